@@ -1,0 +1,2 @@
+//! k-means.
+fn main() {}

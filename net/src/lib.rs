@@ -1,0 +1,6 @@
+//! Ranks and wires.
+
+pub mod error;
+pub mod exit;
+
+pub use error::{Blame, NetError, Result};
