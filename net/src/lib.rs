@@ -1,6 +1,21 @@
 //! Ranks and wires.
 
+pub mod buffer;
+mod engine;
 pub mod error;
 pub mod exit;
+mod supervisor;
+pub mod transport;
+mod wait;
+pub mod world;
 
+pub use buffer::Buf;
+pub use engine::{MESSAGE_COST, Message, Traffic, WINDOW};
 pub use error::{Blame, NetError, Result};
+pub use supervisor::OpName;
+pub use world::{Edge, Layout, TrySendError, World};
+
+/// This machine's name.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
