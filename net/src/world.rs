@@ -76,6 +76,7 @@ pub struct World {
     layout: Layout,
     policy: WaitPolicy,
     finished: bool,
+    collectives: u64,
     /// inside `enter` and `leave`
     in_op: bool,
     /// a wait outside of any operation has told the supervisor that it waits
@@ -94,7 +95,9 @@ pub(crate) struct Parts {
 
 impl World {
     pub(crate) fn assemble(parts: Parts) -> World {
-        let engine = Engine::new(parts.rank, parts.size, parts.wires);
+        let mut engine = Engine::new(parts.rank, parts.size, parts.wires);
+        // Edge 0 belongs to the collectives.
+        engine.open_edge();
         let mates = parts.layout.ranks_on(parts.layout.node_of[parts.rank as usize]).count();
         World {
             rank: parts.rank,
@@ -105,6 +108,7 @@ impl World {
             wake: parts.wake,
             layout: parts.layout,
             finished: false,
+            collectives: 0,
             in_op: false,
             named_wait: false,
         }
@@ -238,6 +242,15 @@ impl World {
     /// Opens the next message stream. Every rank must open its edges in the same order.
     pub fn open_edge(&mut self) -> Edge {
         Edge(self.engine.open_edge())
+    }
+
+    /// The stream of the collectives and the number of the next one. Every rank must come here in the same order.
+    ///
+    /// A message on this stream carries that number in the upper 32 bits of its tag; one that nobody has taken by the
+    /// end of the world is an error there: the ranks have called different collectives.
+    pub fn next_collective(&mut self) -> (Edge, u64) {
+        self.collectives += 1;
+        (Edge(0), self.collectives)
     }
 
     /// Hands a message over, or hands it back if the receiver is behind.
@@ -381,6 +394,15 @@ impl World {
         self.finished = true;
         self.supervisor.say_finished()?;
         self.wait_until(|world| Ok(world.supervisor.all_finished().then_some(())))?;
+        while self.engine.progress()? {}
+        if let Some(stray) = self.engine.take(0, None)? {
+            return Err(NetError::Mismatch {
+                rank: self.rank,
+                ours: "its end".into(),
+                peer: stray.from,
+                theirs: format!("collective #{}, of which this rank never took a message", stray.tag >> 32),
+            });
+        }
         self.engine.close()
     }
 

@@ -1,4 +1,5 @@
 //! Worlds of threads: messages, bounds and failures.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 use aeolian_net::{Buf, NetError, TrySendError, WINDOW, World, exit};
 use proptest::prelude::*;
