@@ -4,6 +4,7 @@ pub mod buffer;
 mod engine;
 pub mod error;
 pub mod exit;
+pub mod launcher;
 mod supervisor;
 pub mod transport;
 mod wait;
