@@ -2,5 +2,7 @@
 
 pub mod error;
 pub mod exit;
+pub mod mpi;
+pub mod pmi;
 
 pub use error::{Blame, NetError, Result};

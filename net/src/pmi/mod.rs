@@ -1,0 +1,1 @@
+//! Ranks find each other through the launcher's key-value service, without MPI.
