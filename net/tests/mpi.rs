@@ -81,6 +81,8 @@ fn exchange(engine: &mut Engine<Vec<u8>>, lens: &[usize], all_to_all: bool) {
         }
     }
     assert_eq!((engine.sends_in_flight(), engine.requests_in_flight()), (0, 0));
+    // Nobody begins the next exchange while others are in this one.
+    engine.mpi().barrier().unwrap();
 }
 
 fn reductions<T: MpiType + PartialEq + std::fmt::Debug>(mpi: &Mpi, of: impl Fn(u64) -> T) {

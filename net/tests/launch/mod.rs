@@ -7,21 +7,21 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Environment variable that makes the ignored test `worker` do something.
-pub const ROLE: &str = "AEOLIAN_TEST_ROLE";
+pub(crate) const ROLE: &str = "AEOLIAN_TEST_ROLE";
 
-pub struct Run {
-    pub code: Option<i32>,
-    pub text: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) text: String,
 }
 
 impl Run {
     /// How many lines contain `what`.
-    pub fn count(&self, what: &str) -> usize {
+    pub(crate) fn count(&self, what: &str) -> usize {
         self.text.lines().filter(|line| line.contains(what)).count()
     }
 
     #[track_caller]
-    pub fn assert_all(&self, what: &str, ranks: usize) {
+    pub(crate) fn assert_all(&self, what: &str, ranks: usize) {
         assert_eq!(
             (self.code, self.count(what)),
             (Some(0), ranks),
@@ -32,7 +32,7 @@ impl Run {
 }
 
 /// A launcher of some MPI, if it is here: `None` (having said so) where it is not, a panic where AEOLIAN_REQUIRE_ALL=1.
-pub fn need(program: &str) -> Option<PathBuf> {
+pub(crate) fn need(program: &str) -> Option<PathBuf> {
     let found = if program.contains('/') {
         Some(PathBuf::from(program)).filter(|p| p.exists())
     } else {
@@ -48,7 +48,7 @@ pub fn need(program: &str) -> Option<PathBuf> {
 }
 
 /// Runs `launcher -n ranks <this binary> worker` in the given role.
-pub fn launch(launcher: &Path, ranks: usize, role: &str, env: &[(&str, &str)], seconds: u64) -> Run {
+pub(crate) fn launch(launcher: &Path, ranks: usize, role: &str, env: &[(&str, &str)], seconds: u64) -> Run {
     let name = launcher.to_string_lossy();
     let mut command = Command::new(launcher);
     if name.contains("openmpi") {
@@ -71,7 +71,7 @@ pub fn launch(launcher: &Path, ranks: usize, role: &str, env: &[(&str, &str)], s
 }
 
 /// Runs `command` in a process group of its own, for `seconds` at most.
-pub fn run(mut command: Command, seconds: u64) -> Run {
+pub(crate) fn run(mut command: Command, seconds: u64) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("output");
     let out = File::create(&path).unwrap();
