@@ -1,5 +1,6 @@
 //! Ranks and wires.
 
+mod dl;
 pub mod error;
 pub mod exit;
 pub mod mpi;

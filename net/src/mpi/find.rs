@@ -223,10 +223,7 @@ pub fn load(candidate: &Path) -> Result<MpiLibrary, String> {
 
 /// Why the dynamic linker refused, in words that help: most often the MPI that a shim was compiled for is not there.
 pub(super) fn explain(error: &libloading::Error, shim: Option<&Path>) -> String {
-    let mut text = error.to_string();
-    if let Some(source) = std::error::Error::source(error) {
-        text = format!("{text}: {source}");
-    }
+    let text = crate::dl::says(error);
     let before = text.split_once(": cannot open shared object file").map(|(before, _)| before);
     let missing = before.and_then(|before| before.split_whitespace().next_back());
     match (shim, missing) {
@@ -307,5 +304,33 @@ mod tests {
         }
         assert!(!reasons[0].contains("no such file") && !reasons[0].is_empty(), "{reasons:?}");
         assert_eq!(reasons[1], "no such file");
+    }
+
+    #[test]
+    fn a_shim_without_its_mpi_says_which_library_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let cc = |args: &[&str]| {
+            let run = std::process::Command::new("cc").args(args).current_dir(dir.path()).output();
+            run.is_ok_and(|out| out.status.success())
+        };
+        std::fs::write(dir.path().join("mpi.c"), "int MPI_Barrier(void *c) { return c != 0; }").unwrap();
+        std::fs::write(
+            dir.path().join("s.c"),
+            "int MPI_Barrier(void *); int f(void) { return MPI_Barrier(0); }",
+        )
+        .unwrap();
+        if !cc(&["-shared", "-fPIC", "-Wl,-soname,libmpi.so.4711", "-o", "libmpi.so.4711", "mpi.c"]) {
+            println!("skipped: no cc here");
+            return;
+        }
+        assert!(cc(&["-shared", "-fPIC", "-o", "libaeolian-mpi-openmpi.so", "s.c", "libmpi.so.4711"]));
+        std::fs::remove_file(dir.path().join("libmpi.so.4711")).unwrap();
+        let reason = load(&dir.path().join("libaeolian-mpi-openmpi.so")).unwrap_err();
+        assert!(
+            reason.starts_with("it was compiled for Open MPI, whose library libmpi.so.4711 is not found"),
+            "{reason}"
+        );
+        let reason = load(Path::new("libmpi_abi.so.4711")).unwrap_err();
+        assert_eq!(reason, "the dynamic linker does not find libmpi_abi.so.4711");
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Environment variable that makes the ignored test `worker` do something.
@@ -49,12 +50,24 @@ pub(crate) fn need(program: &str) -> Option<PathBuf> {
 
 /// Runs `launcher -n ranks <this binary> worker` in the given role.
 pub(crate) fn launch(launcher: &Path, ranks: usize, role: &str, env: &[(&str, &str)], seconds: u64) -> Run {
+    launch_with(launcher, &[], ranks, role, env, seconds)
+}
+
+/// [`launch`] with more arguments for the launcher.
+pub(crate) fn launch_with(
+    launcher: &Path,
+    options: &[&str],
+    ranks: usize,
+    role: &str,
+    env: &[(&str, &str)],
+    seconds: u64,
+) -> Run {
     let name = launcher.to_string_lossy();
     let mut command = Command::new(launcher);
     if name.contains("openmpi") {
         command.args(["--allow-run-as-root", "--oversubscribe"]);
     }
-    command.args(["-n", &ranks.to_string()]);
+    command.args(options).args(["-n", &ranks.to_string()]);
     command.arg(std::env::current_exe().unwrap());
     command.args(["worker", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
     // Launchers of other jobs around us must not be seen, and ranks outnumber cores here.
@@ -70,8 +83,11 @@ pub(crate) fn launch(launcher: &Path, ranks: usize, role: &str, env: &[(&str, &s
     run(command, seconds)
 }
 
-/// Runs `command` in a process group of its own, for `seconds` at most.
+/// Runs `command` in a process group of its own, for `seconds` at most. One at a time: ranks that spin would only take each
+/// other's cores.
 pub(crate) fn run(mut command: Command, seconds: u64) -> Run {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("output");
     let out = File::create(&path).unwrap();
