@@ -1,10 +1,13 @@
 //! Ranks and wires.
 
 pub mod buffer;
+mod dl;
 mod engine;
 pub mod error;
 pub mod exit;
 pub mod launcher;
+pub mod mpi;
+pub mod pmi;
 mod supervisor;
 pub mod transport;
 mod wait;
