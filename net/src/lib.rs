@@ -1,6 +1,7 @@
 //! Ranks and wires.
 
 pub mod buffer;
+pub mod bytes;
 mod dl;
 mod engine;
 pub mod error;
@@ -9,6 +10,7 @@ pub mod launcher;
 pub mod mpi;
 pub mod pmi;
 mod supervisor;
+pub mod topology;
 pub mod transport;
 mod wait;
 pub mod world;
