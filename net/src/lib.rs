@@ -2,13 +2,17 @@
 
 pub mod buffer;
 pub mod bytes;
+pub mod control;
 mod dl;
 mod engine;
 pub mod error;
 pub mod exit;
 pub mod launcher;
+pub mod master;
 pub mod mpi;
+pub mod noise;
 pub mod pmi;
+pub mod secret;
 mod supervisor;
 pub mod topology;
 pub mod transport;

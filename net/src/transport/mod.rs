@@ -22,9 +22,11 @@
 mod bell;
 pub mod frame;
 pub mod local;
+pub mod mpi;
 pub mod shm;
+pub mod tcp;
 
-pub(crate) use bell::Bell;
+pub(crate) use bell::{Bell, Ringer};
 pub use local::LocalWaker;
 
 use crate::buffer::Buf;

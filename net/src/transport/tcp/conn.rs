@@ -132,7 +132,10 @@ impl Conn {
             };
             // Short records of several messages share one piece, so that one write carries them all.
             let share = self.pieces.len() > 1
-                && self.pieces.back().is_some_and(|p| p.body.is_empty() && !p.last && p.prefix.len() < READ / 2);
+                && self
+                    .pieces
+                    .back()
+                    .is_some_and(|p| p.body.is_empty() && !p.last && p.prefix.len() < READ / 2);
             if !share {
                 self.pieces.push_back(Piece { prefix: Vec::new(), body: 0..0, last: false });
             }
@@ -367,7 +370,8 @@ impl Conn {
             return Err(self.broken("a message without its header"));
         };
         let header = Header::decode(head, self.epoch, self.seq_in).map_err(|e| self.broken(e))?;
-        let fits = if header.len as usize <= INLINE { rest.len() as u64 == header.len } else { rest.is_empty() };
+        let fits =
+            if header.len as usize <= INLINE { rest.len() as u64 == header.len } else { rest.is_empty() };
         if !fits {
             return Err(self.broken(format!("{} bytes where {} were announced", rest.len(), header.len)));
         }
@@ -382,7 +386,10 @@ impl Conn {
         if self.part.as_ref().is_some_and(|p| p.have == p.body.len())
             && let Some(Part { header: h, body, .. }) = self.part.take()
         {
-            inbox.push(Arrival { from: self.peer, packet: Packet { kind: h.kind, edge: h.edge, tag: h.tag, body } });
+            inbox.push(Arrival {
+                from: self.peer,
+                packet: Packet { kind: h.kind, edge: h.edge, tag: h.tag, body },
+            });
         }
     }
 }

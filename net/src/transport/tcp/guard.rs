@@ -59,7 +59,7 @@ impl Guard {
         self.max_record() + if self.encrypts() { TAG } else { 0 }
     }
 
-    fn check(&self, key: Option<&MacKey>, number: u64, parts: [&[u8]; 2], out: &mut [u8; 16]) {
+    fn check(key: Option<&MacKey>, number: u64, parts: [&[u8]; 2], out: &mut [u8; 16]) {
         let len = (parts[0].len() + parts[1].len()) as u32;
         match key {
             None => {
@@ -83,7 +83,13 @@ impl Guard {
 
     /// Appends to `out` the record of `small` followed by `large`; of `large` only the check is written where the
     /// protection leaves it in the clear (returns false: the caller sends it right behind), else its cipher text (true).
-    pub(super) fn seal(&mut self, number: u64, small: &[u8], large: &[u8], out: &mut Vec<u8>) -> Result<bool> {
+    pub(super) fn seal(
+        &mut self,
+        number: u64,
+        small: &[u8],
+        large: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
         let len = small.len() + large.len();
         if let Guard::Encrypt(cipher) = self {
             out.extend_from_slice(&((len + TAG) as u32).to_le_bytes());
@@ -98,8 +104,8 @@ impl Guard {
             return Ok(true);
         }
         let mut check = [0; 16];
-        let key = if let Guard::Mac { send, .. } = self { Some(&*send) } else { None };
-        self.check(key, number, [small, large], &mut check);
+        let key = if let Guard::Mac { send, .. } = &*self { Some(send) } else { None };
+        Guard::check(key, number, [small, large], &mut check);
         out.extend_from_slice(&(len as u32).to_le_bytes());
         out.extend_from_slice(&check[..self.check_len()]);
         out.extend_from_slice(small);
@@ -111,7 +117,7 @@ impl Guard {
         use subtle::ConstantTimeEq;
         let key = if let Guard::Mac { receive, .. } = self { Some(receive) } else { None };
         let mut want = [0; 16];
-        self.check(key, number, [payload, &[]], &mut want);
+        Guard::check(key, number, [payload, &[]], &mut want);
         want[..self.check_len()].ct_eq(check).into()
     }
 

@@ -48,7 +48,8 @@ pub struct Mesh {
 impl Mesh {
     /// Listens on a free port of `address`.
     pub fn listen(address: IpAddr) -> Result<Mesh> {
-        let listener = TcpListener::bind((address, 0)).map_err(NetError::os(format!("listening on {address}")))?;
+        let listener =
+            TcpListener::bind((address, 0)).map_err(NetError::os(format!("listening on {address}")))?;
         listener.set_nonblocking(true).map_err(NetError::os("listening"))?;
         Ok(Mesh { listener })
     }
@@ -67,7 +68,9 @@ impl Mesh {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             let stream = TcpStream::connect_timeout(&address, left).map_err(|e| NetError::Lost {
                 peer: format!("rank {peer}"),
-                what: format!("cannot connect to {address}: {e} (a firewall, or the wrong network? see --interface)"),
+                what: format!(
+                    "cannot connect to {address}: {e} (a firewall, or the wrong network? see --interface)"
+                ),
             })?;
             let mut shake = Handshake::new(Role::Initiator, &config.secret, &context)?;
             let mut link = Link::new(stream, Some(peer))?;
@@ -80,12 +83,16 @@ impl Mesh {
         while done.len() < peers.len() {
             let now = Instant::now();
             if now >= deadline {
-                let missing: Vec<_> =
-                    peers.iter().filter(|p| done.iter().all(|d| d.0 != p.0)).map(|p| p.0.to_string()).collect();
+                let missing: Vec<_> = peers
+                    .iter()
+                    .filter(|p| done.iter().all(|d| d.0 != p.0))
+                    .map(|p| p.0.to_string())
+                    .collect();
                 return Err(NetError::TimedOut {
                     what: format!("connecting rank {} with rank {}", config.rank, missing.join(", ")),
                     seconds: limit.as_secs(),
-                    help: "check that the hosts reach each other on the interface in use (--interface)".into(),
+                    help: "check that the hosts reach each other on the interface in use (--interface)"
+                        .into(),
                 });
             }
             self.wait(&links)?;
@@ -324,7 +331,11 @@ mod tests {
                 a.post(2, Packet { kind: Kind::Data, edge: 1, tag: i as u64, body }).unwrap();
             }
             for (i, m) in pump(&mut a, &mut b, sizes.len()).iter().enumerate() {
-                assert_eq!((m.from, m.packet.tag, m.packet.body.len()), (0, i as u64, sizes[i]), "{protection:?}");
+                assert_eq!(
+                    (m.from, m.packet.tag, m.packet.body.len()),
+                    (0, i as u64, sizes[i]),
+                    "{protection:?}"
+                );
                 assert!(m.packet.body.iter().enumerate().all(|(x, &v)| v == (x * 5 + i) as u8));
             }
             assert!(a.idle());

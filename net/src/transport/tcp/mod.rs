@@ -28,7 +28,6 @@ pub struct Tcp {
     /// Connections that wait for room in their socket.
     blocked: Vec<bool>,
     busy: usize,
-    events: Vec<epoll::Event>,
     closed_since: Option<(u32, Instant)>,
     ending: bool,
 }
@@ -47,7 +46,6 @@ impl Tcp {
         Ok(Tcp {
             epoll,
             blocked: vec![false; conns.len()],
-            events: Vec::with_capacity(conns.len().clamp(1, 256)),
             conns,
             index,
             busy: 0,
@@ -88,20 +86,20 @@ impl Transport for Tcp {
     }
 
     fn progress(&mut self, inbox: &mut Vec<Arrival>) -> Result<bool> {
-        let mut events = std::mem::take(&mut self.events);
-        events.clear();
+        let mut room = [const { std::mem::MaybeUninit::uninit() }; 64];
         let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&zero)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        let events = match epoll::wait(&self.epoll, &mut room, Some(&zero)) {
+            Ok((events, _)) => &*events,
+            Err(rustix::io::Errno::INTR) => &[],
             Err(e) => return Err(NetError::os("watching the TCP connections")(e.into())),
-        }
+        };
         let mut moved = false;
-        for event in &events {
-            let at = event.data.u64() as usize;
-            if event.flags.contains(epoll::EventFlags::OUT) {
+        for event in events {
+            let (at, flags) = (event.data.u64() as usize, event.flags);
+            if flags.contains(epoll::EventFlags::OUT) {
                 moved |= self.flush(at)?;
             }
-            if event.flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+            if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
                 moved |= self.conns[at].read(inbox)?;
             }
             if self.conns[at].closed {
@@ -113,7 +111,6 @@ impl Transport for Tcp {
                 self.closed_since.get_or_insert((self.conns[at].peer, Instant::now()));
             }
         }
-        self.events = events;
         if let Some((peer, since)) = self.closed_since
             && !self.ending
             && since.elapsed() > PATIENCE
