@@ -1,5 +1,6 @@
 //! Ranks and wires.
 
+mod bootstrap;
 pub mod buffer;
 pub mod bytes;
 pub mod control;
@@ -7,11 +8,15 @@ mod dl;
 mod engine;
 pub mod error;
 pub mod exit;
+pub mod interfaces;
 pub mod launcher;
 pub mod master;
 pub mod mpi;
+pub mod node;
 pub mod noise;
+mod panics;
 pub mod pmi;
+pub mod rendezvous;
 pub mod secret;
 mod supervisor;
 pub mod topology;
@@ -24,8 +29,3 @@ pub use engine::{MESSAGE_COST, Message, Traffic, WINDOW};
 pub use error::{Blame, NetError, Result};
 pub use supervisor::OpName;
 pub use world::{Edge, Layout, TrySendError, World};
-
-/// This machine's name.
-pub(crate) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}

@@ -4,6 +4,8 @@ use crate::buffer::Buf;
 use crate::engine::{Engine, Message, Posted, Traffic};
 use crate::error::{NetError, Result};
 use crate::exit;
+use crate::master::Master;
+use crate::mpi::Mpi;
 use crate::supervisor::{Alone, Board, OpName, Supervisor, Watched, failed};
 use crate::transport::local::Local;
 use crate::transport::{Bell, Transport, TransportKind};
@@ -12,6 +14,9 @@ use std::time::Duration;
 
 /// Shown for a rank that waits for a message outside of any named operation.
 static WAIT: OpName = OpName("recv");
+
+/// How long rank 0 stays, at the end, for the others to hear the job master's verdict.
+const LAST_VERDICT: Duration = Duration::from_secs(2);
 
 /// One message stream: its number is the same on every rank because every rank opens its edges in the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +33,7 @@ pub struct Layout {
 
 impl Layout {
     pub(crate) fn single(size: u32) -> Layout {
-        Layout { node_of: vec![0; size as usize], hosts: vec![crate::host_name()] }
+        Layout { node_of: vec![0; size as usize], hosts: vec![crate::node::host_name()] }
     }
 
     /// The ranks of a node, ascending.
@@ -75,6 +80,10 @@ pub struct World {
     wake: Option<Bell>,
     layout: Layout,
     policy: WaitPolicy,
+    /// Hosted by rank 0 where `aeolian run` is not there to do it.
+    master: Option<Master>,
+    /// Initialised, though it carries nothing: its launcher wants it finalized.
+    mpi: Option<Mpi>,
     finished: bool,
     collectives: u64,
     /// inside `enter` and `leave`
@@ -107,11 +116,36 @@ impl World {
             supervisor: parts.supervisor,
             wake: parts.wake,
             layout: parts.layout,
+            master: None,
+            mpi: None,
             finished: false,
             collectives: 0,
             in_op: false,
             named_wait: false,
         }
+    }
+
+    /// Joins the world that this process was started for: finds out who started it (`aeolian run`, `mpirun`, `mpiexec`,
+    /// `srun`, or nobody), meets the other ranks and makes the wires.
+    ///
+    /// One executable serves all launchers; MPI is loaded at run time where there is one. Call it once, early.
+    ///
+    /// ```no_run
+    /// let world = aeolian_net::World::init()?;
+    /// println!("rank {} of {}", world.rank(), world.size());
+    /// world.finish()?;
+    /// # Ok::<(), aeolian_net::NetError>(())
+    /// ```
+    pub fn init() -> Result<World> {
+        crate::bootstrap::init()
+    }
+
+    pub(crate) fn keep_master(&mut self, master: Option<Master>) {
+        self.master = master;
+    }
+
+    pub(crate) fn keep_mpi(&mut self, mpi: Mpi) {
+        self.mpi = Some(mpi);
     }
 
     /// A world of one: this process alone.
@@ -378,7 +412,7 @@ impl World {
         self.supervisor.fail(crate::error::Blame {
             code,
             rank: Some(self.rank),
-            host: crate::host_name(),
+            host: crate::node::host_name(),
             pid: std::process::id(),
             phase: "program".into(),
             cause: cause.into(),
@@ -403,7 +437,11 @@ impl World {
                 theirs: format!("collective #{}, of which this rank never took a message", stray.tag >> 32),
             });
         }
-        self.engine.close()
+        self.engine.close()?;
+        if let Some(mpi) = &mut self.mpi {
+            mpi.finalize()?;
+        }
+        Ok(())
     }
 
     /// An error of the wires: the whole job learns of it.
@@ -417,12 +455,21 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if !self.finished && self.size > 1 && !std::thread::panicking() {
-            self.fail(
-                exit::LEFT_EARLY,
-                "left without having said FINISHED",
-                "end the program with world.finish(), also when it has nothing more to do",
-            );
+        if !self.finished && self.size > 1 {
+            if std::thread::panicking() {
+                let what = crate::panics::last().unwrap_or_else(|| "no message".into());
+                self.fail(exit::PANICKED, format!("panicked: {what}"), "see the panic's own output above");
+            } else {
+                self.fail(
+                    exit::LEFT_EARLY,
+                    "left without having said FINISHED",
+                    "end the program with world.finish(), also when it has nothing more to do",
+                );
+            }
+        }
+        if let Some(master) = &self.master {
+            // Rank 0 must not take the job master away before all have heard its verdict.
+            master.drain(LAST_VERDICT);
         }
     }
 }
