@@ -26,10 +26,13 @@ fn join() -> Mpi {
 
 /// What the launcher says: (rank, size).
 fn launcher_says() -> (u32, u32) {
-    let get = |names: [&str; 2]| {
+    let get = |names: [&str; 3]| {
         names.iter().find_map(|n| std::env::var(n).ok()).and_then(|v| v.parse().ok()).unwrap()
     };
-    (get(["OMPI_COMM_WORLD_RANK", "PMI_RANK"]), get(["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"]))
+    (
+        get(["OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"]),
+        get(["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS"]),
+    )
 }
 
 /// A message that tells who sent it, to whom, and which one it is.

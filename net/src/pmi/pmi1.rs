@@ -186,7 +186,13 @@ impl Kvs for Pmi1 {
     fn get(&mut self, rank: u32, key: &str) -> Result<Vec<u8>> {
         check(key, &[], 0)?;
         let key = self.key(rank, key)?;
-        let line = self.ask(&format!("cmd=get kvsname={} key={key}", self.kvs), "get_result")?;
+        let line = self.ask(&format!("cmd=get kvsname={} key={key}", self.kvs), "get_result");
+        let line = line.map_err(|error| match error {
+            NetError::Protocol { peer, what } => {
+                NetError::Protocol { peer, what: format!("{what}, for the key {key}") }
+            }
+            other => other,
+        })?;
         field(&line, "value").and_then(decode).ok_or_else(|| self.odd("get_result", &line))
     }
 
