@@ -194,6 +194,34 @@ fn everything() {
     engine.finalize(PATIENCE).unwrap();
 }
 
+/// A program that uses rsmpi already: half of its ranks make a world of theirs.
+#[cfg(feature = "mpi")]
+fn linked() {
+    use mpi::topology::{Color, Communicator};
+    let (universe, _) = mpi::initialize_with_threading(mpi::Threading::Serialized).unwrap();
+    let world = universe.world();
+    let (rank, size) = launcher_says();
+    assert_eq!((world.rank() as u32, world.size() as u32), (rank, size));
+    let half = world.split_by_color(Color::with_value(world.rank() % 2)).unwrap();
+    {
+        let mpi = aeolian_net::mpi::linked::from_communicator(&half).unwrap();
+        assert_eq!((mpi.rank(), mpi.size()), (rank / 2, (size + 1 - rank % 2) / 2));
+        assert!(!mpi.initialized_here());
+        collectives(&mpi);
+        let mut engine: Engine<Vec<u8>> = Engine::new(mpi);
+        exchange(&mut engine, &[0, 1, 70_000, 3, 20_000], true);
+        engine.mpi_mut().set_chunk_limit(1000);
+        exchange(&mut engine, &[1000, 1001, 0, 65_432], true);
+        engine.finalize(PATIENCE).unwrap();
+    }
+    // MPI is still the program's.
+    use mpi::traits::CommunicatorCollectives;
+    let mut sum = 0u32;
+    world.all_reduce_into(&rank, &mut sum, mpi::collective::SystemOperation::sum());
+    assert_eq!(sum, size * (size - 1) / 2);
+    println!("LINKED OK rank {rank}");
+}
+
 /// What nobody receives must not keep a rank from ending.
 fn leaver() {
     let mpi = join();
@@ -245,6 +273,8 @@ fn worker() {
         Ok("everything") => everything(),
         Ok("leaver") => leaver(),
         Ok("large") => large(),
+        #[cfg(feature = "mpi")]
+        Ok("linked") => linked(),
         Ok("size") => {
             let mpi = join();
             let (rank, size) = launcher_says();
@@ -281,14 +311,32 @@ fn site(launcher: &str, mpicc: &str, name: &str, flavor: Flavor) -> Option<Site>
     Some(Site { launcher, shim: built.path })
 }
 
+/// With the feature `mpi` this binary is linked with the MPI of MPICC (unless told, Open MPI where both are), and can use no other.
+fn linked_with() -> Option<Flavor> {
+    let mpich = std::env::var("MPICC").is_ok_and(|mpicc| mpicc.contains("mpich"));
+    cfg!(feature = "mpi").then_some(if mpich { Flavor::Mpich } else { Flavor::OpenMpi })
+}
+
+fn usable(flavor: Flavor) -> bool {
+    let usable = linked_with().is_none_or(|linked| linked == flavor);
+    if !usable {
+        println!("skipped: this binary is linked with another MPI than {flavor:?}");
+    }
+    usable
+}
+
 fn openmpi() -> Option<&'static Site> {
     static SITE: OnceLock<Option<Site>> = OnceLock::new();
-    SITE.get_or_init(|| site("mpirun.openmpi", "mpicc.openmpi", "openmpi", Flavor::OpenMpi)).as_ref()
+    SITE.get_or_init(|| site("mpirun.openmpi", "mpicc.openmpi", "openmpi", Flavor::OpenMpi))
+        .as_ref()
+        .filter(|_| usable(Flavor::OpenMpi))
 }
 
 fn mpich() -> Option<&'static Site> {
     static SITE: OnceLock<Option<Site>> = OnceLock::new();
-    SITE.get_or_init(|| site("mpiexec.mpich", "mpicc.mpich", "mpich", Flavor::Mpich)).as_ref()
+    SITE.get_or_init(|| site("mpiexec.mpich", "mpicc.mpich", "mpich", Flavor::Mpich))
+        .as_ref()
+        .filter(|_| usable(Flavor::Mpich))
 }
 
 fn with(site: &Site, ranks: usize, role: &str) -> Run {
@@ -301,6 +349,22 @@ fn openmpi_everything() {
     for ranks in [1, 4] {
         with(site, ranks, "everything").assert_all("EVERYTHING OK", ranks);
     }
+}
+
+#[cfg(feature = "mpi")]
+#[test]
+fn linked_with_rsmpi() {
+    let open = linked_with() == Some(Flavor::OpenMpi);
+    let Some(launcher) = need(if open { "mpirun.openmpi" } else { "mpiexec.mpich" }) else { return };
+    launch(&launcher, 5, "linked", &[], 90).assert_all("LINKED OK", 5);
+    // Another MPI must be refused: its calls would end in the linked one.
+    let (mpicc, name, flavor) = match open {
+        true => ("mpicc.mpich", "mpich", Flavor::Mpich),
+        false => ("mpicc.openmpi", "openmpi", Flavor::OpenMpi),
+    };
+    let Some(other) = site(launcher.to_str().unwrap(), mpicc, name, flavor) else { return };
+    let run = with(&other, 1, "size");
+    assert!(run.code != Some(0) && run.text.contains("another MPI in it already"), "{}", run.text);
 }
 
 #[test]
@@ -352,6 +416,10 @@ fn large_messages() {
 
 /// A virtual environment with a wheel, if AEOLIAN_WHEELS says where.
 fn wheel(name: &str) -> Option<PathBuf> {
+    if linked_with().is_some() {
+        println!("skipped: this binary is linked with an MPI");
+        return None;
+    }
     let Some(dir) = std::env::var_os("AEOLIAN_WHEELS") else {
         println!("skipped: AEOLIAN_WHEELS does not name a directory of virtual environments");
         return None;
