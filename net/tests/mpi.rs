@@ -376,6 +376,20 @@ fn mpich_everything() {
 }
 
 #[test]
+fn the_shim_compiles_without_warnings() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/mpi/shim.c");
+    for mpicc in ["mpicc.openmpi", "mpicc.mpich"] {
+        let Some(mpicc) = need(mpicc) else { continue };
+        let mut command = std::process::Command::new(mpicc);
+        command
+            .args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-c", "-o", "/dev/null"])
+            .arg(&source);
+        let run = launch::run(command, 60);
+        assert_eq!(run.code, Some(0), "{}", run.text);
+    }
+}
+
+#[test]
 fn a_message_nobody_takes_does_not_keep_a_rank() {
     for site in [openmpi(), mpich()].into_iter().flatten() {
         let run = with(site, 2, "leaver");
