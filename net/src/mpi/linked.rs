@@ -228,17 +228,45 @@ impl Sys for Linked {
         // SAFETY: see above.
         unsafe { ffi::MPI_Cancel(request) }
     }
-    unsafe fn barrier(comm: Self::Comm) -> c_int {
+    unsafe fn test(request: *mut Self::Request, done: *mut c_int) -> c_int {
         // SAFETY: see above.
-        unsafe { ffi::MPI_Barrier(comm) }
+        unsafe { ffi::MPI_Test(request, done, ffi::RSMPI_STATUS_IGNORE) }
     }
-    unsafe fn bcast(buf: *mut c_void, n: c_int, root: c_int, comm: Self::Comm) -> c_int {
+    unsafe fn barrier(comm: Self::Comm, request: *mut Self::Request) -> c_int {
         // SAFETY: see above.
-        unsafe { ffi::MPI_Bcast(buf, n, Self::byte(), root, comm) }
+        unsafe { if request.is_null() { ffi::MPI_Barrier(comm) } else { ffi::MPI_Ibarrier(comm, request) } }
     }
-    unsafe fn allgather(data: *const c_void, n: c_int, out: *mut c_void, comm: Self::Comm) -> c_int {
+    unsafe fn bcast(
+        buf: *mut c_void,
+        n: c_int,
+        root: c_int,
+        comm: Self::Comm,
+        request: *mut Self::Request,
+    ) -> c_int {
         // SAFETY: see above.
-        unsafe { ffi::MPI_Allgather(data, n, Self::byte(), out, n, Self::byte(), comm) }
+        unsafe {
+            if request.is_null() {
+                ffi::MPI_Bcast(buf, n, Self::byte(), root, comm)
+            } else {
+                ffi::MPI_Ibcast(buf, n, Self::byte(), root, comm, request)
+            }
+        }
+    }
+    unsafe fn allgather(
+        data: *const c_void,
+        n: c_int,
+        out: *mut c_void,
+        comm: Self::Comm,
+        request: *mut Self::Request,
+    ) -> c_int {
+        // SAFETY: see above.
+        unsafe {
+            if request.is_null() {
+                ffi::MPI_Allgather(data, n, Self::byte(), out, n, Self::byte(), comm)
+            } else {
+                ffi::MPI_Iallgather(data, n, Self::byte(), out, n, Self::byte(), comm, request)
+            }
+        }
     }
     unsafe fn allreduce(
         data: *const c_void,
@@ -247,9 +275,16 @@ impl Sys for Linked {
         kind: Self::Datatype,
         op: Self::Op,
         comm: Self::Comm,
+        request: *mut Self::Request,
     ) -> c_int {
         // SAFETY: see above.
-        unsafe { ffi::MPI_Allreduce(data, out, n, kind, op, comm) }
+        unsafe {
+            if request.is_null() {
+                ffi::MPI_Allreduce(data, out, n, kind, op, comm)
+            } else {
+                ffi::MPI_Iallreduce(data, out, n, kind, op, comm, request)
+            }
+        }
     }
     unsafe fn reduce(
         data: *const c_void,
@@ -259,8 +294,15 @@ impl Sys for Linked {
         op: Self::Op,
         root: c_int,
         comm: Self::Comm,
+        request: *mut Self::Request,
     ) -> c_int {
         // SAFETY: see above.
-        unsafe { ffi::MPI_Reduce(data, out, n, kind, op, root, comm) }
+        unsafe {
+            if request.is_null() {
+                ffi::MPI_Reduce(data, out, n, kind, op, root, comm)
+            } else {
+                ffi::MPI_Ireduce(data, out, n, kind, op, root, comm, request)
+            }
+        }
     }
 }

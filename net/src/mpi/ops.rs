@@ -65,6 +65,9 @@ pub struct MpiOps {
         unsafe extern "C" fn(ctx: *mut c_void, done: *mut u64, capacity: u64, ndone: *mut u64) -> c_int,
     /// Asks MPI to cancel all requests (best effort: many MPIs finish sends all the same).
     pub cancel: unsafe extern "C" fn(ctx: *mut c_void) -> c_int,
+    /// From now on the collectives below begin without blocking (`MPI_Ibarrier`, ...) and are tested, giving the core away
+    /// between tests (`on` not 0), or block inside MPI (0, as at first). The two kinds do not match: the same on all ranks.
+    pub yielding: unsafe extern "C" fn(ctx: *mut c_void, on: c_int) -> c_int,
     /// `MPI_Barrier`.
     pub barrier: unsafe extern "C" fn(ctx: *mut c_void) -> c_int,
     /// `MPI_Bcast` of bytes.
