@@ -1,7 +1,7 @@
 //! The one internal table of MPI operations, and the codes that go through it.
 //!
-//! Every way to reach an MPI fills this table: a shim compiled by the site's `mpicc` ([`super::shim`]), the MPI-5 standard
-//! ABI ([`super::abi`]) and, with the cargo feature `mpi`, rsmpi's bindings (`linked`). Nothing above it knows
+//! Every way to reach an MPI fills this table: a shim compiled by the site's `mpicc` (`shim.rs`), the MPI-5 standard
+//! ABI (`abi.rs`) and, with the cargo feature `mpi`, rsmpi's bindings (`linked.rs`). Nothing above it knows
 //! which one. The C side of it is `aeolian_mpi.h`; the two must stay the same field by field, and a change of either raises [`ABI`].
 
 use std::ffi::{c_char, c_int, c_void};
