@@ -35,8 +35,9 @@ static void copy_text(char *to, uint64_t capacity, const char *from, int len) {
   to[n] = 0;
 }
 
+/* As large as any MPI asks for: in a program that is linked with another MPI this call ends there, and that one may write more. */
 static int library_version(char *text, uint64_t capacity) {
-  char b[MPI_MAX_LIBRARY_VERSION_STRING];
+  char b[MPI_MAX_LIBRARY_VERSION_STRING > 8192 ? MPI_MAX_LIBRARY_VERSION_STRING : 8192];
   int len = 0, rc = MPI_Get_library_version(b, &len);
   if (rc == MPI_SUCCESS) copy_text(text, capacity, b, len);
   return rc;
