@@ -26,10 +26,13 @@ fn join() -> Mpi {
 
 /// What the launcher says: (rank, size).
 fn launcher_says() -> (u32, u32) {
-    let get = |names: [&str; 2]| {
+    let get = |names: [&str; 3]| {
         names.iter().find_map(|n| std::env::var(n).ok()).and_then(|v| v.parse().ok()).unwrap()
     };
-    (get(["OMPI_COMM_WORLD_RANK", "PMI_RANK"]), get(["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"]))
+    (
+        get(["OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"]),
+        get(["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS"]),
+    )
 }
 
 /// A message that tells who sent it, to whom, and which one it is.
@@ -161,10 +164,17 @@ fn everything() {
     assert!(mpi.thread_level() >= ThreadLevel::Serialized && mpi.initialized_here());
     assert!(!mpi.raw_comm().is_null());
     mpi.comm_int().unwrap();
-    collectives(&mpi);
-    mpi.set_chunk_limit(1000);
-    collectives(&mpi);
-    mpi.set_chunk_limit(usize::MAX);
+    // Both ways of waiting; spinning ranks that outnumber the cores take their time.
+    for yielding in [false, true] {
+        if !yielding && size > 2 {
+            continue;
+        }
+        mpi.set_yielding(yielding).unwrap();
+        collectives(&mpi);
+        mpi.set_chunk_limit(1000);
+        collectives(&mpi);
+        mpi.set_chunk_limit(usize::MAX);
+    }
 
     // The engine may move to another thread.
     let mut engine: Engine<Vec<u8>> = Engine::new(mpi);
@@ -189,6 +199,36 @@ fn everything() {
     exchange(&mut engine, &[10], true);
     println!("EVERYTHING OK rank {rank} of {size}: {}, {wrong}", engine.mpi().version());
     engine.finalize(PATIENCE).unwrap();
+}
+
+/// A program that uses rsmpi already: half of its ranks make a world of theirs.
+#[cfg(feature = "mpi")]
+fn linked() {
+    use mpi::topology::{Color, Communicator};
+    let (universe, _) = mpi::initialize_with_threading(mpi::Threading::Serialized).unwrap();
+    let world = universe.world();
+    let (rank, size) = launcher_says();
+    assert_eq!((world.rank() as u32, world.size() as u32), (rank, size));
+    let half = world.split_by_color(Color::with_value(world.rank() % 2)).unwrap();
+    {
+        let mpi = aeolian_net::mpi::linked::from_communicator(&half).unwrap();
+        assert_eq!((mpi.rank(), mpi.size()), (rank / 2, (size + 1 - rank % 2) / 2));
+        assert!(!mpi.initialized_here());
+        collectives(&mpi);
+        mpi.set_yielding(true).unwrap();
+        collectives(&mpi);
+        let mut engine: Engine<Vec<u8>> = Engine::new(mpi);
+        exchange(&mut engine, &[0, 1, 70_000, 3, 20_000], true);
+        engine.mpi_mut().set_chunk_limit(1000);
+        exchange(&mut engine, &[1000, 1001, 0, 65_432], true);
+        engine.finalize(PATIENCE).unwrap();
+    }
+    // MPI is still the program's.
+    use mpi::traits::CommunicatorCollectives;
+    let mut sum = 0u32;
+    world.all_reduce_into(&rank, &mut sum, mpi::collective::SystemOperation::sum());
+    assert_eq!(sum, size * (size - 1) / 2);
+    println!("LINKED OK rank {rank}");
 }
 
 /// What nobody receives must not keep a rank from ending.
@@ -242,6 +282,8 @@ fn worker() {
         Ok("everything") => everything(),
         Ok("leaver") => leaver(),
         Ok("large") => large(),
+        #[cfg(feature = "mpi")]
+        Ok("linked") => linked(),
         Ok("size") => {
             let mpi = join();
             let (rank, size) = launcher_says();
@@ -278,14 +320,32 @@ fn site(launcher: &str, mpicc: &str, name: &str, flavor: Flavor) -> Option<Site>
     Some(Site { launcher, shim: built.path })
 }
 
+/// With the feature `mpi` this binary is linked with the MPI of MPICC (unless told, Open MPI where both are), and can use no other.
+fn linked_with() -> Option<Flavor> {
+    let mpich = std::env::var("MPICC").is_ok_and(|mpicc| mpicc.contains("mpich"));
+    cfg!(feature = "mpi").then_some(if mpich { Flavor::Mpich } else { Flavor::OpenMpi })
+}
+
+fn usable(flavor: Flavor) -> bool {
+    let usable = linked_with().is_none_or(|linked| linked == flavor);
+    if !usable {
+        println!("skipped: this binary is linked with another MPI than {flavor:?}");
+    }
+    usable
+}
+
 fn openmpi() -> Option<&'static Site> {
     static SITE: OnceLock<Option<Site>> = OnceLock::new();
-    SITE.get_or_init(|| site("mpirun.openmpi", "mpicc.openmpi", "openmpi", Flavor::OpenMpi)).as_ref()
+    SITE.get_or_init(|| site("mpirun.openmpi", "mpicc.openmpi", "openmpi", Flavor::OpenMpi))
+        .as_ref()
+        .filter(|_| usable(Flavor::OpenMpi))
 }
 
 fn mpich() -> Option<&'static Site> {
     static SITE: OnceLock<Option<Site>> = OnceLock::new();
-    SITE.get_or_init(|| site("mpiexec.mpich", "mpicc.mpich", "mpich", Flavor::Mpich)).as_ref()
+    SITE.get_or_init(|| site("mpiexec.mpich", "mpicc.mpich", "mpich", Flavor::Mpich))
+        .as_ref()
+        .filter(|_| usable(Flavor::Mpich))
 }
 
 fn with(site: &Site, ranks: usize, role: &str) -> Run {
@@ -295,16 +355,46 @@ fn with(site: &Site, ranks: usize, role: &str) -> Run {
 #[test]
 fn openmpi_everything() {
     let Some(site) = openmpi() else { return };
-    for ranks in [1, 4] {
+    for ranks in [1, 2, 4] {
         with(site, ranks, "everything").assert_all("EVERYTHING OK", ranks);
     }
+}
+
+#[cfg(feature = "mpi")]
+#[test]
+fn linked_with_rsmpi() {
+    let open = linked_with() == Some(Flavor::OpenMpi);
+    let Some(launcher) = need(if open { "mpirun.openmpi" } else { "mpiexec.mpich" }) else { return };
+    launch(&launcher, 5, "linked", &[], 90).assert_all("LINKED OK", 5);
+    // Another MPI must be refused: its calls would end in the linked one.
+    let (mpicc, name, flavor) = match open {
+        true => ("mpicc.mpich", "mpich", Flavor::Mpich),
+        false => ("mpicc.openmpi", "openmpi", Flavor::OpenMpi),
+    };
+    let Some(other) = site(launcher.to_str().unwrap(), mpicc, name, flavor) else { return };
+    let run = with(&other, 1, "size");
+    assert!(run.code != Some(0) && run.text.contains("another MPI in it already"), "{}", run.text);
 }
 
 #[test]
 fn mpich_everything() {
     let Some(site) = mpich() else { return };
-    for ranks in [1, 4] {
+    for ranks in [1, 2, 4] {
         with(site, ranks, "everything").assert_all("EVERYTHING OK", ranks);
+    }
+}
+
+#[test]
+fn the_shim_compiles_without_warnings() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/mpi/shim.c");
+    for mpicc in ["mpicc.openmpi", "mpicc.mpich"] {
+        let Some(mpicc) = need(mpicc) else { continue };
+        let mut command = std::process::Command::new(mpicc);
+        command
+            .args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-c", "-o", "/dev/null"])
+            .arg(&source);
+        let run = launch::run(command, 60);
+        assert_eq!(run.code, Some(0), "{}", run.text);
     }
 }
 
@@ -349,6 +439,10 @@ fn large_messages() {
 
 /// A virtual environment with a wheel, if AEOLIAN_WHEELS says where.
 fn wheel(name: &str) -> Option<PathBuf> {
+    if linked_with().is_some() {
+        println!("skipped: this binary is linked with an MPI");
+        return None;
+    }
     let Some(dir) = std::env::var_os("AEOLIAN_WHEELS") else {
         println!("skipped: AEOLIAN_WHEELS does not name a directory of virtual environments");
         return None;
@@ -365,7 +459,9 @@ fn wheel_of_mpich_by_shim() {
         [("mpicc", "wheel-mpich", Flavor::Mpich), ("mpicc_abi", "wheel-abi", Flavor::Abi)]
     {
         let Some(site) = site(&bin("mpiexec"), &bin(mpicc), name, flavor) else { continue };
-        with(&site, 4, "everything").assert_all("EVERYTHING OK", 4);
+        for ranks in [2, 4] {
+            with(&site, ranks, "everything").assert_all("EVERYTHING OK", ranks);
+        }
     }
 }
 
@@ -376,8 +472,8 @@ fn wheel_of_mpich_by_the_standard_abi() {
     let path = lib.join("libmpi_abi.so.1");
     let by_path = [("AEOLIAN_MPI", path.to_str().unwrap())];
     let by_word = [("AEOLIAN_MPI", "abi"), ("LD_LIBRARY_PATH", lib.to_str().unwrap())];
-    for env in [&by_path[..], &by_word[..]] {
-        launch(&root.join("bin/mpiexec"), 4, "everything", env, 90).assert_all("EVERYTHING OK", 4);
+    for (env, ranks) in [(&by_path[..], 2), (&by_path, 4), (&by_word, 4)] {
+        launch(&root.join("bin/mpiexec"), ranks, "everything", env, 90).assert_all("EVERYTHING OK", ranks);
     }
     // Its other library exports the same names with other constants: it must be refused, not called.
     let other = lib.join("libmpi.so.12");

@@ -78,11 +78,17 @@ functions! {
     MPI_Mrecv(*mut c_void, c_int, Handle, *mut Handle, *mut Status);
     MPI_Testsome(c_int, *mut Handle, *mut c_int, *mut c_int, *mut Status);
     MPI_Cancel(*mut Handle);
+    MPI_Test(*mut Handle, *mut c_int, *mut Status);
     MPI_Barrier(Handle);
     MPI_Bcast(*mut c_void, c_int, Handle, c_int, Handle);
     MPI_Allgather(*const c_void, c_int, Handle, *mut c_void, c_int, Handle, Handle);
     MPI_Allreduce(*const c_void, *mut c_void, c_int, Handle, Handle, Handle);
     MPI_Reduce(*const c_void, *mut c_void, c_int, Handle, Handle, c_int, Handle);
+    MPI_Ibarrier(Handle, *mut Handle);
+    MPI_Ibcast(*mut c_void, c_int, Handle, c_int, Handle, *mut Handle);
+    MPI_Iallgather(*const c_void, c_int, Handle, *mut c_void, c_int, Handle, Handle, *mut Handle);
+    MPI_Iallreduce(*const c_void, *mut c_void, c_int, Handle, Handle, Handle, *mut Handle);
+    MPI_Ireduce(*const c_void, *mut c_void, c_int, Handle, Handle, c_int, Handle, *mut Handle);
 }
 
 static FUNCTIONS: OnceLock<Functions> = OnceLock::new();
@@ -256,14 +262,31 @@ impl Sys for Abi {
     unsafe fn cancel(request: *mut Handle) -> c_int {
         call!(MPI_Cancel(request))
     }
-    unsafe fn barrier(comm: Handle) -> c_int {
-        call!(MPI_Barrier(comm))
+    unsafe fn test(request: *mut Handle, done: *mut c_int) -> c_int {
+        call!(MPI_Test(request, done, std::ptr::null_mut()))
     }
-    unsafe fn bcast(buf: *mut c_void, n: c_int, root: c_int, comm: Handle) -> c_int {
-        call!(MPI_Bcast(buf, n, Self::byte(), root, comm))
+    unsafe fn barrier(comm: Handle, request: *mut Handle) -> c_int {
+        if request.is_null() { call!(MPI_Barrier(comm)) } else { call!(MPI_Ibarrier(comm, request)) }
     }
-    unsafe fn allgather(data: *const c_void, n: c_int, out: *mut c_void, comm: Handle) -> c_int {
-        call!(MPI_Allgather(data, n, Self::byte(), out, n, Self::byte(), comm))
+    unsafe fn bcast(buf: *mut c_void, n: c_int, root: c_int, comm: Handle, request: *mut Handle) -> c_int {
+        if request.is_null() {
+            call!(MPI_Bcast(buf, n, Self::byte(), root, comm))
+        } else {
+            call!(MPI_Ibcast(buf, n, Self::byte(), root, comm, request))
+        }
+    }
+    unsafe fn allgather(
+        data: *const c_void,
+        n: c_int,
+        out: *mut c_void,
+        comm: Handle,
+        request: *mut Handle,
+    ) -> c_int {
+        if request.is_null() {
+            call!(MPI_Allgather(data, n, Self::byte(), out, n, Self::byte(), comm))
+        } else {
+            call!(MPI_Iallgather(data, n, Self::byte(), out, n, Self::byte(), comm, request))
+        }
     }
     unsafe fn allreduce(
         data: *const c_void,
@@ -272,8 +295,13 @@ impl Sys for Abi {
         kind: Handle,
         op: Handle,
         comm: Handle,
+        request: *mut Handle,
     ) -> c_int {
-        call!(MPI_Allreduce(data, out, n, kind, op, comm))
+        if request.is_null() {
+            call!(MPI_Allreduce(data, out, n, kind, op, comm))
+        } else {
+            call!(MPI_Iallreduce(data, out, n, kind, op, comm, request))
+        }
     }
     unsafe fn reduce(
         data: *const c_void,
@@ -283,7 +311,12 @@ impl Sys for Abi {
         op: Handle,
         root: c_int,
         comm: Handle,
+        request: *mut Handle,
     ) -> c_int {
-        call!(MPI_Reduce(data, out, n, kind, op, root, comm))
+        if request.is_null() {
+            call!(MPI_Reduce(data, out, n, kind, op, root, comm))
+        } else {
+            call!(MPI_Ireduce(data, out, n, kind, op, root, comm, request))
+        }
     }
 }

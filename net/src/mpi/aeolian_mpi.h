@@ -27,6 +27,7 @@ typedef struct aeolian_mpi_ops {
   int (*mrecv)(void *ctx, void *buf, uint64_t len);
   int (*testsome)(void *ctx, uint64_t *done, uint64_t capacity, uint64_t *ndone);
   int (*cancel)(void *ctx);
+  int (*yielding)(void *ctx, int on);
   int (*barrier)(void *ctx);
   int (*bcast)(void *ctx, void *buf, uint64_t len, int root);
   int (*allgather)(void *ctx, const void *in, uint64_t len, void *out);

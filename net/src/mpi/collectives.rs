@@ -8,6 +8,14 @@ use super::ops::{MpiOp, MpiType};
 use crate::{NetError, Result};
 
 impl Mpi {
+    /// How ranks wait in collectives: inside MPI, which most often spins (`false`, as at first: fastest), or by testing and giving
+    /// the core away (`true`: where ranks outnumber cores, spinning keeps those from running that one waits for). It must
+    /// be the same on all ranks, set between collectives.
+    pub fn set_yielding(&self, on: bool) -> Result<()> {
+        // SAFETY: ctx is live.
+        self.call("setting how to wait", |ops, ctx| unsafe { (ops.yielding)(ctx, on.into()) })
+    }
+
     /// Waits until all ranks have come here.
     pub fn barrier(&self) -> Result<()> {
         // SAFETY: ctx is live.

@@ -1,9 +1,9 @@
 //! Point to point over MPI: owned buffers, nothing blocks, nothing moves unless [`Engine::poll`] is called.
 //!
-//! Requests in flight are a dense array (in the table's `ctx`), tested all at once by `MPI_Testsome`; [`Engine::slots`] runs parallel
+//! Requests in flight are a dense array (in the table's `ctx`), tested all at once by `MPI_Testsome`; the engine's slots run parallel
 //! to it, and both fill the hole of a finished request with their last (`swap_remove`).
 //!
-//! A message longer than [`Mpi::chunk_limit`] goes as a header with its length, followed by pieces; both bear [`LARGE`] in
+//! A message longer than [`Mpi::chunk_limit`] goes as a header with its length, followed by pieces; both bear the bit `LARGE` in
 //! their tag. MPI matches messages from one rank in the order they were sent, so nothing of that rank comes between.
 
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::Mpi;
 use crate::{NetError, Result};
 
-/// Largest tag of a user: MPI promises tags up to 32767 only, and one bit of that is [`LARGE`].
+/// Largest tag of a user: MPI promises tags up to 32767 only, and the engine keeps one bit of that.
 pub const TAG_MAX: u32 = LARGE - 1;
 
 /// Tag bit of the header and the pieces of a message above the chunk limit.

@@ -209,6 +209,7 @@ pub fn load(candidate: &Path) -> Result<MpiLibrary, String> {
     if candidate.components().count() > 1 && !candidate.exists() {
         return Err("no such file".into());
     }
+    let here = already_here();
     let ops = if file_name.starts_with("libmpi") {
         abi::load(candidate)?
     } else {
@@ -218,7 +219,31 @@ pub fn load(candidate: &Path) -> Result<MpiLibrary, String> {
             other => other?,
         }
     };
-    Ok(MpiLibrary::new(ops, origin))
+    let library = MpiLibrary::new(ops, origin);
+    // Symbols of an MPI that is in the process already come first: calls of another would end there, with handles that mean something else.
+    let is_open = library.version.starts_with("Open MPI");
+    let mixed = match library.flavor {
+        Flavor::OpenMpi => !is_open,
+        Flavor::Mpich => is_open,
+        Flavor::Abi => here.is_some_and(|standard| !standard),
+        Flavor::Other => false,
+    };
+    if mixed {
+        let (flavor, version) = (library.flavor.name(), library.version);
+        return Err(format!(
+            "it is for {flavor}, but this process has another MPI in it already ({version}): \
+             a program linked with an MPI can use that one only"
+        ));
+    }
+    Ok(library)
+}
+
+/// Whether an MPI is in this process (linked, or loaded by someone else), and if so whether it has the standard ABI.
+fn already_here() -> Option<bool> {
+    let this = libloading::os::unix::Library::this();
+    // SAFETY: the symbols are looked up, not used.
+    let has = |name: &str| unsafe { this.get::<*const ()>(name).is_ok() };
+    has("MPI_Init\0").then(|| has("MPI_Abi_get_version\0"))
 }
 
 /// Why the dynamic linker refused, in words that help: most often the MPI that a shim was compiled for is not there.

@@ -1,6 +1,6 @@
 //! MPI, loaded at run time and never linked.
 //!
-//! [`find()`] loads the MPI of the site ([`find`] says where it looks), [`Mpi::init`] joins its world, [`Engine`] moves owned
+//! [`find()`] loads the MPI of the site ([`mod@find`] says where it looks), [`Mpi::init`] joins its world, [`Engine`] moves owned
 //! buffers without blocking, and [`Mpi`] has the blocking collectives. Nothing here starts a thread.
 //! [`build_shim`] compiles the shim that connects us to an MPI whose binary interface is not the standard one.
 //!

@@ -1,7 +1,7 @@
 //! The one internal table of MPI operations, and the codes that go through it.
 //!
-//! Every way to reach an MPI fills this table: a shim compiled by the site's `mpicc` ([`super::shim`]), the MPI-5 standard
-//! ABI ([`super::abi`]) and, with the cargo feature `mpi`, rsmpi's bindings (`linked`). Nothing above it knows
+//! Every way to reach an MPI fills this table: a shim compiled by the site's `mpicc` (`shim.rs`), the MPI-5 standard
+//! ABI (`abi.rs`) and, with the cargo feature `mpi`, rsmpi's bindings (`linked.rs`). Nothing above it knows
 //! which one. The C side of it is `aeolian_mpi.h`; the two must stay the same field by field, and a change of either raises [`ABI`].
 
 use std::ffi::{c_char, c_int, c_void};
@@ -65,6 +65,9 @@ pub struct MpiOps {
         unsafe extern "C" fn(ctx: *mut c_void, done: *mut u64, capacity: u64, ndone: *mut u64) -> c_int,
     /// Asks MPI to cancel all requests (best effort: many MPIs finish sends all the same).
     pub cancel: unsafe extern "C" fn(ctx: *mut c_void) -> c_int,
+    /// From now on the collectives below begin without blocking (`MPI_Ibarrier`, ...) and are tested, giving the core away
+    /// between tests (`on` not 0), or block inside MPI (0, as at first). The two kinds do not match: the same on all ranks.
+    pub yielding: unsafe extern "C" fn(ctx: *mut c_void, on: c_int) -> c_int,
     /// `MPI_Barrier`.
     pub barrier: unsafe extern "C" fn(ctx: *mut c_void) -> c_int,
     /// `MPI_Bcast` of bytes.

@@ -1,6 +1,7 @@
 /* The bridge between Aeolian and one MPI: compiled by that MPI's mpicc (`aeolian mpi build`), loaded at run time. */
 #include <mpi.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include "aeolian_mpi.h"
@@ -23,7 +24,7 @@ typedef struct {
   MPI_Request *requests;
   MPI_Status *statuses;
   int *indices;
-  int n, capacity, finalize_here;
+  int n, capacity, finalize_here, yielding;
 } state;
 
 static void copy_text(char *to, uint64_t capacity, const char *from, int len) {
@@ -34,8 +35,9 @@ static void copy_text(char *to, uint64_t capacity, const char *from, int len) {
   to[n] = 0;
 }
 
+/* As large as any MPI asks for: in a program that is linked with another MPI this call ends there, and that one may write more. */
 static int library_version(char *text, uint64_t capacity) {
-  char b[MPI_MAX_LIBRARY_VERSION_STRING];
+  char b[MPI_MAX_LIBRARY_VERSION_STRING > 8192 ? MPI_MAX_LIBRARY_VERSION_STRING : 8192];
   int len = 0, rc = MPI_Get_library_version(b, &len);
   if (rc == MPI_SUCCESS) copy_text(text, capacity, b, len);
   return rc;
@@ -176,16 +178,41 @@ static int cancel(void *ctx) {
   return first;
 }
 
-static int barrier(void *ctx) { return MPI_Barrier(((state *)ctx)->comm); }
+static int yielding(void *ctx, int on) {
+  ((state *)ctx)->yielding = on;
+  return MPI_SUCCESS;
+}
+
+/* Waits for a collective that was begun with `rc`, without keeping the core from those that it waits for. */
+static int wait_yielding(int rc, MPI_Request *request) {
+  for (int done = 0, tries = 0; !rc && !done; tries++) {
+    if (tries > 64) sched_yield();
+    rc = MPI_Test(request, &done, MPI_STATUS_IGNORE);
+  }
+  return rc;
+}
+
+static int barrier(void *ctx) {
+  state *s = ctx;
+  MPI_Request r = MPI_REQUEST_NULL;
+  return s->yielding ? wait_yielding(MPI_Ibarrier(s->comm, &r), &r) : MPI_Barrier(s->comm);
+}
 
 static int bcast(void *ctx, void *buf, uint64_t len, int root) {
+  state *s = ctx;
+  MPI_Request r = MPI_REQUEST_NULL;
   if (len > INT_MAX) return MPI_ERR_COUNT;
+  if (s->yielding) return wait_yielding(MPI_Ibcast(buf, (int)len, MPI_BYTE, root, s->comm, &r), &r);
   return MPI_Bcast(buf, (int)len, MPI_BYTE, root, ((state *)ctx)->comm);
 }
 
 static int allgather(void *ctx, const void *in, uint64_t len, void *out) {
+  state *s = ctx;
+  MPI_Request r = MPI_REQUEST_NULL;
+  int n = (int)len;
   if (len > INT_MAX) return MPI_ERR_COUNT;
-  return MPI_Allgather(in, (int)len, MPI_BYTE, out, (int)len, MPI_BYTE, ((state *)ctx)->comm);
+  if (s->yielding) return wait_yielding(MPI_Iallgather(in, n, MPI_BYTE, out, n, MPI_BYTE, s->comm, &r), &r);
+  return MPI_Allgather(in, n, MPI_BYTE, out, n, MPI_BYTE, s->comm);
 }
 
 static int codes(int type, int op, uint64_t count, MPI_Datatype *t, MPI_Op *o) {
@@ -204,14 +231,24 @@ static int allreduce(void *ctx, const void *in, void *out, uint64_t count, int t
   MPI_Datatype t;
   MPI_Op o;
   int rc = codes(type, op, count, &t, &o);
-  return rc ? rc : MPI_Allreduce(in ? in : MPI_IN_PLACE, out, (int)count, t, o, ((state *)ctx)->comm);
+  state *s = ctx;
+  MPI_Request r = MPI_REQUEST_NULL;
+  if (rc) return rc;
+  if (!in) in = MPI_IN_PLACE;
+  if (s->yielding) return wait_yielding(MPI_Iallreduce(in, out, (int)count, t, o, s->comm, &r), &r);
+  return MPI_Allreduce(in, out, (int)count, t, o, s->comm);
 }
 
 static int reduce(void *ctx, const void *in, void *out, uint64_t count, int type, int op, int root) {
   MPI_Datatype t;
   MPI_Op o;
   int rc = codes(type, op, count, &t, &o);
-  return rc ? rc : MPI_Reduce(in ? in : MPI_IN_PLACE, out, (int)count, t, o, root, ((state *)ctx)->comm);
+  state *s = ctx;
+  MPI_Request r = MPI_REQUEST_NULL;
+  if (rc) return rc;
+  if (!in) in = MPI_IN_PLACE;
+  if (s->yielding) return wait_yielding(MPI_Ireduce(in, out, (int)count, t, o, root, s->comm, &r), &r);
+  return MPI_Reduce(in, out, (int)count, t, o, root, s->comm);
 }
 
 static int error_string(int code, char *text, uint64_t capacity) {
@@ -233,7 +270,7 @@ static int comm_int(void *ctx, int *handle) {
 }
 
 static const aeolian_mpi_ops OPS = {AEOLIAN_MPI_ABI, sizeof(aeolian_mpi_ops), FLAVOR, library_version, init, finalize, abort_job,
-                                    isend, improbe, imrecv, mrecv, testsome, cancel, barrier, bcast, allgather, allreduce, reduce,
+                                    isend, improbe, imrecv, mrecv, testsome, cancel, yielding, barrier, bcast, allgather, allreduce, reduce,
                                     error_string, comm, comm_int};
 
 const aeolian_mpi_ops *aeolian_mpi_shim(void) { return &OPS; }

@@ -89,9 +89,23 @@ pub(super) trait Sys: Sized + 'static {
         statuses: *mut Self::Status,
     ) -> c_int;
     unsafe fn cancel(request: *mut Self::Request) -> c_int;
-    unsafe fn barrier(comm: Self::Comm) -> c_int;
-    unsafe fn bcast(buf: *mut c_void, n: c_int, root: c_int, comm: Self::Comm) -> c_int;
-    unsafe fn allgather(data: *const c_void, n: c_int, out: *mut c_void, comm: Self::Comm) -> c_int;
+    unsafe fn test(request: *mut Self::Request, done: *mut c_int) -> c_int;
+    // Collectives: with a request to write they only begin (`MPI_Ibarrier`, ...), without (NULL) they block.
+    unsafe fn barrier(comm: Self::Comm, request: *mut Self::Request) -> c_int;
+    unsafe fn bcast(
+        buf: *mut c_void,
+        n: c_int,
+        root: c_int,
+        comm: Self::Comm,
+        request: *mut Self::Request,
+    ) -> c_int;
+    unsafe fn allgather(
+        data: *const c_void,
+        n: c_int,
+        out: *mut c_void,
+        comm: Self::Comm,
+        request: *mut Self::Request,
+    ) -> c_int;
     unsafe fn allreduce(
         data: *const c_void,
         out: *mut c_void,
@@ -99,6 +113,7 @@ pub(super) trait Sys: Sized + 'static {
         kind: Self::Datatype,
         op: Self::Op,
         comm: Self::Comm,
+        request: *mut Self::Request,
     ) -> c_int;
     unsafe fn reduce(
         data: *const c_void,
@@ -108,6 +123,7 @@ pub(super) trait Sys: Sized + 'static {
         op: Self::Op,
         root: c_int,
         comm: Self::Comm,
+        request: *mut Self::Request,
     ) -> c_int;
 }
 
@@ -119,6 +135,7 @@ struct State<S: Sys> {
     statuses: Vec<S::Status>,
     indices: Vec<c_int>,
     finalize_here: bool,
+    yielding: bool,
 }
 
 /// # Safety
@@ -144,6 +161,7 @@ pub(super) const fn table<S: Sys>() -> MpiOps {
         mrecv: mrecv::<S>,
         testsome: testsome::<S>,
         cancel: cancel::<S>,
+        yielding: yielding::<S>,
         barrier: barrier::<S>,
         bcast: bcast::<S>,
         allgather: allgather::<S>,
@@ -180,6 +198,7 @@ pub(super) unsafe fn attach<S: Sys>(
         statuses: Vec::new(),
         indices: Vec::new(),
         finalize_here,
+        yielding: false,
     };
     let info =
         MpiInfo { thread_level: S::level(provided), rank, size, initialized_here: finalize_here.into() };
@@ -413,15 +432,48 @@ unsafe extern "C" fn cancel<S: Sys>(ctx: *mut c_void) -> c_int {
     first
 }
 
+unsafe extern "C" fn yielding<S: Sys>(ctx: *mut c_void, on: c_int) -> c_int {
+    // SAFETY: see above.
+    unsafe { state::<S>(ctx) }.yielding = on != 0;
+    0
+}
+
+/// Runs a collective to its end: blocking inside MPI, or begun and tested without keeping the core from those that it waits for.
+///
+/// # Safety
+/// `ctx` is live; `call` keeps MPI's conditions until the end.
+unsafe fn collective<S: Sys>(
+    ctx: *mut c_void,
+    call: impl FnOnce(S::Comm, *mut S::Request) -> c_int,
+) -> c_int {
+    // SAFETY: see above.
+    let s = unsafe { state::<S>(ctx) };
+    if !s.yielding {
+        return call(s.comm, std::ptr::null_mut());
+    }
+    let mut request = S::null_request();
+    let mut rc = call(s.comm, &mut request);
+    let (mut done, mut tries) = (0, 0);
+    while rc == 0 && done == 0 {
+        if tries > 64 {
+            std::thread::yield_now();
+        }
+        tries += 1;
+        // SAFETY: a live request.
+        rc = unsafe { S::test(&mut request, &mut done) };
+    }
+    rc
+}
+
 unsafe extern "C" fn barrier<S: Sys>(ctx: *mut c_void) -> c_int {
     // SAFETY: see above.
-    unsafe { S::barrier(state::<S>(ctx).comm) }
+    unsafe { collective::<S>(ctx, |comm, request| S::barrier(comm, request)) }
 }
 
 unsafe extern "C" fn bcast<S: Sys>(ctx: *mut c_void, buf: *mut c_void, len: u64, root: c_int) -> c_int {
     let Ok(n) = c_int::try_from(len) else { return S::ERR_COUNT };
     // SAFETY: buf has len bytes.
-    unsafe { S::bcast(buf, n, root, state::<S>(ctx).comm) }
+    unsafe { collective::<S>(ctx, |comm, request| S::bcast(buf, n, root, comm, request)) }
 }
 
 unsafe extern "C" fn allgather<S: Sys>(
@@ -432,7 +484,7 @@ unsafe extern "C" fn allgather<S: Sys>(
 ) -> c_int {
     let Ok(n) = c_int::try_from(len) else { return S::ERR_COUNT };
     // SAFETY: data has len bytes, out size * len.
-    unsafe { S::allgather(data, n, out, state::<S>(ctx).comm) }
+    unsafe { collective::<S>(ctx, |comm, request| S::allgather(data, n, out, comm, request)) }
 }
 
 /// Calls `f` with what stands for "my part is in `out`": `MPI_IN_PLACE`, or a copy where that constant is unknown.
@@ -477,8 +529,9 @@ unsafe extern "C" fn allreduce<S: Sys>(
     let bytes = count as usize * WIDTHS.get(kind as usize).copied().unwrap_or(0);
     // SAFETY: out, and data unless NULL, have count elements.
     unsafe {
-        let comm = state::<S>(ctx).comm;
-        or_in_place::<S>(data, out, bytes, |data| S::allreduce(data, out, n, datatype, op, comm))
+        or_in_place::<S>(data, out, bytes, |data| {
+            collective::<S>(ctx, |comm, request| S::allreduce(data, out, n, datatype, op, comm, request))
+        })
     }
 }
 
@@ -497,8 +550,9 @@ unsafe extern "C" fn reduce<S: Sys>(
     let bytes = count as usize * WIDTHS.get(kind as usize).copied().unwrap_or(0);
     // SAFETY: as for allreduce; out is used at the root only.
     unsafe {
-        let comm = state::<S>(ctx).comm;
-        or_in_place::<S>(data, out, bytes, |data| S::reduce(data, out, n, datatype, op, root, comm))
+        or_in_place::<S>(data, out, bytes, |data| {
+            collective::<S>(ctx, |comm, request| S::reduce(data, out, n, datatype, op, root, comm, request))
+        })
     }
 }
 

@@ -14,6 +14,9 @@ use crate::{NetError, Result};
 /// How long the server may take for one answer; at a fence that includes the wait for the slowest rank to start.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Longest line that we send.
+const LINE: usize = 1000;
+
 /// Longest line that we read.
 const MAX_LINE: u64 = 64 * 1024;
 
@@ -86,10 +89,14 @@ impl Pmi1 {
             field(&maxes, name).and_then(|v| v.parse::<usize>().ok()).unwrap_or(0).max(least)
         };
         // The limits count the end of the string.
-        (self.max_key, self.max_value) = (limit("keylen_max", 32) - 1, (limit("vallen_max", 64) - 2) / 2);
+        self.max_key = limit("keylen_max", 32) - 1;
+        let max_value = limit("vallen_max", 64) - 1;
         let name = self.ask("cmd=get_my_kvsname", "my_kvsname")?;
         let kvs = field(&name, "kvsname").map(str::to_string);
         self.kvs = kvs.ok_or_else(|| self.odd("my_kvsname", &name))?;
+        // Slurm says 1024 for a value, but reads lines of that length only.
+        let room = LINE.saturating_sub("cmd=put kvsname= key= value=".len() + self.kvs.len() + self.max_key);
+        self.max_value = (max_value.min(room).max(32) - 1) / 2; // two digits a byte, and the x
         Ok(self)
     }
 
@@ -179,7 +186,13 @@ impl Kvs for Pmi1 {
     fn get(&mut self, rank: u32, key: &str) -> Result<Vec<u8>> {
         check(key, &[], 0)?;
         let key = self.key(rank, key)?;
-        let line = self.ask(&format!("cmd=get kvsname={} key={key}", self.kvs), "get_result")?;
+        let line = self.ask(&format!("cmd=get kvsname={} key={key}", self.kvs), "get_result");
+        let line = line.map_err(|error| match error {
+            NetError::Protocol { peer, what } => {
+                NetError::Protocol { peer, what: format!("{what}, for the key {key}") }
+            }
+            other => other,
+        })?;
         field(&line, "value").and_then(decode).ok_or_else(|| self.odd("get_result", &line))
     }
 
