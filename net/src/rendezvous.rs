@@ -101,7 +101,7 @@ pub fn find(dir: &Path, name: &str, limit: Duration) -> Result<String> {
 }
 
 fn open(path: &Path) -> std::io::Result<(String, SystemTime)> {
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
         .open(path)?;
