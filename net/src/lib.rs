@@ -3,6 +3,7 @@
 mod bootstrap;
 pub mod buffer;
 pub mod bytes;
+mod cgroup;
 pub mod control;
 mod dl;
 mod engine;
@@ -11,6 +12,7 @@ pub mod exit;
 pub mod interfaces;
 pub mod launcher;
 pub mod master;
+pub mod memory;
 pub mod mpi;
 pub mod node;
 pub mod noise;
@@ -21,6 +23,7 @@ pub mod secret;
 mod supervisor;
 pub mod topology;
 pub mod transport;
+pub mod verdict;
 mod wait;
 pub mod world;
 
