@@ -45,6 +45,8 @@ pub(crate) struct HostSpec {
     pub(crate) bind: Bind,
     /// The rank (if of this host) that gets the launcher's standard input.
     pub(crate) stdin_rank: Option<u32>,
+    /// Somebody may type to that rank: what it asks is shown before the line ends.
+    pub(crate) prompt: bool,
     /// The bytes that each rank finds on its inherited descriptor: the job's secret.
     pub(crate) secret: Vec<u8>,
 }
@@ -204,6 +206,7 @@ mod tests {
             env: vec![],
             bind: Bind::None,
             stdin_rank: None,
+            prompt: false,
             secret: vec![171; 32],
         };
         assert!(!format!("{spec:?}").contains("171"));
