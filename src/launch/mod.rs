@@ -9,18 +9,22 @@
 
 mod agent;
 mod bind;
+mod boss;
 mod child;
 pub(crate) mod error;
 pub(crate) mod guard;
+mod hand;
 mod hostfile;
 mod output;
 mod place;
 pub(crate) mod remote;
+mod report;
 pub(crate) mod run;
 mod signals;
 mod spec;
 mod ssh;
 mod stdin;
+mod watch;
 mod wire;
 
 pub(crate) use spec::Bind;
