@@ -4,7 +4,7 @@ use crate::commands;
 use crate::launch::{self, Bind};
 use aeolian_net::exit;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
     /// The program and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "PROGRAM")]
+    #[arg(trailing_var_arg = true, required = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
 }
 
@@ -155,25 +155,12 @@ pub(crate) fn main(args: Vec<OsString>) -> u8 {
 }
 
 fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command();
-    let matches = command.clone().try_get_matches_from(like_mpirun(args))?;
-    let cli = Cli::from_arg_matches(&matches)?;
-    if let Command::Run(run) = &cli.command
-        && let Some(program) = run.program.first()
-        && program.as_encoded_bytes().starts_with(b"-")
-    {
-        // Values may start with a dash, so clap takes an unknown option for the program's name.
-        let message = format!(
-            "unknown option {}: options of `aeolian run` stand before the program, the program's own behind it \
-             (see `aeolian run --help`)",
-            program.to_string_lossy()
-        );
-        return Err(command.error(clap::error::ErrorKind::UnknownArgument, message));
-    }
-    Ok(cli)
+    let matches = Cli::command().try_get_matches_from(like_mpirun(args))?;
+    Cli::from_arg_matches(&matches)
 }
 
-/// Turns mpirun's long options with one dash (`-np 4 -host a`) into ours, up to where the program stands.
+/// Turns mpirun's long options with one dash (`-np 4 -host a`) into ours, and marks where the program stands: from
+/// there on every word is the program's own.
 fn like_mpirun(args: Vec<OsString>) -> Vec<OsString> {
     const SAME: &[(&str, &str)] = &[
         ("-np", "-n"),
@@ -203,13 +190,16 @@ fn like_mpirun(args: Vec<OsString>) -> Vec<OsString> {
     while let Some(word) = rest.next() {
         let same = SAME.iter().find(|(theirs, _)| word == *theirs);
         let word = same.map_or(word, |(_, ours)| OsString::from(ours));
-        let is_option = word.as_encoded_bytes().starts_with(b"-") && word != OsStr::new("--");
+        let is_option = word.as_encoded_bytes().starts_with(b"-");
         let valued = VALUED.iter().any(|option| word == *option);
+        if word == "--" || !is_option {
+            out.push("--".into());
+            out.extend((!is_option).then_some(word));
+            break;
+        }
         out.push(word);
         if valued {
             out.extend(rest.next());
-        } else if !is_option {
-            break;
         }
     }
     out.extend(rest);
@@ -286,6 +276,7 @@ mod tests {
             parse(args).unwrap_err().to_string()
         };
         assert!(wrong("run -n 4 --bogus ./app").contains("--bogus"));
+        assert!(wrong("run --timeuot 5 ./app").contains("--timeout"), "did you mean");
         assert!(wrong("run -n 4").contains("PROGRAM"));
         assert!(wrong("run -n x ./app").contains("'x'"));
         assert!(wrong("run --timeout 0 ./app").contains("zero"));
