@@ -178,8 +178,21 @@ fn like_mpirun(args: Vec<OsString>) -> Vec<OsString> {
     ];
     /// Options whose next word is their value.
     const VALUED: &[&str] = &[
-        "-n", "-H", "-x", "--host", "--hostfile", "--wdir", "--bind", "--transport", "--encrypt", "--interface",
-        "--timeout", "--hang-timeout", "--start-timeout", "--ssh", "--remote-aeolian",
+        "-n",
+        "-H",
+        "-x",
+        "--host",
+        "--hostfile",
+        "--wdir",
+        "--bind",
+        "--transport",
+        "--encrypt",
+        "--interface",
+        "--timeout",
+        "--hang-timeout",
+        "--start-timeout",
+        "--ssh",
+        "--remote-aeolian",
     ];
     if args.get(1).is_none_or(|command| command != "run") {
         return args;

@@ -31,7 +31,8 @@ fn lines_of_different_ranks_never_mix() {
 
 #[test]
 fn lines_longer_than_a_pipe_arrive_whole_if_nobody_cuts_in() {
-    let done = run(&["run", "-n", "1", "sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x; echo; printf end"]);
+    let done =
+        run(&["run", "-n", "1", "sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x; echo; printf end"]);
     assert_eq!(done.out, format!("{}\nend", "x".repeat(1_000_000)));
 }
 
@@ -50,7 +51,11 @@ fn bytes_of_one_rank_arrive_unchanged() {
     let file = std::fs::File::open(dir.path().join("in")).unwrap();
     let out = std::fs::File::create(dir.path().join("out")).unwrap();
     // Through standard input, too: it is inherited.
-    let status = Command::new(env!("CARGO_BIN_EXE_aeolian")).args(["run", "-n", "1", "cat"]).stdin(file).stdout(out).status();
+    let status = Command::new(env!("CARGO_BIN_EXE_aeolian"))
+        .args(["run", "-n", "1", "cat"])
+        .stdin(file)
+        .stdout(out)
+        .status();
     assert!(status.unwrap().success());
     assert!(std::fs::read(dir.path().join("out")).unwrap() == bytes);
 }
@@ -68,7 +73,16 @@ fn tags_name_the_rank_on_both_streams() {
 fn tags_name_the_host_where_there_are_several() {
     let dir = tempfile::tempdir().unwrap();
     let ssh = fake_ssh(dir.path());
-    let args = ["--interface", "127.0.0.1", "--host", "localhost:1,n1:2", "--tag-output", "sh", "-c", "echo $FAKE_HOST"];
+    let args = [
+        "--interface",
+        "127.0.0.1",
+        "--host",
+        "localhost:1,n1:2",
+        "--tag-output",
+        "sh",
+        "-c",
+        "echo $FAKE_HOST",
+    ];
     let done = run(&[&["run", "--ssh", ssh.to_str().unwrap()], &args[..]].concat());
     assert_eq!(done.sorted(), ["[0@localhost] ", "[1@n1] n1", "[2@n1] n1"], "{}", done.err);
 }
@@ -85,7 +99,15 @@ fn standard_input_reaches_a_rank_behind_ssh_in_full() {
     let ssh = fake_ssh(dir.path());
     // More than what is sent ahead, and a reader that takes its time.
     let input = b"0123456789abcde\n".repeat(100_000);
-    let args = ["--interface", "127.0.0.1", "--host", "n1,n2", "sh", "-c", "[ $AEOLIAN_RANK = 1 ] || sleep 0.2; cksum"];
+    let args = [
+        "--interface",
+        "127.0.0.1",
+        "--host",
+        "n1,n2",
+        "sh",
+        "-c",
+        "[ $AEOLIAN_RANK = 1 ] || sleep 0.2; cksum",
+    ];
     let done = run_with(&[&["run", "--ssh", ssh.to_str().unwrap()], &args[..]].concat(), &input);
     std::fs::write(dir.path().join("in"), &input).unwrap();
     let file = std::fs::File::open(dir.path().join("in")).unwrap();
@@ -139,7 +161,8 @@ fn several_hosts_and_sixty_four_ranks_are_ordinary() {
     let dir = tempfile::tempdir().unwrap();
     let ssh = fake_ssh(dir.path());
     let hosts: Vec<_> = (0..4).map(|i| format!("n{i}:4")).collect();
-    let args = ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", &hosts.join(",")];
+    let args =
+        ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", &hosts.join(",")];
     let done = run(&[&args[..], &["sh", "-c", "echo $AEOLIAN_RANK $AEOLIAN_SIZE $FAKE_HOST"]].concat());
     let mut want: Vec<_> = (0..16).map(|r| format!("{r} 16 n{}", r / 4)).collect();
     want.sort_unstable();

@@ -179,13 +179,12 @@ impl Life {
             RankStdin::Fed(_) => Stdio::piped(),
             RankStdin::Null => Stdio::null(),
         };
-        let spawned = child::spawn(&shared.spec, &shared.program, rank, stdin, self.cpus);
+        let spawned = child::spawn(&shared.spec, &shared.program, rank, stdin, self.cpus, &shared.guard);
         let (mut child, leader) = match spawned.map(|c| child::pid_of(&c).map(|pid| (c, pid))) {
             Ok(Some(pair)) => pair,
             Ok(None) => return,
             Err(e) => return self.tell(Err(e)),
         };
-        shared.guard.watch(leader);
         *lock(&slot) = Some(leader);
         self.tell(Ok(()));
         shared.report.event(FromAgent::Started { rank, pid: child.id() });
@@ -238,7 +237,12 @@ impl Life {
 
 fn thread(name: String, run: impl FnOnce() + Send + 'static) -> Result<()> {
     let what = format!("starting the thread `{name}`");
-    std::thread::Builder::new().name(name).stack_size(STACK).spawn(run).map(drop).map_err(LaunchError::os(what))
+    std::thread::Builder::new()
+        .name(name)
+        .stack_size(STACK)
+        .spawn(run)
+        .map(drop)
+        .map_err(LaunchError::os(what))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -262,7 +266,14 @@ fn wait_without_reaping(leader: Pid) -> Ended {
     }
 }
 
-fn pump(mut from: impl Read + AsFd, rank: u32, stream: Stream, prompt: bool, shared: &Shared, _end: Sender<()>) {
+fn pump(
+    mut from: impl Read + AsFd,
+    rank: u32,
+    stream: Stream,
+    prompt: bool,
+    shared: &Shared,
+    _end: Sender<()>,
+) {
     let mut lines = Lines::default();
     let mut buffer = vec![0u8; 64 << 10];
     let mut out = |data: &[u8]| shared.report.output(rank, stream, data);

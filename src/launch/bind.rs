@@ -67,7 +67,9 @@ fn nodes(sys: &Path, allowed: &BTreeSet<usize>) -> Vec<Vec<usize>> {
     let dir = sys.join("devices/system/node");
     let mut groups: Vec<Vec<usize>> = read_list(&dir.join("online"))
         .into_iter()
-        .map(|node| read_list(&dir.join(format!("node{node}/cpulist"))).intersection(allowed).copied().collect())
+        .map(|node| {
+            read_list(&dir.join(format!("node{node}/cpulist"))).intersection(allowed).copied().collect()
+        })
         .filter(|group: &Vec<usize>| !group.is_empty())
         .collect();
     if groups.is_empty() {
@@ -121,7 +123,8 @@ mod tests {
 
     #[test]
     fn cores_keep_their_threads_together() {
-        let sys = fake_sys(&["0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"], &["0-1,4-5", "2-3,6-7"]);
+        let sys =
+            fake_sys(&["0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7"], &["0-1,4-5", "2-3,6-7"]);
         let all = (0..8).collect();
         let four = cores(sys.path(), &all);
         assert_eq!(four, [[0, 4], [1, 5], [2, 6], [3, 7]]);

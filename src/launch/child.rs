@@ -5,23 +5,25 @@
 //! and one descriptor with the job's secret, nothing else.
 
 use super::error::{LaunchError, Result};
+use super::guard::{self, Guard};
 use super::spec::HostSpec;
 use rustix::io::FdFlags;
 use rustix::process::{Pid, Signal};
 use rustix::thread::CpuSet;
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Starts `rank` of `spec` from the file `program`, bound to `cpus` if given.
+/// Starts `rank` of `spec` from the file `program`, bound to `cpus` if given, on the list of `guard`.
 pub(crate) fn spawn(
     spec: &HostSpec,
     program: &Path,
     rank: u32,
     stdin: Stdio,
     cpus: Option<CpuSet>,
+    guard: &Guard,
 ) -> Result<Child> {
     let trouble = |what: &str| LaunchError::os(format!("{what} rank {rank} on {}", spec.host));
     let (secret, mut writer) = io::pipe().map_err(trouble("making the secret's pipe for"))?;
@@ -40,6 +42,7 @@ pub(crate) fn spawn(
         .stderr(Stdio::piped());
     let parent = rustix::process::getpid();
     let secret_fd = secret.as_raw_fd();
+    let guard_fd = guard.pipe().map(|pipe| pipe.as_raw_fd());
     let between = move || -> io::Result<()> {
         rustix::process::setsid()?;
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -47,9 +50,13 @@ pub(crate) fn spawn(
             // The launcher died before the line above: no signal will come any more.
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
+        if let Some(fd) = guard_fd {
+            // SAFETY: open in this process: `guard` outlives the fork, and this is its copy.
+            guard::enlist(unsafe { BorrowedFd::borrow_raw(fd) })?;
+        }
         drop_inherited();
         // SAFETY: the descriptor is open in this process: `secret` lives until after the fork, and this is its copy.
-        let secret = unsafe { std::os::fd::BorrowedFd::borrow_raw(secret_fd) };
+        let secret = unsafe { BorrowedFd::borrow_raw(secret_fd) };
         rustix::io::fcntl_setfd(secret, FdFlags::empty())?;
         if let Some(cpus) = &cpus {
             rustix::thread::sched_setaffinity(None, cpus)?;

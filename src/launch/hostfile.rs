@@ -130,7 +130,8 @@ fn name_and_slots(item: &str, place: &str) -> Result<(String, Option<u32>)> {
             None => (item, None),
         }
     };
-    check_name(name).map_err(|what| bad(place, &what, "a name or address as ssh takes it: `n1`, `user@n1`"))?;
+    check_name(name)
+        .map_err(|what| bad(place, &what, "a name or address as ssh takes it: `n1`, `user@n1`"))?;
     let slots = slots.map(|n| count(n, "the number after the colon", place)).transpose()?;
     Ok((name.to_string(), slots))
 }
@@ -148,7 +149,10 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
     }
     for part in name.splitn(2, '@') {
         if part.is_empty() || part.starts_with('-') {
-            return Err(format!("`{}` is not a host name: it is empty or starts with a dash", name.escape_debug()));
+            return Err(format!(
+                "`{}` is not a host name: it is empty or starts with a dash",
+                name.escape_debug()
+            ));
         }
     }
     let odd = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@' | ':' | '%'));
@@ -237,7 +241,10 @@ mod tests {
         assert!(parse_list("a,,b").is_err());
         assert!(parse_list("-x").is_err());
         let e = read(Path::new("/nowhere/hosts")).unwrap_err();
-        assert_eq!((e.exit_code(), e.to_string().contains("/nowhere/hosts")), (aeolian_net::exit::NO_INPUT, true));
+        assert_eq!(
+            (e.exit_code(), e.to_string().contains("/nowhere/hosts")),
+            (aeolian_net::exit::NO_INPUT, true)
+        );
     }
 
     #[test]

@@ -20,7 +20,11 @@ pub(crate) struct Lines {
 
 impl Lines {
     /// Takes what was read and gives `out` what can go: whole lines, and pieces of a line that is too long.
-    pub(crate) fn push(&mut self, read: &[u8], out: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn push(
+        &mut self,
+        read: &[u8],
+        out: &mut impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let whole = read.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         if whole > 0 {
             if self.rest.is_empty() {
@@ -213,7 +217,8 @@ mod tests {
 
     #[test]
     fn another_rank_starts_a_line_of_its_own() {
-        let writes = [(0, Stream::Out, "a"), (1, Stream::Out, "b\n"), (0, Stream::Out, "c\n"), (1, Stream::Err, "e")];
+        let writes =
+            [(0, Stream::Out, "a"), (1, Stream::Out, "b\n"), (0, Stream::Out, "c\n"), (1, Stream::Err, "e")];
         assert_eq!(run(None, false, &writes), ("a\nb\nc\n".into(), "e".into()));
         assert_eq!(run(Some(&["[0] ", "[1] "]), false, &writes).0, "[0] a\n[1] b\n[0] c\n");
     }
@@ -221,7 +226,10 @@ mod tests {
     #[test]
     fn tags_stand_at_line_starts_only() {
         let writes = [(0, Stream::Out, "a\nb\nlong"), (0, Stream::Out, "er\n"), (1, Stream::Out, "\n")];
-        assert_eq!(run(Some(&["[0@n1] ", "[1@n2] "]), false, &writes).0, "[0@n1] a\n[0@n1] b\n[0@n1] longer\n[1@n2] \n");
+        assert_eq!(
+            run(Some(&["[0@n1] ", "[1@n2] "]), false, &writes).0,
+            "[0@n1] a\n[0@n1] b\n[0@n1] longer\n[1@n2] \n"
+        );
     }
 
     #[test]

@@ -105,7 +105,10 @@ mod tests {
     #[test]
     fn too_many() {
         assert!(counts("a:2\nb:3", Some(6), false).unwrap_err().contains("--oversubscribe"));
-        assert!(counts("a:2", Some(3), false).unwrap_err().contains("--oversubscribe"), "one remote host is no laptop");
+        assert!(
+            counts("a:2", Some(3), false).unwrap_err().contains("--oversubscribe"),
+            "one remote host is no laptop"
+        );
         assert_eq!(counts("a:2\nb:3", Some(8), true).unwrap(), [row("a", 0..4), row("b", 4..8)]);
         let capped = "a slots=1 max_slots=1\nb slots=1 max_slots=2";
         assert_eq!(counts(capped, Some(3), true).unwrap(), [row("a", 0..1), row("b", 1..3)]);

@@ -42,7 +42,8 @@ fn run() -> io::Result<u8> {
         Ok(code)
     };
     if spec.protocol != PROTOCOL {
-        let why = format!("another version of aeolian is there (protocol {PROTOCOL}, we speak {})", spec.protocol);
+        let why =
+            format!("another version of aeolian is there (protocol {PROTOCOL}, we speak {})", spec.protocol);
         return refuse(format!("{why}\nhelp: install the same version on all hosts"), exit::PROTOCOL);
     }
     let prepared = spec.resolve_program().and_then(|program| Ok((program, bind::plan(&spec)?)));

@@ -32,7 +32,9 @@ pub(crate) fn main(args: &RunArgs) -> u8 {
         Ok((job, verdict)) => {
             let text = match &verdict {
                 Verdict::Failed(blame) => Some(format!("aeolian: error: {blame}")),
-                Verdict::Signalled(signal) => Some(format!("aeolian: the job was ended by {}", signals::name(*signal))),
+                Verdict::Signalled(signal) => {
+                    Some(format!("aeolian: the job was ended by {}", signals::name(*signal)))
+                }
                 Verdict::Finished | Verdict::ReaderGone => None,
             };
             if let Some(text) = text {
@@ -71,7 +73,10 @@ fn start(args: &RunArgs) -> Result<Job> {
     };
     let wdir = std::path::absolute(wdir).map_err(LaunchError::os("finding the working directory"))?;
     let Some((program, arguments)) = args.program.split_first() else {
-        return Err(LaunchError::Usage { what: "no program".into(), help: "aeolian run -n 4 ./program".into() });
+        return Err(LaunchError::Usage {
+            what: "no program".into(),
+            help: "aeolian run -n 4 ./program".into(),
+        });
     };
 
     let (tell, happenings) = mpsc::channel();
@@ -79,10 +84,8 @@ fn start(args: &RunArgs) -> Result<Job> {
     let job = job_id()?;
     let boss = Boss::start(size, tell.clone());
     let _ = own_address(&placed, args.interface.as_deref())?;
-    let mut env = vec![
-        ("AEOLIAN_SIZE".into(), size.to_string().into()),
-        ("AEOLIAN_JOB".into(), OsString::from(&job)),
-    ];
+    let mut env =
+        vec![("AEOLIAN_SIZE".into(), size.to_string().into()), ("AEOLIAN_JOB".into(), OsString::from(&job))];
     env.extend(settings(args)?);
     let spec = |p: &Placed| HostSpec {
         protocol: PROTOCOL,
@@ -178,11 +181,16 @@ fn settings(args: &RunArgs) -> Result<Vec<(OsString, OsString)>> {
                 let what = format!("-x {} has no name before the equals sign", export.to_string_lossy());
                 return Err(LaunchError::Usage { what, help: "-x VAR or -x VAR=VALUE".into() });
             }
-            Some(at) => env.push((OsStr::from_bytes(&bytes[..at]).into(), OsStr::from_bytes(&bytes[at + 1..]).into())),
+            Some(at) => {
+                env.push((OsStr::from_bytes(&bytes[..at]).into(), OsStr::from_bytes(&bytes[at + 1..]).into()))
+            }
             None => match std::env::var_os(export) {
                 Some(value) => env.push((export.clone(), value)),
                 None if args.quiet => {}
-                None => eprintln!("aeolian: warning: -x {}: not set here, so not passed on", export.to_string_lossy()),
+                None => eprintln!(
+                    "aeolian: warning: -x {}: not set here, so not passed on",
+                    export.to_string_lossy()
+                ),
             },
         }
     }
@@ -205,7 +213,8 @@ fn settings(args: &RunArgs) -> Result<Vec<(OsString, OsString)>> {
 fn tags(placed: &[Placed], several: bool) -> Vec<String> {
     let mut tags = Vec::new();
     for p in placed {
-        let tag = |rank: &u32| if several { format!("[{rank}@{}] ", p.host.name) } else { format!("[{rank}] ") };
+        let tag =
+            |rank: &u32| if several { format!("[{rank}@{}] ", p.host.name) } else { format!("[{rank}] ") };
         tags.extend(p.ranks.iter().map(tag));
     }
     tags
@@ -217,8 +226,10 @@ fn connect(
     far: Vec<(usize, HostSpec)>,
     terminal: &SharedTerminal,
 ) -> Result<Vec<(usize, Remote, ChildStdout)>> {
-    let words = ssh::split_words(&args.ssh)
-        .map_err(|what| LaunchError::Usage { what: format!("--ssh: {what}"), help: "--ssh \"ssh -F config\"".into() })?;
+    let words = ssh::split_words(&args.ssh).map_err(|what| LaunchError::Usage {
+        what: format!("--ssh: {what}"),
+        help: "--ssh \"ssh -F config\"".into(),
+    })?;
     let own = std::env::current_exe().map_err(LaunchError::os("finding our own path"))?;
     let aeolian = args.remote_aeolian.clone().unwrap_or(own);
     let say: Arc<dyn Fn(&str) + Send + Sync> = {
@@ -283,7 +294,10 @@ fn own_address(placed: &[Placed], interface: Option<&str>) -> Result<IpAddr> {
     };
     let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(name, 22u16)).map(|a| a.collect::<Vec<_>>());
     let own = addresses.and_then(|all| {
-        all.into_iter().map(ask).find(Result::is_ok).unwrap_or_else(|| Err(std::io::ErrorKind::HostUnreachable.into()))
+        all.into_iter()
+            .map(ask)
+            .find(Result::is_ok)
+            .unwrap_or_else(|| Err(std::io::ErrorKind::HostUnreachable.into()))
     });
     own.map_err(|e| LaunchError::Usage {
         what: format!("cannot find out which address of this host {name} reaches: {e}"),

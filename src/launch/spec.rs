@@ -96,7 +96,9 @@ pub(crate) fn resolve(program: &OsStr, wdir: &Path, path: Option<&OsStr>, host: 
             Err(why) => Err(LaunchError::Program {
                 what: format!("cannot run {shown} on {host}: {why}"),
                 help: match why {
-                    Unrunnable::NotThere => "is the path right, and the program built? (cargo build --release)".into(),
+                    Unrunnable::NotThere => {
+                        "is the path right, and the program built? (cargo build --release)".into()
+                    }
                     Unrunnable::Directory => "name the program inside it".into(),
                     Unrunnable::NotExecutable => format!("chmod +x {shown}"),
                     Unrunnable::Other(_) => "look at the rights of the directories above it".into(),
@@ -161,7 +163,9 @@ fn runnable(file: &Path) -> Result<(), Unrunnable> {
         return Err(Unrunnable::Directory);
     }
     // root may read everything, but runs only what has some x bit: access(2) knows both rules.
-    if meta.permissions().mode() & 0o111 == 0 || rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_err() {
+    if meta.permissions().mode() & 0o111 == 0
+        || rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_err()
+    {
         return Err(Unrunnable::NotExecutable);
     }
     Ok(())
@@ -182,7 +186,8 @@ mod tests {
         file("good", 0o755);
         file("bad", 0o644);
         let path = Some(d.as_os_str());
-        let find = |p: &str, path: Option<&OsStr>| resolve(OsStr::new(p), d, path, "h").map_err(|e| e.to_string());
+        let find =
+            |p: &str, path: Option<&OsStr>| resolve(OsStr::new(p), d, path, "h").map_err(|e| e.to_string());
         assert_eq!(find("./good", None).unwrap(), d.join("./good"));
         assert_eq!(find("good", path).unwrap(), d.join("good"));
         assert!(find("./bad", None).unwrap_err().contains("not executable"));

@@ -74,7 +74,11 @@ pub(crate) fn command_line(ssh: &[String], host: &str, aeolian: &OsStr, patience
     if ssh.first().is_some_and(|program| Path::new(program).file_name() == Some(OsStr::new("ssh"))) {
         let seconds = patience.as_secs().clamp(1, 60);
         line.extend(["-T", "-x", "-oBatchMode=yes", "-oClearAllForwardings=yes"].map(OsString::from));
-        line.extend([format!("-oConnectTimeout={seconds}").into(), "-oServerAliveInterval=5".into(), "--".into()]);
+        line.extend([
+            format!("-oConnectTimeout={seconds}").into(),
+            "-oServerAliveInterval=5".into(),
+            "--".into(),
+        ]);
     }
     let mut remote = quote(aeolian);
     remote.push(" agent");
@@ -101,7 +105,9 @@ impl Remote {
         say: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> Result<(Remote, ChildStdout), BadHost> {
         let bad = |why: String, code: u8| BadHost { host: spec.host.clone(), why, code };
-        let Some((program, arguments)) = line.split_first() else { return Err(bad("no ssh".into(), exit::USAGE)) };
+        let Some((program, arguments)) = line.split_first() else {
+            return Err(bad("no ssh".into(), exit::USAGE));
+        };
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: the terminal's Ctrl-C is for the launcher, which passes on what is to be passed on.
@@ -114,8 +120,12 @@ impl Remote {
             return Err(bad("ssh has no pipes".into(), exit::INTERNAL));
         };
         let complaints = Complaints::listen(&spec.host, errors, say);
-        let remote =
-            Remote { host: spec.host.clone(), child: Mutex::new(child), to: Mutex::new(Some(to)), complaints };
+        let remote = Remote {
+            host: spec.host.clone(),
+            child: Mutex::new(child),
+            to: Mutex::new(Some(to)),
+            complaints,
+        };
         match remote.introduce(spec, from, Instant::now() + patience) {
             Ok(from) => {
                 remote.complaints.forward();
@@ -151,7 +161,10 @@ impl Remote {
             Ok(Some(FromAgent::Ready)) => Ok(from.from),
             Ok(Some(FromAgent::Refused { why, code })) => Err(Refusal::Agent { why, code }),
             _ if silent(until) => Err(Refusal::Silent),
-            _ => Err(Refusal::Agent { why: "the agent does not speak our protocol".into(), code: exit::PROTOCOL }),
+            _ => Err(Refusal::Agent {
+                why: "the agent does not speak our protocol".into(),
+                code: exit::PROTOCOL,
+            }),
         }
     }
 
@@ -191,7 +204,11 @@ impl Remote {
                 Ok(None) => {
                     let status = self.end();
                     let said = self.complaints.tail();
-                    return Some(if said.is_empty() { format!("the connection ended ({status})") } else { said });
+                    return Some(if said.is_empty() {
+                        format!("the connection ended ({status})")
+                    } else {
+                        said
+                    });
                 }
                 Err(e) => {
                     self.end();
@@ -343,7 +360,9 @@ mod tests {
             Duration::from_secs(30),
         );
         let text: Vec<_> = line.iter().map(|w| w.to_str().unwrap()).collect();
-        assert!(text.contains(&"-oBatchMode=yes") && !text.iter().any(|w| w.contains("StrictHostKeyChecking")));
+        assert!(
+            text.contains(&"-oBatchMode=yes") && !text.iter().any(|w| w.contains("StrictHostKeyChecking"))
+        );
         assert_eq!(text[text.len() - 3..], ["--", "n1", r"'/opt/it'\''s/aeolian' agent"]);
         let own = command_line(&["rsh".into()], "n1", OsStr::new("/a"), Duration::from_secs(30));
         assert_eq!(own, ["rsh", "n1", "'/a' agent"]);

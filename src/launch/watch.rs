@@ -142,7 +142,10 @@ impl Watch {
             let left: Vec<_> = self.ranks.iter().enumerate().filter(|(_, r)| r.ended.is_none()).collect();
             for (rank, state) in left {
                 let host = self.hands[state.host].host();
-                self.say(&format!("aeolian: warning: rank {rank} (pid {}) on {host} does not go away", state.pid));
+                self.say(&format!(
+                    "aeolian: warning: rank {rank} (pid {}) on {host} does not go away",
+                    state.pid
+                ));
             }
         }
         self.state.verdict.take().unwrap_or(Verdict::Finished)
@@ -189,7 +192,11 @@ impl Watch {
             Happening::OutputClosed(Stream::Err) => {}
             Happening::OutputFailed(why) => {
                 let help = "is the disk full, or the quota used up?";
-                self.boss.fail(blame(exit::CANNOT_WRITE, format!("cannot write the ranks' output: {why}"), help));
+                self.boss.fail(blame(
+                    exit::CANNOT_WRITE,
+                    format!("cannot write the ranks' output: {why}"),
+                    help,
+                ));
             }
         }
     }
@@ -211,7 +218,8 @@ impl Watch {
     fn host_lost(&mut self, host: usize, why: &str) {
         self.state.hosts_done[host] = true;
         let name = self.hands[host].host().to_string();
-        let lost: Vec<_> = (0u32..).zip(&mut self.ranks).filter(|(_, r)| r.host == host && r.ended.is_none()).collect();
+        let lost: Vec<_> =
+            (0u32..).zip(&mut self.ranks).filter(|(_, r)| r.host == host && r.ended.is_none()).collect();
         if let Some((rank, state)) = lost.first() {
             let mut blame = blame(
                 exit::RANK_LOST,
@@ -334,5 +342,13 @@ fn followed(ended: Ended, signal: i32) -> bool {
 
 /// A blame that names no rank.
 pub(crate) fn blame(code: u8, cause: String, remedy: &str) -> Blame {
-    Blame { code, rank: None, host: String::new(), pid: 0, phase: String::new(), cause, remedy: remedy.into() }
+    Blame {
+        code,
+        rank: None,
+        host: String::new(),
+        pid: 0,
+        phase: String::new(),
+        cause,
+        remedy: remedy.into(),
+    }
 }

@@ -197,10 +197,12 @@ mod tests {
     fn frames_come_back() {
         let mut pipe = Vec::new();
         let data: Vec<u8> = (0..=255).collect();
-        write_frame(&mut pipe, &FromAgent::Output { rank: 7, stream: Stream::Err, data: data.clone() }).unwrap();
+        write_frame(&mut pipe, &FromAgent::Output { rank: 7, stream: Stream::Err, data: data.clone() })
+            .unwrap();
         write_frame(&mut pipe, &FromAgent::Exited { rank: 1, ended: Ended::Signal(9) }).unwrap();
         let mut from = &pipe[..];
-        let Some(FromAgent::Output { rank: 7, stream: Stream::Err, data: back }) = read_frame(&mut from).unwrap()
+        let Some(FromAgent::Output { rank: 7, stream: Stream::Err, data: back }) =
+            read_frame(&mut from).unwrap()
         else {
             panic!("not the frame that was sent")
         };

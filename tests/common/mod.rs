@@ -81,7 +81,10 @@ impl Running {
             }
             if Instant::now() > until {
                 self.child.kill().unwrap();
-                panic!("not done within {LIMIT:?}; stderr: {}", String::from_utf8_lossy(&self.err.join().unwrap()));
+                panic!(
+                    "not done within {LIMIT:?}; stderr: {}",
+                    String::from_utf8_lossy(&self.err.join().unwrap())
+                );
             }
             std::thread::sleep(Duration::from_millis(2));
         };
@@ -142,9 +145,28 @@ pub fn processes_of(id: &str) -> Vec<(u32, String)> {
     found
 }
 
+/// The children of process `parent` whose command line ends with the word `last`.
+pub fn children_of(parent: u32, last: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // "pid (name) state ppid ...": the name may hold anything, blanks and brackets too.
+        let ppid = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if ppid == Some(parent) && line.ends_with(format!("\0{last}\0").as_bytes()) {
+            found.extend(stat.split(' ').next().and_then(|pid| pid.parse::<i32>().ok()));
+        }
+    }
+    found
+}
+
 /// Waits until nothing of the job is left.
 pub fn assert_gone(id: &str) {
-    wait_for(&format!("the end of all processes of job {id}"), || processes_of(id).is_empty().then_some(()));
+    let until = Instant::now() + LIMIT / 4;
+    while !processes_of(id).is_empty() {
+        assert!(Instant::now() < until, "left of job {id}: {:?}", processes_of(id));
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// An executable script in `dir`.
@@ -161,6 +183,6 @@ pub fn fake_ssh(dir: &Path) -> PathBuf {
         dir,
         "fake-ssh",
         "#!/bin/sh\ncase $1 in down*) echo \"ssh: connect to host $1 port 22: No route to host\" >&2; exit 255;; esac\n\
-         echo Welcome to $1\nexport FAKE_HOST=$1\nshift\nexec sh -c \"$*\"\n",
+         echo Welcome to $1\nexport FAKE_HOST=$1\nshift\nexec sh -c \"exec $*\"\n",
     )
 }
