@@ -1,8 +1,9 @@
 //! The command line: what can be said, and mpirun's ways of saying it.
 
 use crate::commands;
-use crate::launch::{self, Bind};
+use crate::launch;
 use aeolian_net::exit;
+use aeolian_net::topology::BindPolicy;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -71,9 +72,9 @@ pub(crate) struct RunArgs {
     /// Working directory of the ranks (default: this one)
     #[arg(long, value_name = "DIR")]
     pub(crate) wdir: Option<PathBuf>,
-    /// Bind each rank to its share of the cores, to a NUMA node, or not at all
-    #[arg(long, value_enum, default_value = "none")]
-    pub(crate) bind: Bind,
+    /// Bind each rank to its share of the cores, to a NUMA node, or not at all [default: core while there is one for each]
+    #[arg(long, value_name = "core|numa|none")]
+    pub(crate) bind: Option<BindPolicy>,
     /// How ranks talk to each other
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) transport: Transport,

@@ -133,6 +133,28 @@ fn other_signals_are_passed_on_and_end_nothing() {
 }
 
 #[test]
+fn ctrl_z_stops_all_and_fg_goes_on() {
+    let state = |pid: i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next())
+    };
+    let script =
+        "echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; while [ ! -e $0.go ]; do sleep 0.02; done; echo went on";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ranks");
+    let running = start(&mut aeolian(&["run", "-n", "2", "sh", "-c", script, file.to_str().unwrap()]));
+    let (job, ranks) = ranks(&file, 2);
+    running.signal(Signal::TSTP);
+    let all: Vec<_> = ranks.iter().map(|r| r.1).chain([running.child.id() as i32]).collect();
+    common::wait_for("all to stop", || all.iter().all(|pid| state(*pid) == Some('T')).then_some(()));
+    std::fs::write(dir.path().join("ranks.go"), "").unwrap();
+    running.signal(Signal::CONT);
+    let done = running.finish();
+    assert_eq!((done.code(), done.out.as_str()), (0, "went on\nwent on\n"), "{}", done.err);
+    assert_gone(&job);
+}
+
+#[test]
 fn what_a_rank_leaves_running_is_ended() {
     let script = "echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; sleep 1000 >/dev/null 2>&1 & sleep 1000 & exit 0";
     let done = harmed(&["-n", "2"], script, 2, |_, _| {});

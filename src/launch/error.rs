@@ -1,6 +1,6 @@
 //! What can go wrong before and around the ranks.
 
-use aeolian_net::{Blame, NetError, exit};
+use aeolian_net::{NetError, exit};
 use std::path::PathBuf;
 
 /// An error of the launcher. Each names what to change, and has an exit code of its own.
@@ -24,12 +24,6 @@ pub(crate) enum LaunchError {
     /// The operating system refused something.
     #[error("{what}: {source}")]
     Os { what: String, source: std::io::Error },
-    /// The agent on another host does not speak as expected.
-    #[error("agent on {host}: {what}")]
-    Agent { host: String, what: String },
-    /// The job itself failed.
-    #[error("{0}")]
-    Job(Box<Blame>),
     /// An error of the layer below.
     #[error(transparent)]
     Net(#[from] NetError),
@@ -78,8 +72,6 @@ impl LaunchError {
             LaunchError::File { .. } | LaunchError::Program { .. } => exit::NO_INPUT,
             LaunchError::BadHosts(bad) => bad.first().map_or(exit::NO_HOST, |b| b.code),
             LaunchError::Os { .. } => exit::OS,
-            LaunchError::Agent { .. } => exit::PROTOCOL,
-            LaunchError::Job(blame) => blame.code,
             LaunchError::Net(e) => e.exit_code(),
         }
     }

@@ -26,5 +26,3 @@ mod ssh;
 mod stdin;
 mod watch;
 mod wire;
-
-pub(crate) use spec::Bind;

@@ -1,7 +1,7 @@
 //! Signals that the launcher gets, as values on a channel.
 
 use super::error::{LaunchError, Result};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 /// Calls `got` with each signal that is for the job, from a thread of its own. A signal that whoever started us
@@ -9,7 +9,7 @@ use signal_hook::iterator::Signals;
 pub(crate) fn listen(got: impl Fn(i32) + Send + 'static) -> Result<()> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = ignored(&status);
-    let wanted = [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2];
+    let wanted = [SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGUSR1, SIGUSR2];
     let wanted = wanted.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
     let mut signals = Signals::new(wanted).map_err(LaunchError::os("listening for signals"))?;
     let wait = move || signals.forever().for_each(got);

@@ -1,6 +1,7 @@
 //! What is to be started on one host: the order that an agent carries out.
 
 use super::error::{LaunchError, Result};
+use aeolian_net::topology::BindPolicy;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -9,18 +10,6 @@ use std::path::{Path, PathBuf};
 
 /// Version of the order and of the frames between launcher and agent.
 pub(crate) const PROTOCOL: u32 = 1;
-
-/// What a rank may run on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Bind {
-    /// Each rank gets an equal share of the host's cores.
-    Core,
-    /// Each rank gets the cores of one NUMA node.
-    Numa,
-    /// Wherever the system puts it.
-    None,
-}
 
 /// The order for one host.
 #[derive(Clone, Serialize, Deserialize)]
@@ -41,8 +30,8 @@ pub(crate) struct HostSpec {
     pub(crate) wdir: OsString,
     /// Variables to set (besides AEOLIAN_RANK and AEOLIAN_SECRET_FD, which differ by rank).
     pub(crate) env: Vec<(OsString, OsString)>,
-    /// Binding.
-    pub(crate) bind: Bind,
+    /// Binding; by the number of cores if not given.
+    pub(crate) bind: Option<BindPolicy>,
     /// The rank (if of this host) that gets the launcher's standard input.
     pub(crate) stdin_rank: Option<u32>,
     /// Somebody may type to that rank: what it asks is shown before the line ends.
@@ -209,7 +198,7 @@ mod tests {
             args: vec![],
             wdir: "/".into(),
             env: vec![],
-            bind: Bind::None,
+            bind: None,
             stdin_rank: None,
             prompt: false,
             secret: vec![171; 32],

@@ -235,6 +235,9 @@ impl Watch {
     }
 
     fn signal(&mut self, signal: i32) {
+        if signal == Signal::TSTP.as_raw() {
+            return self.pause();
+        }
         let ends = [Signal::INT, Signal::TERM, Signal::HUP].iter().any(|s| s.as_raw() == signal);
         if !ends {
             return self.all(signal);
@@ -262,6 +265,14 @@ impl Watch {
             self.state.next_step = Some(Instant::now() + STOP_GRACE);
         }
         self.boss.stop(&name);
+    }
+
+    /// Ctrl-Z: the whole job stands still until we go on. SIGSTOP, since the ranks' groups have no shell above them
+    /// and the system lets such groups ignore SIGTSTP.
+    fn pause(&self) {
+        self.all(Signal::STOP.as_raw());
+        rustix::process::kill_process(rustix::process::getpid(), Signal::STOP).unwrap_or_default();
+        self.all(Signal::CONT.as_raw());
     }
 
     /// The verdict is found: the first stays.
