@@ -173,12 +173,13 @@ fn bad(place: &str, what: &str, help: &str) -> LaunchError {
     LaunchError::Hosts { place: place.into(), what: what.into(), help: help.into() }
 }
 
-/// True if `name` means this host: a loopback name or address, or the host's own name with or without its domain.
+/// True if `name` means this host: `localhost`, 127.0.0.1, ::1, or the host's own name with or without its domain. Other
+/// addresses, even of our own (127.0.0.2), are reached by ssh as asked; so is anything with a user name.
 pub(crate) fn is_local(name: &str) -> bool {
     if name.contains('@') {
         return false;
     }
-    if name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
+    if matches!(name, "localhost" | "127.0.0.1" | "::1") {
         return true;
     }
     let own = own_name();
@@ -250,6 +251,6 @@ mod tests {
     #[test]
     fn local_names() {
         assert!(is_local("localhost") && is_local("127.0.0.1") && is_local("::1") && is_local(&own_name()));
-        assert!(!is_local("user@localhost") && !is_local("no-such-host-here"));
+        assert!(!is_local("user@localhost") && !is_local("127.0.0.2") && !is_local("no-such-host-here"));
     }
 }
