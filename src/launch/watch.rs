@@ -192,11 +192,13 @@ impl Watch {
             Happening::OutputClosed(Stream::Err) => {}
             Happening::OutputFailed(why) => {
                 let help = "is the disk full, or the quota used up?";
-                self.boss.fail(blame(
-                    exit::CANNOT_WRITE,
-                    format!("cannot write the ranks' output: {why}"),
-                    help,
-                ));
+                let blame = blame(exit::CANNOT_WRITE, format!("cannot write the ranks' output: {why}"), help);
+                if matches!(self.state.verdict, Some(Verdict::Finished)) {
+                    // The last lines come after the last rank: without them the job is no success.
+                    self.state.verdict = Some(Verdict::Failed(Box::new(blame)));
+                } else {
+                    self.boss.fail(blame);
+                }
             }
         }
     }
