@@ -31,6 +31,12 @@ enum Command {
         /// Code or name
         code: Option<String>,
     },
+    /// Check every operation on the wires in use: `srun -n 4 aeolian selftest`
+    Selftest {
+        /// How many times
+        #[arg(long, default_value_t = 1)]
+        repeat: u32,
+    },
     /// Print the version and what this build contains
     Version,
     /// Start the ranks of one host (what `aeolian run` starts through ssh)
@@ -78,9 +84,9 @@ pub(crate) struct RunArgs {
     /// How ranks talk to each other
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) transport: Transport,
-    /// Encryption between hosts (ranks prove who they are in any case)
-    #[arg(long, value_enum, default_value = "on")]
-    pub(crate) encrypt: OnOff,
+    /// Encryption between ranks [default: on between hosts, off inside one]; ranks prove who they are in any case
+    #[arg(long, value_enum)]
+    pub(crate) encrypt: Option<OnOff>,
     /// Network interface (ib0) or address to use between hosts
     #[arg(long, value_name = "NAME")]
     pub(crate) interface: Option<String>,
@@ -149,6 +155,7 @@ pub(crate) fn main(args: Vec<OsString>) -> u8 {
         Command::Doctor(args) => commands::doctor::main(&args),
         Command::Mpi(command) => commands::mpi::main(&command),
         Command::Explain { code } => commands::explain::main(code.as_deref()),
+        Command::Selftest { repeat } => commands::selftest::main(repeat),
         Command::Version => commands::version::main(),
         Command::Agent => launch::remote::serve(),
         Command::Guard => launch::guard::serve(),

@@ -3,4 +3,5 @@
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod mpi;
+pub(crate) mod selftest;
 pub(crate) mod version;

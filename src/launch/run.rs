@@ -1,7 +1,7 @@
 //! `aeolian run` from its arguments to its exit code.
 
 use super::agent::{Agent, Report, StdinFrom};
-use super::boss::Boss;
+use super::boss::{Boss, EPOCH};
 use super::error::{BadHost, LaunchError, Result};
 use super::hand::{Ear, Hand, Here, SharedTerminal, There};
 use super::output::Terminal;
@@ -12,6 +12,7 @@ use super::watch::{Happening, RankState, Verdict, Watch};
 use super::wire::ToAgent;
 use super::{bind, hostfile, place, report, signals, stdin};
 use crate::cli::{OnOff, RunArgs, Transport};
+use aeolian_net::control::protocol::{JobSettings, Protection, TransportChoice};
 use aeolian_net::exit;
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -81,12 +82,18 @@ fn start(args: &RunArgs) -> Result<Job> {
 
     let (tell, happenings) = mpsc::channel();
     let size = placed.iter().map(|p| p.ranks.len() as u32).sum();
-    let job = job_id()?;
-    let boss = Boss::start(size, tell.clone());
-    let _ = own_address(&placed, args.interface.as_deref())?;
-    let mut env =
-        vec![("AEOLIAN_SIZE".into(), size.to_string().into()), ("AEOLIAN_JOB".into(), OsString::from(&job))];
-    env.extend(settings(args)?);
+    let bind = own_address(&placed, args.interface.as_deref())?;
+    let boss = Boss::start(size, bind, job_settings(args, bind), args.start_timeout, tell.clone())?;
+    let job = boss.job().to_string();
+    let mut env = vec![
+        ("AEOLIAN_SIZE".into(), size.to_string().into()),
+        ("AEOLIAN_JOB".into(), OsString::from(&job)),
+        ("AEOLIAN_EPOCH".into(), EPOCH.to_string().into()),
+        ("AEOLIAN_MASTER".into(), boss.addr().to_string().into()),
+        ("AEOLIAN_START_TIMEOUT".into(), args.start_timeout.as_secs_f64().to_string().into()),
+    ];
+    env.extend(exported(args)?);
+    let secret = boss.secret_line();
     let spec = |p: &Placed| HostSpec {
         protocol: PROTOCOL,
         host: p.host.name.clone(),
@@ -99,7 +106,7 @@ fn start(args: &RunArgs) -> Result<Job> {
         bind: args.bind,
         stdin_rank: p.ranks.contains(&0).then_some(0),
         prompt: stdin::is_conversation(),
-        secret: Vec::new(),
+        secret: secret.clone(),
     };
 
     let tags = args.tag_output.then(|| tags(&placed, several));
@@ -171,8 +178,8 @@ fn placed(args: &RunArgs) -> Result<Vec<Placed>> {
     place::place(&merged, args.ranks, args.oversubscribe, bind::processors())
 }
 
-/// The variables that carry settings, and those of `-x`.
-fn settings(args: &RunArgs) -> Result<Vec<(OsString, OsString)>> {
+/// The variables of `-x`.
+fn exported(args: &RunArgs) -> Result<Vec<(OsString, OsString)>> {
     let mut env: Vec<(OsString, OsString)> = Vec::new();
     for export in &args.export {
         let bytes = export.as_bytes();
@@ -194,20 +201,24 @@ fn settings(args: &RunArgs) -> Result<Vec<(OsString, OsString)>> {
             },
         }
     }
-    let transport = match args.transport {
-        Transport::Auto => "auto",
-        Transport::Shm => "shm",
-        Transport::Tcp => "tcp",
-    };
-    let encrypt = if args.encrypt == OnOff::On { "on" } else { "off" };
-    let mut set = |name: &str, value: &str| env.push((name.into(), value.into()));
-    set("AEOLIAN_TRANSPORT", transport);
-    set("AEOLIAN_ENCRYPT", encrypt);
-    set("AEOLIAN_HANG_TIMEOUT", &args.hang_timeout.as_secs_f64().to_string());
-    if let Some(interface) = &args.interface {
-        set("AEOLIAN_INTERFACE", interface);
-    }
     Ok(env)
+}
+
+/// What the job master tells all ranks.
+fn job_settings(args: &RunArgs, bind: IpAddr) -> JobSettings {
+    JobSettings {
+        hang_timeout: args.hang_timeout,
+        protection: match (args.encrypt, bind.is_loopback()) {
+            (Some(OnOff::On), _) | (None, false) => Protection::Encrypted,
+            (_, true) => Protection::Checksummed,
+            (Some(OnOff::Off), false) => Protection::Authenticated,
+        },
+        transport: match args.transport {
+            Transport::Auto => TransportChoice::Auto,
+            Transport::Shm => TransportChoice::Shm,
+            Transport::Tcp => TransportChoice::Tcp,
+        },
+    }
 }
 
 fn tags(placed: &[Placed], several: bool) -> Vec<String> {
@@ -303,13 +314,4 @@ fn own_address(placed: &[Placed], interface: Option<&str>) -> Result<IpAddr> {
         what: format!("cannot find out which address of this host {name} reaches: {e}"),
         help: "give it with --interface ADDRESS (an address of this host that the others can reach)".into(),
     })
-}
-
-/// A name for the job that no other has: 128 random bits, as hexadecimal digits.
-fn job_id() -> Result<String> {
-    use std::io::Read;
-    let mut bytes = [0u8; 16];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(LaunchError::os("reading random numbers"))?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }

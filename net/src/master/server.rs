@@ -50,6 +50,7 @@ struct Shared {
     decided: Condvar,
     quit: AtomicBool,
     drained: AtomicBool,
+    joined: AtomicBool,
 }
 
 /// A running job master. Dropping it ends its thread, after what was decided has been told.
@@ -84,6 +85,7 @@ impl Master {
             decided: Condvar::new(),
             quit: AtomicBool::new(false),
             drained: AtomicBool::new(false),
+            joined: AtomicBool::new(false),
         });
         let server = Server {
             context: prologue("control", config.job, config.epoch),
@@ -161,6 +163,11 @@ impl Master {
     /// What is known of the ranks (a quarter of a second old at most).
     pub fn snapshot(&self) -> Vec<RankView> {
         self.shared.view.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// True once a rank has registered.
+    pub fn anyone_joined(&self) -> bool {
+        self.shared.joined.load(Ordering::Acquire)
     }
 
     /// Waits until every rank has been told how the job ended and has hung up, `limit` at most.
@@ -346,6 +353,7 @@ impl Server {
             self.shared.decided.notify_all();
         }
         drop(view);
+        self.shared.joined.store(self.state.anyone_joined(), Ordering::Release);
         let drained = self.state.outcome().is_some() && !self.state.anybody_connected();
         self.shared.drained.store(drained, Ordering::Release);
     }

@@ -149,6 +149,7 @@ pub struct State {
     stop: Option<(String, u8)>,
     moved: (u64, Instant),
     ticked: Instant,
+    all_finished: bool,
     outcome: Option<Outcome>,
 }
 
@@ -214,6 +215,7 @@ impl State {
             stop: None,
             moved: (0, now),
             ticked: now,
+            all_finished: false,
             outcome: None,
         }
     }
@@ -226,6 +228,11 @@ impl State {
     /// True while registered ranks are still connected.
     pub fn anybody_connected(&self) -> bool {
         !self.conns.is_empty()
+    }
+
+    /// True once a rank has registered.
+    pub fn anyone_joined(&self) -> bool {
+        self.first_registered.is_some()
     }
 
     /// What is known of the ranks.
@@ -320,9 +327,10 @@ impl State {
             }
             ToMaster::Finished => {
                 r.finished = true;
-                if self.ranks.iter().all(|r| r.finished) && self.outcome.is_none() {
-                    self.outcome = Some(Outcome::Finished);
+                if self.ranks.iter().all(|r| r.finished) && !self.all_finished && self.outcome.is_none() {
+                    self.all_finished = true;
                     self.tell_all(&ToRank::AllFinished, out);
+                    self.settle();
                 }
             }
             ToMaster::Exchange { seq, bytes } => {
@@ -428,7 +436,7 @@ impl State {
         for rank in 0..self.rules.size {
             self.judge(now, rank, &mut out);
         }
-        if self.outcome.is_some() {
+        if self.outcome.is_some() || self.all_finished {
             return out;
         }
         if !self.welcomed
@@ -512,7 +520,8 @@ impl State {
         let r = &self.ranks[rank as usize];
         let late = |since: Instant| now.saturating_duration_since(since) > EXIT_REPORT;
         match (r.finished, r.exit, r.closed) {
-            (true, Some((RankExit::Code(0), _)), _) | (true, None, _) | (false, None, None) => {}
+            (true, Some((RankExit::Code(0), _)), _) => self.settle(),
+            (true, None, _) | (false, None, None) => {}
             (true, Some((RankExit::Code(code), _)), _) if code == i32::from(exit::STOPPED) => {
                 let reason = self.stop.as_ref().map_or(String::new(), |s| format!(": {}", s.0));
                 let cause = format!("stopped in good order before the end{reason}");
@@ -554,6 +563,14 @@ impl State {
                     );
                 }
             }
+        }
+    }
+
+    /// All have said FINISHED; where a launcher tells how processes end, success waits for that too.
+    fn settle(&mut self) {
+        let ended = |r: &Rank| matches!(r.exit, Some((RankExit::Code(0), _)));
+        if self.all_finished && (!self.rules.exit_reports_expected || self.ranks.iter().all(ended)) {
+            self.outcome.get_or_insert(Outcome::Finished);
         }
     }
 

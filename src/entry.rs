@@ -1,0 +1,111 @@
+//! From `fn main` to a finished world and an exit code.
+
+use aeolian_harp::HarpError;
+use aeolian_net::{NetError, World, exit};
+use std::process::ExitCode;
+
+/// Why a rank cannot go on: what to tell the user, and the exit code.
+///
+/// Anything that prints turns into one: of Aeolian's own errors the exit code is kept, others get
+/// [`exit::PROGRAM`]. [`Failure::new`] gives a code of one's own.
+#[derive(Debug)]
+pub struct Failure {
+    code: u8,
+    message: String,
+    remedy: String,
+    /// Told already, by the job master.
+    known: bool,
+}
+
+impl Failure {
+    /// A failure with an exit code: one of [`exit`], or 2 to 63 for the program's own.
+    pub fn new(code: u8, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into(), remedy: String::new(), known: false }
+    }
+
+    /// Adds what the user can do about it.
+    pub fn help(mut self, remedy: impl Into<String>) -> Failure {
+        self.remedy = remedy.into();
+        self
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        if !self.remedy.is_empty() {
+            write!(f, "\n  help: {}", self.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<NetError> for Failure {
+    fn from(e: NetError) -> Failure {
+        let known = matches!(e, NetError::JobFailed(_));
+        Failure { code: e.exit_code(), message: e.to_string(), remedy: String::new(), known }
+    }
+}
+
+impl From<HarpError> for Failure {
+    fn from(e: HarpError) -> Failure {
+        match e {
+            HarpError::Net(e) => e.into(),
+            e => Failure::new(e.exit_code(), e.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Failure {
+        Failure::new(exit::IO, e.to_string())
+    }
+}
+
+/// Runs `program` on every rank: joins the world, calls it, finishes the world, gives the exit code.
+///
+/// An error of one rank ends the whole job, is told once (by the job master, with rank, host and process) and decides the
+/// exit code. See the crate's first example.
+pub fn main(program: impl FnOnce(&mut World) -> Result<(), Failure>) -> ExitCode {
+    ExitCode::from(run(program))
+}
+
+/// As [`main`], with the exit code as a number.
+pub fn run(program: impl FnOnce(&mut World) -> Result<(), Failure>) -> u8 {
+    let mut world = match World::init() {
+        Ok(world) => world,
+        Err(e) => {
+            let failure = Failure::from(e);
+            if !failure.known {
+                eprintln!("aeolian: error: {failure}");
+            }
+            return failure.code;
+        }
+    };
+    let failure = match program(&mut world) {
+        Ok(()) => match world.finish() {
+            Ok(()) => return exit::OK,
+            Err(e) => {
+                let failure = Failure::from(e);
+                if !failure.known {
+                    eprintln!("aeolian: error: {failure}");
+                }
+                return failure.code;
+            }
+        },
+        Err(failure) => failure,
+    };
+    if !failure.known {
+        if world.size() == 1 {
+            eprintln!("aeolian: error: {failure}");
+        } else {
+            world.fail(failure.code, failure.message, failure.remedy);
+        }
+    }
+    failure.code
+}
