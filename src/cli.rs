@@ -31,6 +31,8 @@ enum Command {
         /// Code or name
         code: Option<String>,
     },
+    /// Fire drill: see how a job ends when a rank is killed, stopped, panics, ...
+    Drill(commands::drill::DrillArgs),
     /// Check every operation on the wires in use: `srun -n 4 aeolian selftest`
     Selftest {
         /// How many times
@@ -155,6 +157,7 @@ pub(crate) fn main(args: Vec<OsString>) -> u8 {
         Command::Doctor(args) => commands::doctor::main(&args),
         Command::Mpi(command) => commands::mpi::main(&command),
         Command::Explain { code } => commands::explain::main(code.as_deref()),
+        Command::Drill(args) => commands::drill::main(&args),
         Command::Selftest { repeat } => commands::selftest::main(repeat),
         Command::Version => commands::version::main(),
         Command::Agent => launch::remote::serve(),

@@ -87,7 +87,7 @@ pub struct World {
     finished: bool,
     collectives: u64,
     /// inside `enter` and `leave`
-    in_op: bool,
+    in_op: Option<(&'static OpName, u64)>,
     /// a wait outside of any operation has told the supervisor that it waits
     named_wait: bool,
 }
@@ -120,7 +120,7 @@ impl World {
             mpi: None,
             finished: false,
             collectives: 0,
-            in_op: false,
+            in_op: None,
             named_wait: false,
         }
     }
@@ -370,7 +370,7 @@ impl World {
                 Step::Spin => std::hint::spin_loop(),
                 Step::Yield => std::thread::yield_now(),
                 Step::Sleep(limit) => {
-                    if !self.in_op && !self.named_wait {
+                    if self.in_op.is_none() && !self.named_wait {
                         self.named_wait = true;
                         self.supervisor.enter(&WAIT, 0);
                     }
@@ -390,13 +390,13 @@ impl World {
 
     /// Tells whoever watches that this rank now waits for others, in the `seq`th operation of that name.
     pub fn enter(&mut self, op: &'static OpName, seq: u64) {
-        self.in_op = true;
+        self.in_op = Some((op, seq));
         self.supervisor.enter(op, seq);
     }
 
     /// Tells whoever watches that this rank computes again.
     pub fn leave(&mut self) {
-        self.in_op = false;
+        self.in_op = None;
         self.supervisor.leave();
     }
 
@@ -407,6 +407,14 @@ impl World {
         self.supervisor.stop_requested()
     }
 
+    fn phase(&self) -> String {
+        match self.in_op {
+            _ if self.finished => "finished".into(),
+            Some((op, seq)) => format!("{} #{seq}", op.0),
+            None => "compute".into(),
+        }
+    }
+
     /// Tells the job that this rank has failed, before it ends: all others end too, with this cause and code.
     pub fn fail(&self, code: u8, cause: impl Into<String>, remedy: impl Into<String>) {
         self.supervisor.fail(crate::error::Blame {
@@ -414,7 +422,7 @@ impl World {
             rank: Some(self.rank),
             host: crate::node::host_name(),
             pid: std::process::id(),
-            phase: "program".into(),
+            phase: self.phase(),
             cause: cause.into(),
             remedy: remedy.into(),
         });

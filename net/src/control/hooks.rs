@@ -12,11 +12,34 @@ const SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
 
 static JOB: OnceLock<Weak<Shared>> = OnceLock::new();
 
-extern "C" fn at_exit() {
+/// glibc tells an exit handler the code; elsewhere it stays unknown.
+#[cfg(target_env = "gnu")]
+fn at_exit_call(handler: extern "C" fn(i32, *mut libc::c_void)) {
+    unsafe extern "C" {
+        fn on_exit(handler: extern "C" fn(i32, *mut libc::c_void), argument: *mut libc::c_void) -> i32;
+    }
+    // SAFETY: a plain function that uses no argument; it runs before the process is torn down.
+    unsafe { on_exit(handler, std::ptr::null_mut()) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn at_exit_call(_: extern "C" fn(i32, *mut libc::c_void)) {
+    extern "C" fn without_code() {
+        farewell(None);
+    }
+    // SAFETY: a plain function without arguments; it runs before the process is torn down.
+    unsafe { libc::atexit(without_code) };
+}
+
+extern "C" fn at_exit(code: i32, _: *mut libc::c_void) {
+    farewell(Some(code));
+}
+
+fn farewell(code: Option<i32>) {
     if let Some(job) = JOB.get().and_then(Weak::upgrade)
         && !job.finished.load(Ordering::Acquire)
     {
-        job.send_and_flush(ToMaster::Left);
+        job.send_and_flush(ToMaster::Left(code));
     }
 }
 
@@ -33,8 +56,7 @@ pub(super) fn install(shared: &Arc<Shared>) {
     if JOB.set(Arc::downgrade(shared)).is_err() {
         return;
     }
-    // SAFETY: a plain function without arguments; it runs before the process is torn down.
-    unsafe { libc::atexit(at_exit) };
+    at_exit_call(at_exit);
     for (signal, slot) in SIGNALS.into_iter().zip(&shared.signals) {
         if !is_default(signal) {
             continue;

@@ -207,8 +207,8 @@ pub enum ToMaster {
     Heartbeat(Activity),
     /// Failed.
     Failed(Blame),
-    /// The process ends without having finished.
-    Left,
+    /// The process ends, with this code if it knows, without having finished.
+    Left(Option<i32>),
     /// Done; nothing more will be sent.
     Finished,
     /// One round of an exchange of small byte strings among all.

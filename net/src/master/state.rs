@@ -320,9 +320,9 @@ impl State {
                 let r = &self.ranks[rank as usize];
                 self.fail(Blame { rank: Some(rank), host: r.host.clone(), pid: r.pid, ..blame }, out);
             }
-            ToMaster::Left => {
+            ToMaster::Left(code) => {
                 if !r.finished {
-                    self.left(rank, None, out);
+                    self.left(rank, code, out);
                 }
             }
             ToMaster::Finished => {
