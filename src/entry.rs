@@ -87,8 +87,14 @@ pub fn run(program: impl FnOnce(&mut World) -> Result<(), Failure>) -> u8 {
             return failure.code;
         }
     };
-    let failure = match program(&mut world) {
-        Ok(()) => match world.finish() {
+    // A panic ends here, so that the job's exit code is the documented one on every launcher.
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| program(&mut world)));
+    let failure = match result {
+        Err(_) => {
+            world.fail_by_panic();
+            return exit::PANICKED;
+        }
+        Ok(Ok(())) => match world.finish() {
             Ok(()) => return exit::OK,
             Err(e) => {
                 let failure = Failure::from(e);
@@ -98,7 +104,7 @@ pub fn run(program: impl FnOnce(&mut World) -> Result<(), Failure>) -> u8 {
                 return failure.code;
             }
         },
-        Err(failure) => failure,
+        Ok(Err(failure)) => failure,
     };
     if !failure.known {
         if world.size() == 1 {

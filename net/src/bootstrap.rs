@@ -124,7 +124,7 @@ pub(crate) fn init() -> Result<World> {
         Launcher::Nobody => Ok(World::alone()),
         Launcher::Aeolian => {
             let meeting = from_environment()?;
-            join(launch.rank, launch.size, meeting, None, None, None, start)
+            join(launch.rank, launch.size, meeting, None, None, None, start, launch.launcher)
         }
         Launcher::Slurm => {
             // With --mpi=none an MPI would start as N lonely ones: it is not even tried.
@@ -236,10 +236,10 @@ fn by_file(launch: &Launch, start: Duration) -> Result<World> {
         let (master, meeting) = host(launch.size, one_node, start)?;
         let published = rendezvous::publish(&dir, &name, &meeting.to_text())?;
         // Dropped, and so removed, once all have come.
-        join(0, launch.size, meeting, Some(master), None, Some(published), start)
+        join(0, launch.size, meeting, Some(master), None, Some(published), start, launch.launcher)
     } else {
         let meeting = Meeting::from_text(&rendezvous::find(&dir, &name, start)?)?;
-        join(launch.rank, launch.size, meeting, None, None, None, start)
+        join(launch.rank, launch.size, meeting, None, None, None, start, launch.launcher)
     }
 }
 
@@ -335,7 +335,7 @@ fn by_mpi(launch: &Launch, library: &mpi::MpiLibrary, start: Duration) -> Result
     }
     let meeting = Meeting::from_text(&String::from_utf8_lossy(&text));
     text.fill(0);
-    join(rank, size, meeting?, master, Some(mpi), None, start)
+    join(rank, size, meeting?, master, Some(mpi), None, start, launch.launcher)
 }
 
 fn by_kvs(launch: &Launch, mut kvs: Box<dyn Kvs>, start: Duration) -> Result<World> {
@@ -378,7 +378,7 @@ fn by_kvs(launch: &Launch, mut kvs: Box<dyn Kvs>, start: Duration) -> Result<Wor
     kvs.fence()?;
     let meeting = Meeting::from_text(&String::from_utf8_lossy(&kvs.get(0, "aeolian-meet")?))?;
     kvs.finalize()?;
-    join(rank, size, meeting, master, None, None, start)
+    join(rank, size, meeting, master, None, None, start, launch.launcher)
 }
 
 /// What a rank's transports tell the others, as [`Card::extra`].
@@ -389,6 +389,7 @@ struct Extra {
 }
 
 /// Registers, and makes the wires.
+#[allow(clippy::too_many_arguments)]
 fn join(
     rank: u32,
     size: u32,
@@ -397,6 +398,7 @@ fn join(
     mpi: Option<Mpi>,
     published: Option<rendezvous::Published>,
     start: Duration,
+    launcher: Launcher,
 ) -> Result<World> {
     // A little more than the master's own bound, so that its verdict arrives.
     let limit = start + Duration::from_secs(10);
@@ -417,6 +419,7 @@ fn join(
     };
     let config = ControlConfig {
         exit_on_abort: true,
+        master_is_rank_0: launcher != Launcher::Aeolian,
         stop_grace: env_seconds("AEOLIAN_STOP_GRACE", STOP_GRACE)?,
         report: Box::new(report),
     };

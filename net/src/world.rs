@@ -428,6 +428,12 @@ impl World {
         });
     }
 
+    /// Tells the job that this rank has panicked, with the words of the last panic of this process.
+    pub fn fail_by_panic(&self) {
+        let what = crate::panics::last().unwrap_or_else(|| "no message".into());
+        self.fail(exit::PANICKED, format!("panicked: {what}"), "see the panic's own output above");
+    }
+
     /// This rank is done: sends what is still under way, says FINISHED, and waits until all ranks have said so.
     ///
     /// A world that is dropped without this ends the job with an error: success is never an accident.
@@ -465,8 +471,7 @@ impl Drop for World {
     fn drop(&mut self) {
         if !self.finished && self.size > 1 {
             if std::thread::panicking() {
-                let what = crate::panics::last().unwrap_or_else(|| "no message".into());
-                self.fail(exit::PANICKED, format!("panicked: {what}"), "see the panic's own output above");
+                self.fail_by_panic();
             } else {
                 self.fail(
                     exit::LEFT_EARLY,
@@ -476,7 +481,8 @@ impl Drop for World {
             }
         }
         if let Some(master) = &self.master {
-            // Rank 0 must not take the job master away before all have heard its verdict.
+            // Rank 0 must not take the job master away before all have heard its verdict; it hangs up itself first.
+            self.supervisor = Box::new(Alone);
             master.drain(LAST_VERDICT);
         }
     }

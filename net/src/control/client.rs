@@ -25,6 +25,8 @@ pub struct ControlConfig {
     pub exit_on_abort: bool,
     /// How long a program that listens for stop requests has to end after one.
     pub stop_grace: Duration,
+    /// The job master is a thread of rank 0, which may be stopped together with it.
+    pub master_is_rank_0: bool,
     /// Shows a failure of which only this rank can know: the loss of the job master.
     pub report: Box<dyn Fn(&Blame) + Send + Sync>,
 }
@@ -57,6 +59,10 @@ pub(super) struct Shared {
     pub(super) signals: [AtomicI32; 3],
     config: ControlConfig,
     quit: AtomicBool,
+    /// Ranks of this node but this one, with their processes.
+    mates: Vec<(u32, u32)>,
+    /// Host and process of rank 0.
+    first: (String, u32),
 }
 
 /// This rank's end of the control plane. Dropping it closes the connection.
@@ -251,6 +257,8 @@ impl Pending {
             signals: [const { AtomicI32::new(-1) }; 3],
             config,
             quit: AtomicBool::new(false),
+            mates: mates(&info, rank),
+            first: info.cards.first().map(|c| (c.host.clone(), c.pid)).unwrap_or_default(),
         });
         let mut keeper = Keeper {
             stream: self.stream,
@@ -275,7 +283,35 @@ impl Pending {
     }
 }
 
+/// The other ranks of this rank's node, with their processes.
+fn mates(info: &JobInfo, rank: u32) -> Vec<(u32, u32)> {
+    let Some(me) = info.cards.get(rank as usize) else { return vec![] };
+    info.cards.iter().filter(|c| c.node == me.node && c.rank != rank).map(|c| (c.rank, c.pid)).collect()
+}
+
+/// True if the process runs our own program (and is not somebody else's that got its number).
+fn is_one_of_us(pid: u32) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let file = |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).map(|m| (m.dev(), m.ino()));
+    matches!((file("self"), file(&pid.to_string())), (Ok(ours), Ok(theirs)) if ours == theirs)
+}
+
 impl Shared {
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Ends a hung rank of this node: some launchers (Hydra) wait for ever for a stopped process to take their SIGTERM.
+    fn put_down(&self, rank: u32) {
+        if self.config.exit_on_abort
+            && let Some(&(_, pid)) = self.mates.iter().find(|m| m.0 == rank)
+            && is_one_of_us(pid)
+            && let Some(pid) = rustix::process::Pid::from_raw(pid as i32)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+
     pub(super) fn send(&self, message: ToMaster) {
         *lock(&self.flushed.0) = false;
         lock(&self.outbox).push(message);
@@ -339,7 +375,7 @@ impl Keeper {
                 lock(&self.shared.outbox).push(ToMaster::Heartbeat(self.shared.activity()));
             }
             if self.exchange_bytes().is_err() {
-                self.master_lost("its connection is gone");
+                self.master_lost("its connection is gone", false);
             }
             self.signals();
             self.deadlines();
@@ -418,13 +454,16 @@ impl Keeper {
         match state? {
             Readiness::Open => Ok(()),
             Readiness::Closed => {
-                self.master_lost("it closed the connection");
+                self.master_lost("it closed the connection", false);
                 Ok(())
             }
         }
     }
 
     fn abort(&mut self, blame: Blame) {
+        if let (exit::RANK_HUNG, Some(rank)) = (blame.code, blame.rank) {
+            self.shared.put_down(rank);
+        }
         if self.shared.failure.set(blame).is_ok() {
             self.shared.failed.store(true, Ordering::Release);
             self.end_by = Some(Instant::now() + ABORT_GRACE);
@@ -477,7 +516,7 @@ impl Keeper {
         }
         if self.heard.elapsed() > self.hang {
             let silence = format!("it gave no sign of life for {} s", self.hang.as_secs_f32());
-            self.master_lost(&silence);
+            self.master_lost(&silence, true);
         }
         if self.end_by.is_some_and(|end| now >= end) && self.shared.config.exit_on_abort {
             let code = self.shared.failure.get().map_or(exit::INTERNAL, |b| b.code);
@@ -487,7 +526,7 @@ impl Keeper {
         }
     }
 
-    fn master_lost(&mut self, how: &str) {
+    fn master_lost(&mut self, how: &str, silent: bool) {
         self.stream.mark_closed();
         *lock(&self.shared.flushed.0) = true;
         self.shared.flushed.1.notify_all();
@@ -497,18 +536,49 @@ impl Keeper {
         if over {
             return;
         }
-        let blame = Blame {
-            code: exit::MASTER_LOST,
-            rank: Some(self.shared.rank),
-            host: self.shared.host.clone(),
-            pid: std::process::id(),
-            phase: self.shared.activity().phase(),
-            cause: format!("lost {}: {how}", self.peer),
-            remedy: "see why that process (aeolian run, or rank 0) ended; this rank ends too, as nobody watches over it".into(),
+        let shared = &self.shared;
+        let blame = if shared.config.master_is_rank_0 {
+            let (code, cause) = if silent {
+                (
+                    exit::RANK_HUNG,
+                    format!(
+                        "gave no sign of life for {} s (the job master, which it hosts, neither)",
+                        self.hang.as_secs_f32()
+                    ),
+                )
+            } else {
+                (
+                    exit::RANK_LOST,
+                    format!(
+                        "its connection closed without a farewell: killed, crashed, or its host is gone (it hosted the job master: {how})"
+                    ),
+                )
+            };
+            let (host, pid) = shared.first.clone();
+            let remedy =
+                "look at the launcher's and the system's log of that host (stopped? out of memory?)".into();
+            Blame { code, rank: Some(0), host, pid, phase: "unknown".into(), cause, remedy }
+        } else {
+            Blame {
+                code: exit::MASTER_LOST,
+                rank: Some(shared.rank),
+                host: shared.host.clone(),
+                pid: std::process::id(),
+                phase: shared.activity().phase(),
+                cause: format!("lost {}: {how}", self.peer),
+                remedy: "see why aeolian run ended; this rank ends too, as nobody watches over it".into(),
+            }
         };
-        // All ranks see this at once: usually the lowest one's words are enough.
-        if self.shared.config.exit_on_abort {
-            std::thread::sleep(Duration::from_millis(100) * self.shared.rank.min(20));
+        // All ranks see this at once. The lowest one left on its node speaks; other nodes wait whether the launcher, woken
+        // by its end, ends them first.
+        let (rank, config) = (self.shared.rank, &self.shared.config);
+        let spokesman =
+            |m: &(u32, u32)| m.0 < rank && !(config.master_is_rank_0 && m.0 == 0) && is_one_of_us(m.1);
+        if config.exit_on_abort && self.shared.mates.iter().any(spokesman) {
+            return self.abort(blame);
+        }
+        if config.exit_on_abort && rank > 1 && self.shared.mates.iter().all(|m| m.0 > 1) {
+            std::thread::sleep(Duration::from_millis(1000 + 100 * u64::from(rank.min(10))));
         }
         (self.shared.config.report)(&blame);
         self.abort(blame);

@@ -6,9 +6,13 @@ use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 /// Signals that ask a program to end.
 const SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
+
+/// How long an ending process waits for the job master's verdict on it.
+const LAST_ECHO: Duration = Duration::from_millis(300);
 
 static JOB: OnceLock<Weak<Shared>> = OnceLock::new();
 
@@ -40,6 +44,11 @@ fn farewell(code: Option<i32>) {
         && !job.finished.load(Ordering::Acquire)
     {
         job.send_and_flush(ToMaster::Left(code));
+        // If the job master is a thread of this process, it must get to tell the others before it dies with us.
+        let end = Instant::now() + LAST_ECHO;
+        while !job.has_failed() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
