@@ -1,1 +1,3 @@
 //! Front door.
+
+pub use aeolian_net as net;

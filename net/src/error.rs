@@ -107,7 +107,9 @@ pub enum NetError {
         message: String,
     },
     /// Ranks disagree about which operation they are in.
-    #[error("rank {rank} is in {ours}, but rank {peer} is in {theirs}\n  help: every rank must call the same collectives in the same order")]
+    #[error(
+        "rank {rank} is in {ours}, but rank {peer} is in {theirs}\n  help: every rank must call the same collectives in the same order"
+    )]
     Mismatch {
         /// This rank.
         rank: u32,
