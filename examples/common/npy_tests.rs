@@ -73,7 +73,7 @@ fn errors_say_what_the_file_is() {
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff".to_vec(), "t.npy: its header would have 4294967295 bytes"),
         (
             file("'<f8'", false, "(3, 4)", &body),
-            "t.npy: the file has 126 bytes, but its header promises 3 x 4 elements",
+            "t.npy: the file has 134 bytes, but its header promises 3 x 4 elements",
         ),
         (file("'<f8'", false, "(4294967296, 4294967296)", &body), "t.npy: the file has"),
         (file("'|O'", false, "(3, 4)", &body), "t.npy: the array holds Python objects"),
