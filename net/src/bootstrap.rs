@@ -1,0 +1,630 @@
+//! From a bare process to a [`World`]: who started us, where is the job master, who are the others, which wires.
+//!
+//! Every world of several processes has a job master. `aeolian run` hosts it; for all other launchers rank 0 does, and
+//! tells the others where it listens, and the job's secret, through the best channel there is:
+//!
+//! 1. the MPI that was loaded (broadcast), which then also carries messages between nodes;
+//! 2. the launcher's key-value service (PMIx, PMI-1, PMI-2), when no MPI can be loaded: said in one line, and our own wires
+//!    are used;
+//! 3. under `srun` without either, a file that only the user can read ([`rendezvous`](crate::rendezvous)).
+
+use crate::control::protocol::{
+    Card, HANG_TIMEOUT, JobId, JobInfo, JobSettings, Protection, TransportChoice,
+};
+use crate::control::{Control, ControlConfig};
+use crate::error::{Blame, NetError, Result};
+use crate::launcher::{Launch, Launcher};
+use crate::master::{Master, MasterConfig};
+use crate::mpi::{self, Mpi, Prefer};
+use crate::node::{NodeId, host_name};
+use crate::pmi::{self, Kvs};
+use crate::rendezvous;
+use crate::secret::Secret;
+use crate::supervisor::{OpName, Supervisor};
+use crate::transport::mpi::MpiWire;
+use crate::transport::shm::{Own, Shm, ShmCard};
+use crate::transport::tcp::{Mesh, MeshConfig};
+use crate::transport::{Bell, Transport};
+use crate::world::{Layout, Parts, World};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long ranks may take to come, unless `AEOLIAN_START_TIMEOUT` says otherwise.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a program that listens may take to stop, unless `AEOLIAN_STOP_GRACE` says otherwise.
+const STOP_GRACE: Duration = Duration::from_secs(30);
+
+/// What all ranks must know to meet.
+struct Meeting {
+    master: SocketAddr,
+    secret: Secret,
+    job: JobId,
+    epoch: u32,
+}
+
+impl Meeting {
+    fn to_text(&self) -> String {
+        format!("{} {} {} {}", self.master, self.job, self.epoch, self.secret.to_hex_line().trim_end())
+    }
+
+    fn from_text(text: &str) -> Result<Meeting> {
+        let bad = || NetError::Config {
+            what: "what rank 0 told about the job master does not parse".into(),
+            help: "all ranks must run the same binary".into(),
+        };
+        let mut words = text.trim_end_matches(['\0', '\n']).split(' ');
+        let (Some(master), Some(job), Some(epoch), Some(secret)) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(bad());
+        };
+        Ok(Meeting {
+            master: master.parse().map_err(|_| bad())?,
+            job: job.parse()?,
+            epoch: epoch.parse().map_err(|_| bad())?,
+            secret: Secret::from_hex(secret)?,
+        })
+    }
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+fn env_seconds(name: &str, default: Duration) -> Result<Duration> {
+    let Some(text) = env(name) else { return Ok(default) };
+    match text.trim().trim_end_matches('s').parse::<f64>() {
+        Ok(s) if s > 0.0 && s < 1e9 => Ok(Duration::from_secs_f64(s)),
+        _ => Err(NetError::Config {
+            what: format!("{name}={text:?} is no number of seconds"),
+            help: format!("unset {name}, or write it like 10 or 2.5"),
+        }),
+    }
+}
+
+fn env_transport() -> Result<TransportChoice> {
+    env("AEOLIAN_TRANSPORT").map_or(Ok(TransportChoice::Auto), |t| t.parse())
+}
+
+fn settings(bind: IpAddr) -> Result<JobSettings> {
+    let encrypt = match env("AEOLIAN_ENCRYPT").as_deref() {
+        None => !bind.is_loopback(),
+        Some("on") => true,
+        Some("off") => false,
+        Some(other) => {
+            return Err(NetError::Config {
+                what: format!("AEOLIAN_ENCRYPT={other:?}"),
+                help: "write on or off".into(),
+            });
+        }
+    };
+    let protection = match (encrypt, bind.is_loopback()) {
+        (true, _) => Protection::Encrypted,
+        (false, true) => Protection::Checksummed,
+        (false, false) => Protection::Authenticated,
+    };
+    Ok(JobSettings {
+        hang_timeout: env_seconds("AEOLIAN_HANG_TIMEOUT", HANG_TIMEOUT)?,
+        protection,
+        transport: env_transport()?,
+    })
+}
+
+/// What the user sees when a job without `aeolian run` fails: one error.
+fn report(blame: &Blame) {
+    eprintln!("aeolian: error: {blame}");
+}
+
+/// Joins the world that this process was started for.
+pub(crate) fn init() -> Result<World> {
+    let launch = Launch::detect()?;
+    let start = env_seconds("AEOLIAN_START_TIMEOUT", START_TIMEOUT)?;
+    match launch.launcher {
+        Launcher::Nobody => Ok(World::alone()),
+        Launcher::Aeolian => {
+            let meeting = from_environment()?;
+            join(launch.rank, launch.size, meeting, None, None, None, start)
+        }
+        Launcher::Slurm => {
+            // With --mpi=none an MPI would start as N lonely ones: it is not even tried.
+            by_file(&launch, start)
+        }
+        _ => by_launcher(&launch, start),
+    }
+}
+
+fn from_environment() -> Result<Meeting> {
+    let need = |name: &str| {
+        env(name).ok_or_else(|| NetError::Config {
+            what: format!("AEOLIAN_MASTER is set, but {name} is not"),
+            help: "these variables are aeolian run's: do not set them by hand".into(),
+        })
+    };
+    let master = need("AEOLIAN_MASTER")?;
+    let fd: i32 = need("AEOLIAN_SECRET_FD")?.parse().map_err(|_| NetError::Config {
+        what: "AEOLIAN_SECRET_FD is no number".into(),
+        help: "these variables are aeolian run's: do not set them by hand".into(),
+    })?;
+    Ok(Meeting {
+        master: master.parse().map_err(|_| NetError::Config {
+            what: format!("AEOLIAN_MASTER={master:?} is no address"),
+            help: "these variables are aeolian run's: do not set them by hand".into(),
+        })?,
+        secret: Secret::from_fd(fd)?,
+        job: need("AEOLIAN_JOB")?.parse()?,
+        epoch: env("AEOLIAN_EPOCH").and_then(|e| e.parse().ok()).unwrap_or(1),
+    })
+}
+
+/// The address by which other hosts reach this one: of the interface that `AEOLIAN_INTERFACE` names (or the address that
+/// it is), else that of the host's own name, else of the first interface that is up and not loopback.
+fn reachable_address() -> Result<IpAddr> {
+    let all = crate::interfaces::interfaces()?;
+    let usable: Vec<_> = all.iter().filter(|i| i.up && !i.loopback).collect();
+    if let Some(wanted) = env("AEOLIAN_INTERFACE") {
+        let fits = |i: &crate::interfaces::Interface| i.name == wanted || i.address.to_string() == wanted;
+        return all.iter().filter(|i| i.up).find(|i| fits(i)).map(|i| i.address).ok_or_else(|| {
+            let there: Vec<_> = usable.iter().map(|i| format!("{} ({})", i.name, i.address)).collect();
+            NetError::Config {
+                what: format!("AEOLIAN_INTERFACE={wanted}: {} has no such interface that is up", host_name()),
+                help: format!("choose one of {}", there.join(", ")),
+            }
+        });
+    }
+    use std::net::ToSocketAddrs;
+    let named: Vec<IpAddr> =
+        (host_name().as_str(), 0).to_socket_addrs().map_or(vec![], |a| a.map(|a| a.ip()).collect());
+    let own = named.iter().find(|a| usable.iter().any(|i| i.address == **a)).copied();
+    let routable = |a: &IpAddr| match a {
+        IpAddr::V4(v4) => !v4.is_link_local(),
+        IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 != 0xfe80,
+    };
+    own.or_else(|| usable.iter().map(|i| i.address).filter(routable).min_by_key(|a| a.is_ipv6())).ok_or_else(
+        || NetError::Config {
+            what: format!(
+                "{} has no network interface but loopback, and the ranks are on several nodes",
+                host_name()
+            ),
+            help: "name the interface with AEOLIAN_INTERFACE (--interface)".into(),
+        },
+    )
+}
+
+/// Rank 0's side of meeting: starts the master.
+fn host(size: u32, one_node: bool, start: Duration) -> Result<(Master, Meeting)> {
+    let bind = if one_node { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { reachable_address()? };
+    let (secret, job) = (Secret::random()?, JobId::random()?);
+    let epoch = u32::from_le_bytes([job.as_bytes()[0], job.as_bytes()[1], job.as_bytes()[2], 1]);
+    let master = Master::start(MasterConfig {
+        bind,
+        size,
+        secret: secret.clone(),
+        job,
+        epoch,
+        settings: settings(bind)?,
+        start_timeout: start,
+        exit_reports_expected: false,
+        report: Box::new(report),
+    })?;
+    let meeting = Meeting { master: master.addr(), secret, job, epoch };
+    Ok((master, meeting))
+}
+
+fn by_file(launch: &Launch, start: Duration) -> Result<World> {
+    let part = |name: &str| env(name).unwrap_or_default();
+    let name = format!(
+        "slurm-{}-{}-{}-{}",
+        part("SLURM_CLUSTER_NAME"),
+        part("SLURM_JOB_ID"),
+        part("SLURM_STEP_ID"),
+        part("SLURM_RESTART_COUNT")
+    )
+    .replace('/', "_");
+    let dir = match (env("AEOLIAN_RENDEZVOUS_DIR"), env("HOME")) {
+        (Some(dir), _) => PathBuf::from(dir),
+        (None, Some(home)) => PathBuf::from(home).join(".aeolian").join("rendezvous"),
+        (None, None) => {
+            return Err(NetError::Config {
+                what: "srun started several ranks without PMIx or PMI-2, and HOME is not set: they have nowhere to meet".into(),
+                help: "use srun --mpi=pmi2, or set AEOLIAN_RENDEZVOUS_DIR to a directory that all nodes share".into(),
+            });
+        }
+    };
+    if launch.rank == 0 {
+        let one_node = launch.local_size == Some(launch.size);
+        let (master, meeting) = host(launch.size, one_node, start)?;
+        let published = rendezvous::publish(&dir, &name, &meeting.to_text())?;
+        // Dropped, and so removed, once all have come.
+        join(0, launch.size, meeting, Some(master), None, Some(published), start)
+    } else {
+        let meeting = Meeting::from_text(&rendezvous::find(&dir, &name, start)?)?;
+        join(launch.rank, launch.size, meeting, None, None, None, start)
+    }
+}
+
+fn by_launcher(launch: &Launch, start: Duration) -> Result<World> {
+    let prefer = match launch.launcher {
+        Launcher::OpenMpi | Launcher::SlurmPmix | Launcher::Pmix => Prefer::OpenMpi,
+        Launcher::Hydra | Launcher::SlurmPmi2 => Prefer::Mpich,
+        _ => Prefer::Either,
+    };
+    let without = matches!(env("AEOLIAN_MPI").as_deref(), Some("none" | "off"));
+    let rejected = if without {
+        vec![]
+    } else {
+        match mpi::find(prefer) {
+            Ok(found) => return by_mpi(launch, &found.library, start),
+            Err(rejected) => rejected,
+        }
+    };
+    if env_transport()? == TransportChoice::Mpi {
+        return Err(NetError::Config {
+            what: format!("MPI was asked for, but none can be loaded:\n  {}", lines(&rejected)),
+            help: "build the shim for this site's MPI with: aeolian mpi build".into(),
+        });
+    }
+    let Some(kvs) = pmi::connect()? else {
+        return Err(NetError::Config {
+            what: format!(
+                "{} started {} ranks, but no MPI can be loaded and it offers no PMI service:\n  {}",
+                launch.launcher,
+                launch.size,
+                lines(&rejected)
+            ),
+            help: "build the shim for this site's MPI with: aeolian mpi build; or start with: aeolian run"
+                .into(),
+        });
+    };
+    by_kvs(launch, kvs, start)
+}
+
+fn lines(rejected: &[mpi::Rejected]) -> String {
+    if rejected.is_empty() {
+        return "(AEOLIAN_MPI=none)".into();
+    }
+    rejected.iter().map(|r| r.to_string()).collect::<Vec<_>>().join("\n  ")
+}
+
+/// A word of fixed length that is the same for ranks of one node.
+fn node_digest(node: &str) -> [u8; 32] {
+    *blake3::hash(node.as_bytes()).as_bytes()
+}
+
+fn by_mpi(launch: &Launch, library: &mpi::MpiLibrary, start: Duration) -> Result<World> {
+    let mpi = Mpi::init(library)?;
+    let (rank, size) = (mpi.rank(), mpi.size());
+    if launch.size != 0 && (rank, size) != (launch.rank, launch.size) {
+        return Err(NetError::Config {
+            what: format!(
+                "{} says that this is rank {} of {}, but the MPI that was loaded ({}, from {}) says rank {rank} of {size}: it does not belong to this launcher",
+                launch.launcher, launch.rank, launch.size, library.version, library.origin
+            ),
+            help: match launch.launcher {
+                Launcher::SlurmPmix => "MPICH needs srun --mpi=pmi2; for Open MPI build its shim with: aeolian mpi build --mpicc mpicc.openmpi".into(),
+                Launcher::SlurmPmi2 => "Open MPI needs srun --mpi=pmix; for MPICH build its shim with: aeolian mpi build --mpicc mpicc.mpich".into(),
+                _ => "build the shim with this launcher's own mpicc (aeolian mpi build --mpicc ...), or name it: AEOLIAN_MPI=path; or AEOLIAN_MPI=none for our own wires".into(),
+            },
+        });
+    }
+    if size == 1 {
+        let mut world = World::alone();
+        world.keep_mpi(mpi);
+        return Ok(world);
+    }
+    let mut nodes = vec![[0u8; 32]; size as usize];
+    mpi.allgather(&[node_digest(NodeId::of_this_process().as_str())], &mut nodes)?;
+    let one_node = nodes.iter().all(|n| *n == nodes[0]);
+    let mut text = [0u8; 256];
+    let mut master = None;
+    let mut trouble = None;
+    if rank == 0 {
+        // The others wait in the broadcast: they must get something in any case.
+        match host(size, one_node, start) {
+            Ok((m, meeting)) => {
+                let line = meeting.to_text();
+                text[..line.len()].copy_from_slice(line.as_bytes());
+                master = Some(m);
+            }
+            Err(e) => trouble = Some(e),
+        }
+    }
+    mpi.bcast(&mut text, 0)?;
+    if let Some(e) = trouble {
+        return Err(e);
+    }
+    let meeting = Meeting::from_text(&String::from_utf8_lossy(&text));
+    text.fill(0);
+    join(rank, size, meeting?, master, Some(mpi), None, start)
+}
+
+fn by_kvs(launch: &Launch, mut kvs: Box<dyn Kvs>, start: Duration) -> Result<World> {
+    let (rank, size) = (kvs.rank(), kvs.size());
+    if launch.size != 0 && (rank, size) != (launch.rank, launch.size) {
+        return Err(NetError::Config {
+            what: format!(
+                "{} says that this is rank {} of {}, but its {} service says rank {rank} of {size}",
+                launch.launcher,
+                launch.rank,
+                launch.size,
+                kvs.protocol()
+            ),
+            help: "start the program through its launcher, with an environment that nobody edited".into(),
+        });
+    }
+    if size == 1 {
+        kvs.finalize()?;
+        return Ok(World::alone());
+    }
+    if rank == 0 {
+        eprintln!(
+            "aeolian: no MPI loaded: {size} ranks meet through {} and use Aeolian's own wires (aeolian doctor tells why)",
+            kvs.protocol()
+        );
+    }
+    kvs.put("aeolian-node", &node_digest(NodeId::of_this_process().as_str()))?;
+    kvs.fence()?;
+    let mut master = None;
+    if rank == 0 {
+        let mut one_node = true;
+        let mine = kvs.get(0, "aeolian-node")?;
+        for r in 1..size {
+            one_node &= kvs.get(r, "aeolian-node")? == mine;
+        }
+        let (m, meeting) = host(size, one_node, start)?;
+        kvs.put("aeolian-meet", meeting.to_text().as_bytes())?;
+        master = Some(m);
+    }
+    kvs.fence()?;
+    let meeting = Meeting::from_text(&String::from_utf8_lossy(&kvs.get(0, "aeolian-meet")?))?;
+    kvs.finalize()?;
+    join(rank, size, meeting, master, None, None, start)
+}
+
+/// What a rank's transports tell the others, as [`Card::extra`].
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Extra {
+    shm: Option<ShmCard>,
+    mpi: bool,
+}
+
+/// Registers, and makes the wires.
+fn join(
+    rank: u32,
+    size: u32,
+    meeting: Meeting,
+    master: Option<Master>,
+    mpi: Option<Mpi>,
+    published: Option<rendezvous::Published>,
+    start: Duration,
+) -> Result<World> {
+    // A little more than the master's own bound, so that its verdict arrives.
+    let limit = start + Duration::from_secs(10);
+    let pending = Control::connect(meeting.master, &meeting.secret, meeting.job, meeting.epoch, limit)?;
+    let mesh = Mesh::listen(pending.local_addr()?.ip())?;
+    let shm = Own::new(size)?;
+    let extra = Extra { shm: Some(shm.card().clone()), mpi: mpi.is_some() };
+    let card = Card {
+        rank,
+        size,
+        host: host_name(),
+        pid: std::process::id(),
+        node: NodeId::of_this_process().as_str().into(),
+        exe: executable_hash()?,
+        version: env!("CARGO_PKG_VERSION").into(),
+        data: Some(mesh.address()?),
+        extra: postcard::to_stdvec(&extra).map_err(|e| NetError::Usage(e.to_string()))?,
+    };
+    let config = ControlConfig {
+        exit_on_abort: true,
+        stop_grace: env_seconds("AEOLIAN_STOP_GRACE", STOP_GRACE)?,
+        report: Box::new(report),
+    };
+    let (control, info) = pending.register(card, limit, config)?;
+    drop(published);
+    let bell = Bell::new()?;
+    let ringer = bell.ringer()?;
+    control.set_waker(Box::new(move || ringer.ring()));
+    control.install_process_hooks();
+    crate::panics::remember();
+    let made = wires(rank, size, &meeting, &info, mesh, shm, mpi, limit);
+    let (wires, kept) = match made {
+        Ok(made) => made,
+        Err(e) => {
+            control.fail(Blame {
+                code: e.exit_code(),
+                rank: Some(rank),
+                host: host_name(),
+                pid: std::process::id(),
+                phase: "start-up".into(),
+                cause: e.to_string(),
+                remedy: String::new(),
+            });
+            return Err(match control.exchange(&[], Duration::from_millis(300)) {
+                Err(failed @ NetError::JobFailed(_)) => failed,
+                _ => e,
+            });
+        }
+    };
+    let mut world = World::assemble(Parts {
+        rank,
+        size,
+        wires,
+        supervisor: Box::new(control),
+        wake: Some(bell),
+        layout: layout(&info),
+        cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
+    });
+    world.keep_master(master);
+    if let Some(mpi) = kept {
+        world.keep_mpi(mpi);
+    }
+    Ok(world)
+}
+
+type Wires = Vec<(Box<dyn Transport>, Vec<u32>)>;
+
+/// Chooses and makes the wires. An MPI that carries nothing is handed back, to be finalized.
+#[allow(clippy::too_many_arguments)]
+fn wires(
+    rank: u32,
+    size: u32,
+    meeting: &Meeting,
+    info: &JobInfo,
+    mesh: Mesh,
+    own: Own,
+    mpi: Option<Mpi>,
+    limit: Duration,
+) -> Result<(Wires, Option<Mpi>)> {
+    let me = &info.cards[rank as usize];
+    let choice = info.settings.transport;
+    let mates: Vec<u32> = info.cards.iter().filter(|c| c.node == me.node).map(|c| c.rank).collect();
+    let same_node = |r: u32| info.cards[r as usize].node == me.node;
+    if choice == TransportChoice::Shm
+        && let Some(far) = info.cards.iter().find(|c| c.node != me.node)
+    {
+        return Err(NetError::Config {
+            what: format!(
+                "transport shm was asked for, but rank {rank} ({}) and rank {} ({}) are on different nodes, in different containers or of different users",
+                me.host, far.rank, far.host
+            ),
+            help: "use --transport auto".into(),
+        });
+    }
+    let use_mpi = match choice {
+        TransportChoice::Mpi if mpi.is_none() => {
+            return Err(NetError::Config {
+                what: "transport mpi was asked for, but no MPI is loaded".into(),
+                help: "start with mpirun or srun, with a shim made by: aeolian mpi build".into(),
+            });
+        }
+        TransportChoice::Mpi => true,
+        TransportChoice::Auto => mpi.is_some() && mates.len() < size as usize,
+        _ => false,
+    };
+    let others = || (0..size).filter(|&r| r != rank);
+    let in_shm = |r: u32| matches!(choice, TransportChoice::Auto | TransportChoice::Shm) && same_node(r);
+    let mut wires: Wires = Vec::new();
+    let near: Vec<u32> = others().filter(|&r| in_shm(r)).collect();
+    if !near.is_empty() {
+        let mut cards = Vec::new();
+        for &r in &mates {
+            let card = &info.cards[r as usize];
+            let extra: Extra = postcard::from_bytes(&card.extra).map_err(|e| NetError::Protocol {
+                peer: format!("rank {r}"),
+                what: format!("its card does not decode: {e}"),
+            })?;
+            let Some(shm) = extra.shm else {
+                return Err(NetError::Protocol {
+                    peer: format!("rank {r}"),
+                    what: "it has no shared segment".into(),
+                });
+            };
+            cards.push((r, card.pid, shm));
+        }
+        let shm = Shm::connect(own, rank, size, info.epoch, &cards)?;
+        wires.push((Box::new(shm), near));
+    }
+    let far: Vec<u32> = others().filter(|&r| !in_shm(r)).collect();
+    if far.is_empty() {
+        return Ok((wires, mpi));
+    }
+    if use_mpi && let Some(mpi) = mpi {
+        wires.push((Box::new(MpiWire::new(mpi, info.epoch)), far));
+        return Ok((wires, None));
+    }
+    let mut peers = Vec::new();
+    for &r in &far {
+        let Some(address) = info.cards[r as usize].data else {
+            return Err(NetError::Protocol { peer: format!("rank {r}"), what: "it listens nowhere".into() });
+        };
+        peers.push((r, address));
+    }
+    let config = MeshConfig {
+        rank,
+        size,
+        job: info.job,
+        epoch: info.epoch,
+        secret: meeting.secret.clone(),
+        protection: info.settings.protection,
+        user_timeout: info.settings.hang_timeout,
+    };
+    wires.push((Box::new(mesh.connect(&config, &peers, limit)?), far));
+    Ok((wires, mpi))
+}
+
+fn layout(info: &JobInfo) -> Layout {
+    let mut ids: Vec<&str> = Vec::new();
+    let mut hosts = Vec::new();
+    let node_of = info
+        .cards
+        .iter()
+        .map(|card| match ids.iter().position(|id| *id == card.node) {
+            Some(at) => at as u32,
+            None => {
+                ids.push(&card.node);
+                hosts.push(card.host.clone());
+                ids.len() as u32 - 1
+            }
+        })
+        .collect();
+    Layout { node_of, hosts }
+}
+
+fn executable_hash() -> Result<[u8; 32]> {
+    let what = || NetError::os("reading this program's own file (/proc/self/exe)");
+    let file = std::fs::File::open("/proc/self/exe").map_err(what())?;
+    // SAFETY: a running executable cannot be written to (ETXTBSY), so the mapped bytes do not change.
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(what())?;
+    Ok(*blake3::hash(&map).as_bytes())
+}
+
+impl Supervisor for Control {
+    fn enter(&self, op: &'static OpName, seq: u64) {
+        Control::enter(self, op, seq);
+    }
+    fn leave(&self) {
+        Control::leave(self);
+    }
+    fn progressed(&self) {
+        Control::progressed(self);
+    }
+    fn failure(&self) -> Option<Blame> {
+        Control::failure(self).cloned()
+    }
+    fn fail(&self, blame: Blame) {
+        Control::fail(self, blame);
+    }
+    fn say_finished(&self) -> Result<()> {
+        Control::say_finished(self);
+        Ok(())
+    }
+    fn all_finished(&self) -> bool {
+        Control::all_finished(self)
+    }
+    fn stop_requested(&self) -> bool {
+        Control::stop_requested(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meeting_survives_its_text() {
+        let meeting = Meeting {
+            master: "127.0.0.1:4711".parse().unwrap(),
+            secret: Secret::random().unwrap(),
+            job: JobId::random().unwrap(),
+            epoch: 7,
+        };
+        let again = Meeting::from_text(&meeting.to_text()).unwrap();
+        assert_eq!(
+            (again.master, again.job, again.epoch, again.secret.as_bytes()),
+            (meeting.master, meeting.job, 7, meeting.secret.as_bytes())
+        );
+        assert!(meeting.to_text().len() < 256, "fits MPI's broadcast and PMI-1's values");
+        assert!(Meeting::from_text("nonsense").is_err());
+    }
+}

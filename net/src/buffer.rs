@@ -1,0 +1,158 @@
+//! [`Buf`]: the bytes of a message or a partition, owned by whoever holds them.
+//!
+//! A buffer is handed to a send and comes back from a receive: nothing in user code borrows memory that a wire is
+//! using. It starts on a 64-byte boundary, so any plain-old-data slice can be viewed in place ([`Buf::cast`]).
+//! Large buffers are anonymous maps whose pages exist only once touched: making one for a message that a peer has
+//! announced costs memory only as its bytes arrive.
+
+use bytemuck::{AnyBitPattern, NoUninit};
+use memmap2::MmapMut;
+
+/// From this size on a buffer is a map of its own.
+const MAP_FROM: usize = 256 << 10;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+// SAFETY: 64 plain bytes without padding; every bit pattern is valid.
+unsafe impl bytemuck::Zeroable for Line {}
+// SAFETY: as above, `Copy`, `repr(C)`, no interior mutability.
+unsafe impl bytemuck::Pod for Line {}
+
+enum Store {
+    Heap(Vec<Line>),
+    Map(MmapMut),
+}
+
+/// Owned, 64-byte aligned bytes.
+///
+/// ```
+/// use aeolian_net::Buf;
+/// let mut b = Buf::from_pod(&[1.5f64, 2.5]);
+/// b.cast_mut::<f64>()[0] += 1.0;
+/// assert_eq!(b.cast::<f64>(), &[2.5, 2.5]);
+/// assert_eq!(b.len(), 16);
+/// ```
+pub struct Buf {
+    store: Store,
+    len: usize,
+}
+
+impl Buf {
+    /// No bytes, no allocation.
+    pub const fn empty() -> Buf {
+        Buf { store: Store::Heap(Vec::new()), len: 0 }
+    }
+
+    /// `len` zero bytes.
+    pub fn zeroed(len: usize) -> Buf {
+        if len >= MAP_FROM {
+            // A map that the system refuses (limits) is tried once more on the heap, whose failure aborts with the size.
+            if let Ok(map) = MmapMut::map_anon(len) {
+                return Buf { store: Store::Map(map), len };
+            }
+        }
+        Buf { store: Store::Heap(vec![Line([0; 64]); len.div_ceil(64)]), len }
+    }
+
+    /// A copy of `bytes`.
+    pub fn from_slice(bytes: &[u8]) -> Buf {
+        let mut buf = Buf::zeroed(bytes.len());
+        buf.copy_from_slice(bytes);
+        buf
+    }
+
+    /// A copy of plain-old-data values.
+    pub fn from_pod<T: NoUninit>(values: &[T]) -> Buf {
+        Buf::from_slice(bytemuck::cast_slice(values))
+    }
+
+    /// Shortens to `len` bytes; longer than now is left as it is.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// The bytes seen as values of `T`; a tail shorter than one value is left out.
+    ///
+    /// Types that want more than 64-byte alignment do not exist among plain-old-data types.
+    pub fn cast<T: AnyBitPattern>(&self) -> &[T] {
+        let whole = self.len - self.len % size_of::<T>().max(1);
+        bytemuck::cast_slice(&self[..whole])
+    }
+
+    /// As [`Buf::cast`], to write.
+    pub fn cast_mut<T: AnyBitPattern + NoUninit>(&mut self) -> &mut [T] {
+        let whole = self.len - self.len % size_of::<T>().max(1);
+        bytemuck::cast_slice_mut(&mut self[..whole])
+    }
+}
+
+impl std::ops::Deref for Buf {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.store {
+            Store::Heap(lines) => &bytemuck::cast_slice(lines)[..self.len],
+            Store::Map(map) => &map[..self.len],
+        }
+    }
+}
+
+impl std::ops::DerefMut for Buf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.store {
+            Store::Heap(lines) => &mut bytemuck::cast_slice_mut(lines)[..self.len],
+            Store::Map(map) => &mut map[..self.len],
+        }
+    }
+}
+
+impl Default for Buf {
+    fn default() -> Buf {
+        Buf::empty()
+    }
+}
+
+impl Clone for Buf {
+    fn clone(&self) -> Buf {
+        Buf::from_slice(self)
+    }
+}
+
+impl std::fmt::Debug for Buf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buf({} bytes)", self.len)
+    }
+}
+
+impl PartialEq for Buf {
+    fn eq(&self, other: &Buf) -> bool {
+        self[..] == other[..]
+    }
+}
+
+impl From<&[u8]> for Buf {
+    fn from(bytes: &[u8]) -> Buf {
+        Buf::from_slice(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_length_is_aligned_zeroed_and_castable() {
+        for len in [0, 1, 7, 8, 63, 64, 65, 4096, MAP_FROM - 1, MAP_FROM, MAP_FROM + 5] {
+            let mut b = Buf::zeroed(len);
+            assert_eq!(b.len(), len);
+            assert!(b.iter().all(|&x| x == 0));
+            assert_eq!(b.as_ptr() as usize % 64, 0);
+            assert_eq!(b.cast::<u64>().len(), len / 8);
+            b.cast_mut::<u64>().fill(7);
+            b.truncate(len / 2);
+            assert_eq!(b.len(), len / 2);
+        }
+    }
+}

@@ -1,0 +1,516 @@
+//! A rank's connection to the job master, and the thread that keeps it.
+
+use super::protocol::{Activity, Card, JobId, JobInfo, PROTOCOL, ToMaster, ToRank, decode, encode};
+use crate::error::{Blame, NetError, Result};
+use crate::exit;
+use crate::noise::{NoiseStream, Readiness, Role, prologue};
+use crate::secret::Secret;
+use crate::supervisor::OpName;
+use crate::transport::{Bell, Ringer};
+use rustix::event::{PollFd, PollFlags};
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the main thread has to end by itself after the job has failed.
+const ABORT_GRACE: Duration = Duration::from_millis(500);
+/// How long a failure may take to get to the master.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How a control thread behaves.
+pub struct ControlConfig {
+    /// End this process when the job has failed and the main thread does not (off for ranks that are threads of a test).
+    pub exit_on_abort: bool,
+    /// How long a program that listens for stop requests has to end after one.
+    pub stop_grace: Duration,
+    /// Shows a failure of which only this rank can know: the loss of the job master.
+    pub report: Box<dyn Fn(&Blame) + Send + Sync>,
+}
+
+/// A proven connection, before registration.
+pub struct Pending {
+    stream: NoiseStream,
+    master: SocketAddr,
+}
+
+pub(super) struct Shared {
+    pub(super) rank: u32,
+    host: String,
+    op: AtomicPtr<OpName>,
+    seq: AtomicU64,
+    progress: AtomicU64,
+    failed: AtomicBool,
+    failure: OnceLock<Blame>,
+    stop: AtomicBool,
+    listens: AtomicBool,
+    pub(super) finished: AtomicBool,
+    all_finished: AtomicBool,
+    /// Nothing queued that the system has not taken.
+    flushed: (Mutex<bool>, Condvar),
+    outbox: Mutex<Vec<ToMaster>>,
+    ringer: Ringer,
+    exchanged: (Mutex<HashMap<u64, Vec<Vec<u8>>>>, Condvar),
+    rounds: AtomicU64,
+    waker: Mutex<Option<Box<dyn Fn() + Send>>>,
+    pub(super) signals: [AtomicI32; 3],
+    config: ControlConfig,
+    quit: AtomicBool,
+}
+
+/// This rank's end of the control plane. Dropping it closes the connection.
+pub struct Control {
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Control {
+    /// Connects to the job master and proves the secret; tries again while nobody listens, until `limit`.
+    ///
+    /// # Errors
+    /// [`NetError::Lost`] if nobody answers in time, [`NetError::NotAllowed`] if the master does not know our secret.
+    pub fn connect(
+        addr: SocketAddr,
+        secret: &Secret,
+        job: JobId,
+        epoch: u32,
+        limit: Duration,
+    ) -> Result<Pending> {
+        let deadline = Instant::now() + limit;
+        let mut pause = Duration::from_millis(2);
+        let stream = loop {
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            match TcpStream::connect_timeout(&addr, left) {
+                Ok(stream) => break stream,
+                Err(e) if Instant::now() + pause >= deadline => {
+                    return Err(NetError::Lost {
+                        peer: format!("the job master at {addr}"),
+                        what: format!("cannot connect: {e}"),
+                    });
+                }
+                Err(_) => std::thread::sleep(pause),
+            }
+            pause = (pause * 2).min(Duration::from_millis(200));
+        };
+        let mut stream = NoiseStream::new(stream, Role::Initiator, secret, &prologue("control", job, epoch))?;
+        stream.prove(deadline)?;
+        Ok(Pending { stream, master: addr })
+    }
+
+    /// The operation that this rank is in now; a few stores.
+    pub fn enter(&self, op: &'static OpName, seq: u64) {
+        self.shared.seq.store(seq, Ordering::Relaxed);
+        self.shared.op.store(std::ptr::from_ref(op).cast_mut(), Ordering::Release);
+    }
+
+    /// This rank computes again.
+    pub fn leave(&self) {
+        self.shared.op.store(std::ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// Something has moved.
+    pub fn progressed(&self) {
+        self.shared.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Why the job has failed, if it has: one load in the good case.
+    pub fn failure(&self) -> Option<&Blame> {
+        if self.shared.failed.load(Ordering::Acquire) { self.shared.failure.get() } else { None }
+    }
+
+    /// True once the job is asked to end in good order. The first call promises that this program listens.
+    pub fn stop_requested(&self) -> bool {
+        if !self.shared.listens.load(Ordering::Relaxed) {
+            self.shared.listens.store(true, Ordering::Relaxed);
+        }
+        self.shared.stop.load(Ordering::Acquire)
+    }
+
+    /// Tells the master that this rank has failed; returns when the words are on their way (or cannot be sent).
+    pub fn fail(&self, blame: Blame) {
+        self.shared.send_and_flush(ToMaster::Failed(blame));
+    }
+
+    /// Says FINISHED.
+    pub fn say_finished(&self) {
+        self.shared.finished.store(true, Ordering::Release);
+        self.shared.send(ToMaster::Finished);
+    }
+
+    /// True once all ranks have said so.
+    pub fn all_finished(&self) -> bool {
+        self.shared.all_finished.load(Ordering::Acquire)
+    }
+
+    /// Every rank gives a few bytes and gets all of them, by rank; doubles as a barrier outside of the data plane.
+    ///
+    /// # Errors
+    /// [`NetError::JobFailed`], or [`NetError::TimedOut`] after `limit`.
+    pub fn exchange(&self, bytes: &[u8], limit: Duration) -> Result<Vec<Vec<u8>>> {
+        let seq = self.shared.rounds.fetch_add(1, Ordering::Relaxed);
+        self.shared.send(ToMaster::Exchange { seq, bytes: bytes.to_vec() });
+        let (rounds, arrived) = &self.shared.exchanged;
+        let done = |rounds: &mut HashMap<u64, _>| {
+            !rounds.contains_key(&seq) && !self.shared.failed.load(Ordering::Acquire)
+        };
+        let (mut rounds, _) =
+            arrived.wait_timeout_while(lock(rounds), limit, done).unwrap_or_else(PoisonError::into_inner);
+        match (rounds.remove(&seq), self.failure()) {
+            (Some(all), _) => Ok(all),
+            (None, Some(blame)) => Err(NetError::JobFailed(Box::new(blame.clone()))),
+            (None, None) => Err(NetError::TimedOut {
+                what: format!("exchange {seq} among the ranks"),
+                seconds: limit.as_secs(),
+                help: "a rank did not come to it".into(),
+            }),
+        }
+    }
+
+    /// Called, from the control thread, when the main thread should look up: failure, stop request, all finished.
+    pub fn set_waker(&self, waker: Box<dyn Fn() + Send>) {
+        *lock(&self.shared.waker) = Some(waker);
+    }
+
+    /// Panic messages, an exit without farewell, and signals of this process now go to this job. Once a process.
+    pub fn install_process_hooks(&self) {
+        super::hooks::install(&self.shared);
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.shared.quit.store(true, Ordering::Release);
+        self.shared.ringer.ring();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Pending {
+    /// This host's address on the way to the master: where its other connections belong too.
+    ///
+    /// # Errors
+    /// [`NetError::Os`] if the system does not tell.
+    pub fn local_addr(&self) -> Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
+    /// Registers and waits until all ranks have (the master bounds that; `limit` is for its silence).
+    ///
+    /// # Errors
+    /// [`NetError::NotAllowed`] with the master's reason if it refuses, [`NetError::JobFailed`] if the job fails first.
+    pub fn register(
+        mut self,
+        card: Card,
+        limit: Duration,
+        config: ControlConfig,
+    ) -> Result<(Control, JobInfo)> {
+        let (rank, host) = (card.rank, card.host.clone());
+        let peer = format!("the job master at {}", self.master);
+        let deadline = Instant::now() + limit;
+        self.stream.send(&encode(&ToMaster::Register { protocol: PROTOCOL, card })?, deadline)?;
+        let mut early_stop = None;
+        let info = loop {
+            match decode(&self.stream.receive(deadline)?, &peer)? {
+                ToRank::Welcome(info) => break info,
+                ToRank::Refused(what) => {
+                    return Err(NetError::NotAllowed { peer: format!("rank {rank}"), what });
+                }
+                ToRank::Abort(blame) => return Err(NetError::JobFailed(Box::new(blame))),
+                ToRank::Stop { reason, code } => early_stop = Some((reason, code)),
+                other => {
+                    return Err(NetError::Protocol { peer, what: format!("{other:?} before the welcome") });
+                }
+            }
+        };
+        let bell = Bell::new()?;
+        let shared = Arc::new(Shared {
+            rank,
+            host,
+            op: AtomicPtr::new(std::ptr::null_mut()),
+            seq: AtomicU64::new(0),
+            progress: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            failure: OnceLock::new(),
+            stop: AtomicBool::new(false),
+            listens: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            all_finished: AtomicBool::new(false),
+            flushed: (Mutex::new(true), Condvar::new()),
+            outbox: Mutex::new(Vec::new()),
+            ringer: bell.ringer()?,
+            exchanged: (Mutex::new(HashMap::new()), Condvar::new()),
+            rounds: AtomicU64::new(0),
+            waker: Mutex::new(None),
+            signals: [const { AtomicI32::new(-1) }; 3],
+            config,
+            quit: AtomicBool::new(false),
+        });
+        let mut keeper = Keeper {
+            stream: self.stream,
+            peer,
+            shared: shared.clone(),
+            bell,
+            hang: info.settings.hang_timeout,
+            heard: Instant::now(),
+            beat: Instant::now(),
+            stop_by: None,
+            end_by: None,
+        };
+        if let Some((reason, code)) = early_stop {
+            keeper.stop(&reason, code);
+        }
+        let thread = std::thread::Builder::new()
+            .name("aeolian-control".into())
+            .stack_size(256 << 10)
+            .spawn(move || keeper.run())
+            .map_err(NetError::os("starting the control thread"))?;
+        Ok((Control { shared, thread: Some(thread) }, info))
+    }
+}
+
+impl Shared {
+    pub(super) fn send(&self, message: ToMaster) {
+        *lock(&self.flushed.0) = false;
+        lock(&self.outbox).push(message);
+        self.ringer.ring();
+    }
+
+    pub(super) fn send_and_flush(&self, message: ToMaster) {
+        self.send(message);
+        let (flushed, changed) = &self.flushed;
+        let _ = changed.wait_timeout_while(lock(flushed), LAST_WORDS, |done| !*done);
+    }
+
+    fn activity(&self) -> Activity {
+        let op = self.op.load(Ordering::Acquire);
+        Activity {
+            // SAFETY: either null or a `&'static OpName` stored by `enter`.
+            op: unsafe { op.as_ref() }.map_or(String::new(), |op| op.0.to_string()),
+            seq: self.seq.load(Ordering::Relaxed),
+            progress: self.progress.load(Ordering::Relaxed),
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*lock(&self.waker) {
+            waker();
+        }
+        // Under the lock, so that nobody between check and wait misses it.
+        let _guard = lock(&self.exchanged.0);
+        self.exchanged.1.notify_all();
+    }
+}
+
+/// The control thread.
+struct Keeper {
+    stream: NoiseStream,
+    peer: String,
+    shared: Arc<Shared>,
+    bell: Bell,
+    hang: Duration,
+    heard: Instant,
+    beat: Instant,
+    /// A program that listens has until then.
+    stop_by: Option<(Instant, Blame)>,
+    /// The main thread has until then.
+    end_by: Option<Instant>,
+}
+
+impl Keeper {
+    fn run(mut self) {
+        let interval = (self.hang / 5).max(Duration::from_millis(5));
+        self.beat = Instant::now() - interval;
+        let mut looked = Instant::now();
+        loop {
+            if looked.elapsed() > self.hang / 2 {
+                // It was this process that stood still: the master gets time to say what it decided meanwhile.
+                self.heard = Instant::now();
+            }
+            looked = Instant::now();
+            if self.beat.elapsed() >= interval && self.end_by.is_none() {
+                self.beat = looked;
+                lock(&self.shared.outbox).push(ToMaster::Heartbeat(self.shared.activity()));
+            }
+            if self.exchange_bytes().is_err() {
+                self.master_lost("its connection is gone");
+            }
+            self.signals();
+            self.deadlines();
+            if self.shared.quit.load(Ordering::Acquire) && !self.stream.wants_write() && self.outbox_empty() {
+                self.stream.shut_down();
+                return;
+            }
+            if self.stream.is_closed() && self.end_by.is_none() {
+                return;
+            }
+            self.wait(interval.saturating_sub(self.beat.elapsed()).min(Duration::from_millis(500)));
+        }
+    }
+
+    fn outbox_empty(&self) -> bool {
+        lock(&self.shared.outbox).is_empty()
+    }
+
+    fn wait(&self, limit: Duration) {
+        let limit = self.end_by.map_or(limit, |end| limit.min(end.saturating_duration_since(Instant::now())));
+        let mut flags = PollFlags::IN;
+        if self.stream.wants_write() {
+            flags |= PollFlags::OUT;
+        }
+        let mut fds = vec![PollFd::from_borrowed_fd(self.bell.fd(), PollFlags::IN)];
+        if !self.stream.is_closed() {
+            fds.push(PollFd::from_borrowed_fd(self.stream.fd(), flags));
+        }
+        for fd in super::hooks::signal_fds(&self.shared) {
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        }
+        let limit =
+            rustix::event::Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos() as i64 };
+        let _ = rustix::event::poll(&mut fds, Some(&limit));
+        self.bell.clear();
+    }
+
+    fn exchange_bytes(&mut self) -> Result<()> {
+        if self.stream.is_closed() {
+            return Ok(());
+        }
+        let messages = std::mem::take(&mut *lock(&self.shared.outbox));
+        for message in &messages {
+            self.stream.queue(&encode(message)?)?;
+        }
+        let wrote = self.stream.write_some();
+        if !self.stream.wants_write() {
+            *lock(&self.shared.flushed.0) = self.outbox_empty();
+            self.shared.flushed.1.notify_all();
+        }
+        let state = self.stream.read_some();
+        while let Some(bytes) = self.stream.next_message()? {
+            self.heard = Instant::now();
+            match decode(&bytes, &self.peer)? {
+                ToRank::Beat => {}
+                ToRank::Abort(blame) => self.abort(blame),
+                ToRank::Stop { reason, code } => self.stop(&reason, code),
+                ToRank::AllFinished => {
+                    self.shared.all_finished.store(true, Ordering::Release);
+                    self.shared.wake();
+                }
+                ToRank::Exchanged { seq, all } => {
+                    lock(&self.shared.exchanged.0).insert(seq, all);
+                    self.shared.exchanged.1.notify_all();
+                }
+                ToRank::Refused(what) => return Err(NetError::NotAllowed { peer: self.peer.clone(), what }),
+                other @ ToRank::Welcome(_) => {
+                    return Err(NetError::Protocol {
+                        peer: self.peer.clone(),
+                        what: format!("{other:?} twice"),
+                    });
+                }
+            }
+        }
+        wrote?;
+        match state? {
+            Readiness::Open => Ok(()),
+            Readiness::Closed => {
+                self.master_lost("it closed the connection");
+                Ok(())
+            }
+        }
+    }
+
+    fn abort(&mut self, blame: Blame) {
+        if self.shared.failure.set(blame).is_ok() {
+            self.shared.failed.store(true, Ordering::Release);
+            self.end_by = Some(Instant::now() + ABORT_GRACE);
+            self.shared.wake();
+        }
+    }
+
+    fn stop(&mut self, reason: &str, code: u8) {
+        if self.stop_by.is_some() || self.shared.finished.load(Ordering::Acquire) {
+            return;
+        }
+        let blame = |cause: String| Blame {
+            code,
+            rank: None,
+            host: String::new(),
+            pid: 0,
+            phase: self.shared.activity().phase(),
+            cause,
+            remedy: "a program that calls world.stop_requested() from time to time can end in good order"
+                .into(),
+        };
+        if self.shared.listens.load(Ordering::Acquire) {
+            let grace = self.shared.config.stop_grace;
+            let cause = format!("asked to stop ({reason}), did not within {} s", grace.as_secs_f32());
+            self.stop_by = Some((Instant::now() + grace, blame(cause)));
+            self.shared.stop.store(true, Ordering::Release);
+            self.shared.wake();
+        } else {
+            let blame = blame(format!("stopped by {reason}"));
+            self.stop_by = Some((Instant::now() + Duration::from_secs(3600), blame.clone()));
+            self.shared.send(ToMaster::Failed(blame));
+        }
+    }
+
+    fn signals(&mut self) {
+        for signal in super::hooks::pending_signals(&self.shared) {
+            self.shared.send(ToMaster::Signal(signal));
+        }
+    }
+
+    fn deadlines(&mut self) {
+        let now = Instant::now();
+        if let Some((by, blame)) = &self.stop_by
+            && now >= *by
+            && !self.shared.finished.load(Ordering::Acquire)
+        {
+            let blame = blame.clone();
+            self.stop_by = Some((now + Duration::from_secs(3600), blame.clone()));
+            self.shared.send(ToMaster::Failed(blame));
+        }
+        if self.heard.elapsed() > self.hang {
+            let silence = format!("it gave no sign of life for {} s", self.hang.as_secs_f32());
+            self.master_lost(&silence);
+        }
+        if self.end_by.is_some_and(|end| now >= end) && self.shared.config.exit_on_abort {
+            let code = self.shared.failure.get().map_or(exit::INTERNAL, |b| b.code);
+            // The main thread may be anywhere, in foreign code too: no destructors, no exit handlers.
+            // SAFETY: ends the process; touches no memory of ours.
+            unsafe { libc::_exit(i32::from(code)) };
+        }
+    }
+
+    fn master_lost(&mut self, how: &str) {
+        self.stream.mark_closed();
+        *lock(&self.shared.flushed.0) = true;
+        self.shared.flushed.1.notify_all();
+        let over = self.shared.all_finished.load(Ordering::Acquire)
+            || self.shared.failed.load(Ordering::Acquire)
+            || self.shared.quit.load(Ordering::Acquire);
+        if over {
+            return;
+        }
+        let blame = Blame {
+            code: exit::MASTER_LOST,
+            rank: Some(self.shared.rank),
+            host: self.shared.host.clone(),
+            pid: std::process::id(),
+            phase: self.shared.activity().phase(),
+            cause: format!("lost {}: {how}", self.peer),
+            remedy: "see why that process (aeolian run, or rank 0) ended; this rank ends too, as nobody watches over it".into(),
+        };
+        // All ranks see this at once: usually the lowest one's words are enough.
+        if self.shared.config.exit_on_abort {
+            std::thread::sleep(Duration::from_millis(100) * self.shared.rank.min(20));
+        }
+        (self.shared.config.report)(&blame);
+        self.abort(blame);
+    }
+}

@@ -1,0 +1,7 @@
+//! The rank's end of the control plane: one small thread that answers the job master, whatever the program is doing.
+
+pub mod client;
+mod hooks;
+pub mod protocol;
+
+pub use client::{Control, ControlConfig, Pending};

@@ -1,0 +1,352 @@
+//! The job master's sockets, clock and thread.
+
+use super::state::{Action, ConnId, Event, Outcome, RankExit, RankView, Rules, State};
+use crate::control::protocol::{self, JobId, JobSettings};
+use crate::error::{Blame, NetError, Result};
+use crate::noise::{NoiseStream, Readiness, Role, prologue};
+use crate::secret::Secret;
+use crate::transport::Bell;
+use rustix::event::{PollFd, PollFlags};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Connections that have not proven themselves: how many at a time, and for how long.
+const UNPROVEN: usize = 64;
+const UNPROVEN_TIME: Duration = Duration::from_secs(5);
+/// A proven connection must register within this.
+const UNREGISTERED_TIME: Duration = Duration::from_secs(10);
+/// A rank that reads so little that this much waits for it is closed.
+const BACKLOG: usize = 64 << 20;
+
+/// What a master is started with.
+pub struct MasterConfig {
+    /// Where to listen (a free port is chosen).
+    pub bind: IpAddr,
+    /// Ranks there will be.
+    pub size: u32,
+    /// The job's secret.
+    pub secret: Secret,
+    /// The job.
+    pub job: JobId,
+    /// Its incarnation.
+    pub epoch: u32,
+    /// What the ranks have in common.
+    pub settings: JobSettings,
+    /// From the first rank's registration to the last one's.
+    pub start_timeout: Duration,
+    /// A launcher watches the processes and will call [`Master::rank_exited`] for each.
+    pub exit_reports_expected: bool,
+    /// Called once, when the job fails.
+    pub report: Box<dyn Fn(&Blame) + Send + Sync>,
+}
+
+struct Shared {
+    commands: Mutex<Vec<Event>>,
+    bell: Bell,
+    view: Mutex<(Vec<RankView>, Option<Outcome>)>,
+    decided: Condvar,
+    quit: AtomicBool,
+    drained: AtomicBool,
+}
+
+/// A running job master. Dropping it ends its thread, after what was decided has been told.
+pub struct Master {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+struct Conn {
+    id: ConnId,
+    stream: NoiseStream,
+    since: Instant,
+    spoke: bool,
+    closing: bool,
+}
+
+impl Master {
+    /// Listens and starts the thread.
+    ///
+    /// # Errors
+    /// [`NetError::Os`] if the address cannot be listened on.
+    pub fn start(config: MasterConfig) -> Result<Master> {
+        let listener = TcpListener::bind((config.bind, 0))
+            .map_err(NetError::os(format!("listening as job master on {}", config.bind)))?;
+        listener.set_nonblocking(true).map_err(NetError::os("listening as job master"))?;
+        let address = listener.local_addr().map_err(NetError::os("asking for the job master's port"))?;
+        let shared = Arc::new(Shared {
+            commands: Mutex::new(Vec::new()),
+            bell: Bell::new()?,
+            view: Mutex::new((Vec::new(), None)),
+            decided: Condvar::new(),
+            quit: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
+        });
+        let server = Server {
+            context: prologue("control", config.job, config.epoch),
+            state: State::new(
+                Rules {
+                    size: config.size,
+                    job: config.job,
+                    epoch: config.epoch,
+                    settings: config.settings,
+                    start_timeout: config.start_timeout,
+                    exit_reports_expected: config.exit_reports_expected,
+                },
+                Instant::now(),
+            ),
+            secret: config.secret,
+            report: config.report,
+            listener,
+            conns: Vec::new(),
+            next: 0,
+            tick: (config.settings.hang_timeout / 10)
+                .clamp(Duration::from_millis(5), Duration::from_millis(250)),
+            shared: shared.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("aeolian-master".into())
+            .stack_size(512 << 10)
+            .spawn(move || server.run())
+            .map_err(NetError::os("starting the job master's thread"))?;
+        Ok(Master { shared, address, thread: Some(thread) })
+    }
+
+    /// Where ranks register.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn tell(&self, event: Event) {
+        self.shared.commands.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        if let Ok(ringer) = self.shared.bell.ringer() {
+            ringer.ring();
+        }
+    }
+
+    /// The launcher has started a rank.
+    pub fn spawned(&self, rank: u32, host: impl Into<String>, pid: u32) {
+        self.tell(Event::Spawned { rank, host: host.into(), pid });
+    }
+
+    /// The launcher has seen a rank's process end.
+    pub fn rank_exited(&self, rank: u32, exit: RankExit) {
+        self.tell(Event::Exited { rank, exit });
+    }
+
+    /// Asks the ranks to end in good order; programs that never look for it end at once, with `code`.
+    pub fn stop(&self, reason: impl Into<String>, code: u8) {
+        self.tell(Event::StopAsked { reason: reason.into(), code });
+    }
+
+    /// The job has failed.
+    pub fn fail(&self, blame: Blame) {
+        self.tell(Event::Fail(blame));
+    }
+
+    /// How the job ended, if it does within `limit`.
+    pub fn wait(&self, limit: Duration) -> Option<Outcome> {
+        let view = self.shared.view.lock().unwrap_or_else(PoisonError::into_inner);
+        let (view, _) = self
+            .shared
+            .decided
+            .wait_timeout_while(view, limit, |v| v.1.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        view.1.clone()
+    }
+
+    /// What is known of the ranks (a quarter of a second old at most).
+    pub fn snapshot(&self) -> Vec<RankView> {
+        self.shared.view.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// Waits until every rank has been told how the job ended and has hung up, `limit` at most.
+    pub fn drain(&self, limit: Duration) {
+        let end = Instant::now() + limit;
+        while !self.shared.drained.load(Ordering::Acquire) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Master {
+    fn drop(&mut self) {
+        self.shared.quit.store(true, Ordering::Release);
+        if let Ok(ringer) = self.shared.bell.ringer() {
+            ringer.ring();
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Server {
+    context: Vec<u8>,
+    state: State,
+    secret: Secret,
+    report: Box<dyn Fn(&Blame) + Send + Sync>,
+    listener: TcpListener,
+    conns: Vec<Conn>,
+    next: ConnId,
+    tick: Duration,
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    fn run(mut self) {
+        let mut ticked = Instant::now();
+        loop {
+            self.poll(self.tick.saturating_sub(ticked.elapsed()));
+            self.accept();
+            self.read();
+            let commands =
+                std::mem::take(&mut *self.shared.commands.lock().unwrap_or_else(PoisonError::into_inner));
+            for event in commands {
+                let actions = self.state.handle(Instant::now(), event);
+                self.act(actions);
+            }
+            if ticked.elapsed() >= self.tick {
+                ticked = Instant::now();
+                let actions = self.state.tick(ticked);
+                self.act(actions);
+            }
+            self.write_and_reap();
+            self.publish();
+            if self.shared.quit.load(Ordering::Acquire) && self.conns.iter().all(|c| !c.stream.wants_write())
+            {
+                return;
+            }
+        }
+    }
+
+    fn poll(&self, limit: Duration) {
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.shared.bell.fd(), PollFlags::IN),
+            PollFd::new(&self.listener, PollFlags::IN),
+        ];
+        for conn in &self.conns {
+            let mut flags = PollFlags::IN;
+            if conn.stream.wants_write() {
+                flags |= PollFlags::OUT;
+            }
+            fds.push(PollFd::from_borrowed_fd(conn.stream.fd(), flags));
+        }
+        let limit =
+            rustix::event::Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos() as i64 };
+        // A failing poll (EINTR, ENOMEM) only means that everything is looked at.
+        let _ = rustix::event::poll(&mut fds, Some(&limit));
+        self.shared.bell.clear();
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => {
+                    if self.conns.iter().filter(|c| !c.stream.is_proven()).count() >= UNPROVEN {
+                        continue;
+                    }
+                    if let Ok(stream) = NoiseStream::new(stream, Role::Responder, &self.secret, &self.context)
+                    {
+                        self.next += 1;
+                        let since = Instant::now();
+                        self.conns.push(Conn { id: self.next, stream, since, spoke: false, closing: false });
+                    }
+                }
+                Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn read(&mut self) {
+        for at in 0..self.conns.len() {
+            let mut gone = false;
+            match self.conns[at].stream.read_some() {
+                Ok(Readiness::Open) => {}
+                Ok(Readiness::Closed) | Err(_) => gone = true,
+            }
+            loop {
+                let conn = &mut self.conns[at];
+                match conn.stream.next_message() {
+                    Ok(Some(bytes)) => {
+                        let id = conn.id;
+                        conn.spoke = true;
+                        match protocol::decode(&bytes, &conn.stream.peer_addr().to_string()) {
+                            Ok(message) => {
+                                let actions = self.state.handle(Instant::now(), Event::Message(id, message));
+                                self.act(actions);
+                            }
+                            Err(_) => {
+                                gone = true;
+                                break;
+                            }
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(_) => {
+                        gone = true;
+                        break;
+                    }
+                }
+            }
+            let conn = &mut self.conns[at];
+            let limit = if conn.stream.is_proven() { UNREGISTERED_TIME } else { UNPROVEN_TIME };
+            if gone || (!conn.spoke && conn.since.elapsed() > limit) {
+                let id = conn.id;
+                conn.stream.mark_closed();
+                let actions = self.state.handle(Instant::now(), Event::Closed(id));
+                self.act(actions);
+            }
+        }
+        self.conns.retain(|c| !c.stream.is_closed());
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Send(id, message) => {
+                    if let Some(conn) = self.conns.iter_mut().find(|c| c.id == id)
+                        && let Ok(bytes) = protocol::encode(&message)
+                    {
+                        let _ = conn.stream.queue(&bytes);
+                    }
+                }
+                Action::Close(id) => {
+                    self.conns.iter_mut().filter(|c| c.id == id).for_each(|c| c.closing = true);
+                }
+                Action::Report(blame) => (self.report)(&blame),
+            }
+        }
+    }
+
+    fn write_and_reap(&mut self) {
+        let mut gone = Vec::new();
+        for conn in &mut self.conns {
+            let failed = conn.stream.write_some().is_err();
+            if failed || conn.stream.backlog() > BACKLOG || (conn.closing && !conn.stream.wants_write()) {
+                gone.push(conn.id);
+            }
+        }
+        for id in gone {
+            self.conns.retain(|c| c.id != id);
+            let actions = self.state.handle(Instant::now(), Event::Closed(id));
+            self.act(actions);
+        }
+    }
+
+    fn publish(&self) {
+        let mut view = self.shared.view.lock().unwrap_or_else(PoisonError::into_inner);
+        view.0 = self.state.snapshot(Instant::now());
+        if view.1.as_ref() != self.state.outcome() {
+            view.1 = self.state.outcome().cloned();
+            self.shared.decided.notify_all();
+        }
+        drop(view);
+        let drained = self.state.outcome().is_some() && !self.state.anybody_connected();
+        self.shared.drained.store(drained, Ordering::Release);
+    }
+}

@@ -1,0 +1,160 @@
+//! The MPI that was loaded at run time, as a wire.
+//!
+//! A message goes as one MPI message of header and bytes if it is short, else as two: the header, then the bytes as they
+//! lie, so that long messages are not copied. MPI keeps the order of messages between two ranks, so the second
+//! always belongs to the first.
+
+use super::frame::{self, Header};
+use super::{Arrival, Packet, Transport, TransportKind};
+use crate::buffer::Buf;
+use crate::error::{NetError, Result};
+use crate::mpi::{Buffer, Completion, Engine, Mpi};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+/// Bodies up to this length travel with their header.
+const INLINE: usize = 8 << 10;
+
+/// How long the last messages may take when the world ends.
+const LAST_MESSAGES: Duration = Duration::from_secs(30);
+
+/// MPI tags: header with bytes, header alone, bytes alone.
+const WHOLE: u32 = 0;
+const HEAD: u32 = 1;
+const BODY: u32 = 2;
+
+// SAFETY: a Buf's bytes are on the heap or in a map of their own, and stay where they are when it moves.
+unsafe impl Buffer for Buf {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self
+    }
+
+    fn with_len(len: usize) -> Self {
+        Buf::zeroed(len)
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Flow {
+    seq_out: u32,
+    seq_in: u32,
+    expected: Option<Header>,
+}
+
+/// This rank's wire through MPI.
+pub struct MpiWire {
+    engine: Option<Engine<Buf>>,
+    epoch: u32,
+    flows: Vec<Flow>,
+}
+
+impl MpiWire {
+    /// Takes over an initialised MPI.
+    pub fn new(mpi: Mpi, epoch: u32) -> MpiWire {
+        let flows = vec![Flow::default(); mpi.size() as usize];
+        MpiWire { engine: Some(Engine::new(mpi)), epoch, flows }
+    }
+
+    fn engine(&mut self) -> Result<&mut Engine<Buf>> {
+        self.engine.as_mut().ok_or_else(|| NetError::Usage("MPI has been finalized".into()))
+    }
+}
+
+fn whole(header: &Header, body: &[u8]) -> Buf {
+    let mut buf = Buf::zeroed(frame::LEN + body.len());
+    buf[..frame::LEN].copy_from_slice(&header.encode());
+    buf[frame::LEN..].copy_from_slice(body);
+    buf
+}
+
+fn accept(flow: &mut Flow, epoch: u32, from: u32, tag: u32, buf: Buf) -> Result<Option<Packet>> {
+    let broken = |what: String| NetError::Protocol { peer: format!("rank {from} (MPI)"), what };
+    if tag == BODY {
+        return match flow.expected.take() {
+            Some(h) if h.len == buf.len() as u64 => {
+                Ok(Some(Packet { kind: h.kind, edge: h.edge, tag: h.tag, body: buf }))
+            }
+            Some(h) => Err(broken(format!("{} bytes where {} were announced", buf.len(), h.len))),
+            None => Err(broken("bytes without a header".into())),
+        };
+    }
+    let Some((head, rest)) = buf.split_first_chunk::<{ frame::LEN }>() else {
+        return Err(broken(format!("a message of {} bytes without a header", buf.len())));
+    };
+    if flow.expected.is_some() {
+        return Err(broken("a header where bytes were due".into()));
+    }
+    let header = Header::decode(head, epoch, flow.seq_in).map_err(broken)?;
+    flow.seq_in = flow.seq_in.wrapping_add(1);
+    if tag == HEAD {
+        flow.expected = Some(header);
+        return Ok(None);
+    }
+    if rest.len() as u64 != header.len {
+        return Err(broken(format!("{} bytes where {} were announced", rest.len(), header.len)));
+    }
+    Ok(Some(Packet { kind: header.kind, edge: header.edge, tag: header.tag, body: Buf::from_slice(rest) }))
+}
+
+impl Transport for MpiWire {
+    fn kind(&self) -> TransportKind {
+        TransportKind::Mpi
+    }
+
+    fn post(&mut self, peer: u32, packet: Packet) -> Result<()> {
+        let epoch = self.epoch;
+        let flow = &mut self.flows[peer as usize];
+        let header = Header {
+            epoch,
+            seq: flow.seq_out,
+            edge: packet.edge,
+            kind: packet.kind,
+            tag: packet.tag,
+            len: packet.body.len() as u64,
+        };
+        flow.seq_out = flow.seq_out.wrapping_add(1);
+        let engine = self.engine()?;
+        if packet.body.len() <= INLINE {
+            return engine.post_send(peer, WHOLE, whole(&header, &packet.body));
+        }
+        engine.post_send(peer, HEAD, whole(&header, &[]))?;
+        engine.post_send(peer, BODY, packet.body)
+    }
+
+    fn progress(&mut self, inbox: &mut Vec<Arrival>) -> Result<bool> {
+        let (epoch, flows) = (self.epoch, &mut self.flows);
+        let Some(engine) = &mut self.engine else { return Ok(false) };
+        let mut result = Ok(());
+        let done = engine.poll(&mut |completion| {
+            if let Completion::Received { source, tag, buf } = completion
+                && result.is_ok()
+            {
+                match accept(&mut flows[source as usize], epoch, source, tag, buf) {
+                    Ok(Some(packet)) => inbox.push(Arrival { from: source, packet }),
+                    Ok(None) => {}
+                    Err(e) => result = Err(e),
+                }
+            }
+        })?;
+        result.map(|()| done > 0)
+    }
+
+    fn idle(&self) -> bool {
+        self.engine.as_ref().is_none_or(|e| e.sends_in_flight() == 0)
+    }
+
+    fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn close(&mut self) -> Result<()> {
+        match self.engine.take() {
+            Some(engine) => engine.finalize(LAST_MESSAGES),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Shared memory between the ranks of one node.
+//!
+//! Every rank owns one *segment*: anonymous memory (`memfd`) with one ring for each rank of its node, into which that
+//! rank writes and which only the owner reads ([`ring`] has the protocol). A peer opens the segment and the owner's
+//! doorbell through `/proc/PID/fd`, with the numbers that came through the authenticated job master, and checks a token
+//! in its header. Nothing has a name in any file system: when the processes end, however they end, nothing is left.
+
+pub mod ring;
+mod segment;
+
+use super::bell::{Bell, Ringer, fall_asleep};
+use super::frame::{self, Header};
+use super::{Arrival, Packet, Transport, TransportKind};
+use crate::buffer::Buf;
+use crate::error::{NetError, Result};
+use ring::{Consumer, Producer};
+use segment::Segment;
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What a rank tells its node-mates so that they can open its segment.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ShmCard {
+    /// Number of the segment's memfd in the owner's process.
+    pub segment_fd: i32,
+    /// Number of the doorbell's reading end in the owner's process.
+    pub bell_fd: i32,
+    /// Rings in the segment (ranks on the node at most).
+    pub rings: u32,
+    /// Bytes of each ring.
+    pub ring_bytes: u32,
+    /// Proof that the right segment was opened.
+    pub token: [u8; 16],
+}
+
+/// A segment made before it is known who else is on the node.
+pub struct Own {
+    segment: Segment,
+    bell: Bell,
+    card: ShmCard,
+}
+
+/// Ring size for so many ranks: larger rings move large messages faster, but a node has `ranks` squared of them.
+/// (Pages that are never used are never allocated.)
+pub fn ring_bytes(ranks: u32) -> u32 {
+    match ranks {
+        0..=4 => 512 << 10,
+        5..=8 => 256 << 10,
+        9..=16 => 128 << 10,
+        17..=64 => 64 << 10,
+        _ => 32 << 10,
+    }
+}
+
+impl Own {
+    /// Makes this rank's segment for a node of at most `rings` ranks.
+    pub fn new(rings: u32) -> Result<Own> {
+        let bell = Bell::new()?;
+        let ring_bytes = ring_bytes(rings);
+        let mut token = [0; 16];
+        getrandom::fill(&mut token).map_err(|e| NetError::Os {
+            what: "asking for randomness".into(),
+            source: std::io::Error::other(e.to_string()),
+        })?;
+        let segment = Segment::create(rings, ring_bytes, &token)?;
+        let card = ShmCard {
+            segment_fd: segment.fd().as_raw_fd(),
+            bell_fd: bell.fd().as_raw_fd(),
+            rings,
+            ring_bytes,
+            token,
+        };
+        Ok(Own { segment, bell, card })
+    }
+
+    /// What the others need.
+    pub fn card(&self) -> &ShmCard {
+        &self.card
+    }
+}
+
+struct Peer {
+    rank: u32,
+    segment: Segment,
+    ringer: Ringer,
+    // Outgoing: what does not fit the ring yet.
+    out: Producer,
+    queue: VecDeque<Packet>,
+    head: Option<[u8; frame::LEN]>,
+    sent: usize,
+    seq_out: u32,
+    // Incoming: the message being put together.
+    inc: Consumer,
+    part: Option<(Header, Buf, usize)>,
+    seq_in: u32,
+}
+
+/// This rank's wire to its node-mates.
+pub struct Shm {
+    rank: u32,
+    epoch: u32,
+    own: Segment,
+    bell: Bell,
+    peers: Vec<Peer>,
+    /// rank -> index into `peers`
+    index: Vec<Option<u32>>,
+    unsent: usize,
+}
+
+impl Shm {
+    /// Opens the segments of the node-mates. `mates` is the same sorted list on every rank of the node and holds this
+    /// rank too: `(rank, pid, card)`.
+    pub fn connect(own: Own, rank: u32, size: u32, epoch: u32, mates: &[(u32, u32, ShmCard)]) -> Result<Shm> {
+        let slot = |r: u32| mates.iter().position(|m| m.0 == r);
+        let Some(my_slot) = slot(rank) else {
+            return Err(NetError::Usage(format!("rank {rank} is not on its own node's list")));
+        };
+        if mates.iter().any(|m| (m.2.rings as usize) < mates.len()) {
+            return Err(NetError::Usage("a shared segment has fewer rings than its node has ranks".into()));
+        }
+        let mut peers = Vec::with_capacity(mates.len());
+        let mut index = vec![None; size as usize];
+        for (their_slot, (r, pid, card)) in mates.iter().enumerate().filter(|(_, m)| m.0 != rank) {
+            let open = |e: std::io::Error| {
+                NetError::Config {
+                what: format!(
+                    "cannot open the shared memory of rank {r} (pid {pid}) through /proc: {e}"
+                ),
+                help: "if /proc is hidden between processes here, run with AEOLIAN_TRANSPORT=tcp (--transport tcp)".into(),
+            }
+            };
+            let segment = Segment::open(*pid, card).map_err(open)?;
+            let ringer = Ringer::open(*pid, card.bell_fd).map_err(open)?;
+            index[*r as usize] = Some(peers.len() as u32);
+            peers.push(Peer {
+                rank: *r,
+                out: segment.producer(my_slot as u32),
+                inc: own.segment.consumer(their_slot as u32),
+                segment,
+                ringer,
+                queue: VecDeque::new(),
+                head: None,
+                sent: 0,
+                seq_out: 0,
+                part: None,
+                seq_in: 0,
+            });
+        }
+        Ok(Shm { rank, epoch, own: own.segment, bell: own.bell, peers, index, unsent: 0 })
+    }
+}
+
+impl Peer {
+    /// Writes as much of the queue as the ring takes. Returns (anything moved, messages completed).
+    fn push(&mut self, epoch: u32) -> (bool, usize) {
+        let (mut moved, mut done) = (false, 0);
+        while let Some(packet) = self.queue.front() {
+            if self.head.is_none() {
+                let header = Header {
+                    epoch,
+                    seq: self.seq_out,
+                    edge: packet.edge,
+                    kind: packet.kind,
+                    tag: packet.tag,
+                    len: packet.body.len() as u64,
+                };
+                self.head = Some(header.encode());
+                self.sent = 0;
+            }
+            let head = self.head.as_ref().map_or(&[][..], |h| &h[..]);
+            let total = frame::LEN + packet.body.len();
+            while self.sent < total {
+                let wrote = if self.sent < frame::LEN {
+                    self.out.write2(&head[self.sent..], &packet.body)
+                } else {
+                    self.out.write2(&[], &packet.body[self.sent - frame::LEN..])
+                };
+                if wrote == 0 {
+                    return (moved, done);
+                }
+                self.sent += wrote;
+                moved = true;
+                self.ringer.ring_if_asleep(self.segment.asleep());
+            }
+            self.queue.pop_front();
+            self.head = None;
+            self.seq_out = self.seq_out.wrapping_add(1);
+            done += 1;
+        }
+        self.out.satisfied();
+        (moved, done)
+    }
+
+    fn pull(&mut self, rank: u32, epoch: u32, inbox: &mut Vec<Arrival>) -> Result<bool> {
+        let mut moved = false;
+        loop {
+            if self.part.is_none() {
+                let mut head = [0; frame::LEN];
+                if !self.inc.read_exact(&mut head) {
+                    break;
+                }
+                moved = true;
+                let header =
+                    Header::decode(&head, epoch, self.seq_in).map_err(|what| NetError::Protocol {
+                        peer: format!("rank {} (shared memory, read by rank {rank})", self.rank),
+                        what,
+                    })?;
+                self.seq_in = self.seq_in.wrapping_add(1);
+                let body = Buf::zeroed(header.len as usize);
+                self.part = Some((header, body, 0));
+            }
+            let Some((_, body, have)) = &mut self.part else { break };
+            while *have < body.len() {
+                let got = self.inc.read(&mut body[*have..]);
+                if got == 0 {
+                    break;
+                }
+                *have += got;
+                moved = true;
+                if self.inc.writer_waits() {
+                    self.ringer.ring_if_asleep(self.segment.asleep());
+                }
+            }
+            if *have < body.len() {
+                break;
+            }
+            if let Some((h, body, _)) = self.part.take() {
+                inbox.push(Arrival {
+                    from: self.rank,
+                    packet: Packet { kind: h.kind, edge: h.edge, tag: h.tag, body },
+                });
+            }
+        }
+        if moved && self.inc.writer_waits() {
+            self.ringer.ring_if_asleep(self.segment.asleep());
+        }
+        Ok(moved)
+    }
+}
+
+impl Transport for Shm {
+    fn kind(&self) -> TransportKind {
+        TransportKind::Shm
+    }
+
+    fn post(&mut self, peer: u32, packet: Packet) -> Result<()> {
+        let Some(at) = self.index.get(peer as usize).copied().flatten() else {
+            return Err(NetError::Usage(format!("rank {peer} is not on the node of rank {}", self.rank)));
+        };
+        let peer = &mut self.peers[at as usize];
+        peer.queue.push_back(packet);
+        self.unsent += 1;
+        if peer.queue.len() == 1 {
+            self.unsent -= peer.push(self.epoch).1;
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self, inbox: &mut Vec<Arrival>) -> Result<bool> {
+        let mut moved = false;
+        for peer in &mut self.peers {
+            moved |= peer.pull(self.rank, self.epoch, inbox)?;
+            if !peer.queue.is_empty() {
+                let (m, done) = peer.push(self.epoch);
+                moved |= m;
+                self.unsent -= done;
+            }
+        }
+        Ok(moved)
+    }
+
+    fn idle(&self) -> bool {
+        self.unsent == 0
+    }
+
+    fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.bell.fd())
+    }
+
+    fn arm(&mut self) {
+        fall_asleep(self.own.asleep());
+    }
+
+    fn disarm(&mut self) {
+        self.own.asleep().store(0, std::sync::atomic::Ordering::Relaxed);
+        self.bell.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(ranks: u32) -> Vec<Shm> {
+        let pid = std::process::id();
+        let owns: Vec<Own> = (0..ranks).map(|_| Own::new(ranks).unwrap()).collect();
+        let mates: Vec<_> = owns.iter().zip(0..).map(|(o, r)| (r, pid, o.card().clone())).collect();
+        owns.into_iter().zip(0..).map(|(o, r)| Shm::connect(o, r, ranks, 5, &mates).unwrap()).collect()
+    }
+
+    #[test]
+    fn messages_of_all_sizes_arrive_in_order() {
+        let mut wires = pair(2);
+        let (mut b, mut a) = (wires.pop().unwrap(), wires.pop().unwrap());
+        let sizes = [0usize, 1, 31, 32, 33, 100_000, 512 << 10, (512 << 10) + 1, 3 << 20, 0, 7];
+        for (i, &n) in sizes.iter().enumerate() {
+            let body = Buf::from_slice(&(0..n).map(|x| (x * 7 + i) as u8).collect::<Vec<_>>());
+            a.post(1, Packet { kind: super::super::Kind::Data, edge: 4, tag: i as u64, body }).unwrap();
+        }
+        let mut inbox = Vec::new();
+        let mut rounds = 0;
+        while inbox.len() < sizes.len() {
+            a.progress(&mut Vec::new()).unwrap();
+            b.progress(&mut inbox).unwrap();
+            rounds += 1;
+            assert!(rounds < 10_000);
+        }
+        assert!(a.idle());
+        for (i, m) in inbox.iter().enumerate() {
+            assert_eq!((m.from, m.packet.edge, m.packet.tag), (0, 4, i as u64));
+            assert_eq!(m.packet.body.len(), sizes[i]);
+            assert!(m.packet.body.iter().enumerate().all(|(x, &v)| v == (x * 7 + i) as u8));
+        }
+    }
+
+    #[test]
+    fn another_epoch_is_refused_before_its_message_is_read() {
+        let mut wires = pair(2);
+        wires[0].epoch = 6;
+        let (mut b, mut a) = (wires.pop().unwrap(), wires.pop().unwrap());
+        a.post(1, Packet { kind: super::super::Kind::Data, edge: 0, tag: 0, body: Buf::empty() }).unwrap();
+        let err = b.progress(&mut Vec::new()).unwrap_err().to_string();
+        assert!(err.contains("epoch"), "{err}");
+    }
+}

@@ -1,0 +1,481 @@
+//! [`World`]: all ranks of a job with the wires between them, as one rank sees them.
+
+use crate::buffer::Buf;
+use crate::engine::{Engine, Message, Posted, Traffic};
+use crate::error::{NetError, Result};
+use crate::exit;
+use crate::master::Master;
+use crate::mpi::Mpi;
+use crate::supervisor::{Alone, Board, OpName, Supervisor, Watched, failed};
+use crate::transport::local::Local;
+use crate::transport::{Bell, Transport, TransportKind};
+use crate::wait::{Step, WaitPolicy};
+use std::time::Duration;
+
+/// Shown for a rank that waits for a message outside of any named operation.
+static WAIT: OpName = OpName("recv");
+
+/// How long rank 0 stays, at the end, for the others to hear the job master's verdict.
+const LAST_VERDICT: Duration = Duration::from_secs(2);
+
+/// One message stream: its number is the same on every rank because every rank opens its edges in the same order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Edge(pub(crate) u32);
+
+/// Where the ranks are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// rank -> index of its node, numbered in order of first appearance
+    pub node_of: Vec<u32>,
+    /// node -> host name
+    pub hosts: Vec<String>,
+}
+
+impl Layout {
+    pub(crate) fn single(size: u32) -> Layout {
+        Layout { node_of: vec![0; size as usize], hosts: vec![crate::node::host_name()] }
+    }
+
+    /// The ranks of a node, ascending.
+    pub fn ranks_on(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
+        self.node_of.iter().zip(0..).filter(move |(n, _)| **n == node).map(|(_, r)| r)
+    }
+}
+
+/// A send that could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TrySendError {
+    /// The receiver has not taken enough of this edge yet: the bytes come back, to be tried again after `progress`.
+    #[error("the window of the edge is full")]
+    Full(Buf),
+    /// Something is wrong.
+    #[error(transparent)]
+    Failed(#[from] NetError),
+}
+
+/// All ranks with the wires between them.
+///
+/// A world belongs to one thread at a time (`Send`, not `Sync`): messages move only while that thread is in one of its
+/// calls. Every rank opens the same edges in the same order.
+///
+/// ```
+/// use aeolian_net::{Buf, World};
+/// // Three ranks as threads: each sends its number to the next.
+/// let got = World::local(3, |mut world| {
+///     let edge = world.open_edge();
+///     let next = (world.rank() + 1) % world.size();
+///     world.send(edge, next, 0, Buf::from_pod(&[world.rank() as u64]))?;
+///     let message = world.recv(edge)?;
+///     world.finish()?;
+///     Ok(message.body.cast::<u64>()[0])
+/// })?;
+/// assert_eq!(got, [2, 0, 1]);
+/// # Ok::<(), aeolian_net::NetError>(())
+/// ```
+pub struct World {
+    rank: u32,
+    size: u32,
+    engine: Engine,
+    supervisor: Box<dyn Supervisor>,
+    wake: Option<Bell>,
+    layout: Layout,
+    policy: WaitPolicy,
+    /// Hosted by rank 0 where `aeolian run` is not there to do it.
+    master: Option<Master>,
+    /// Initialised, though it carries nothing: its launcher wants it finalized.
+    mpi: Option<Mpi>,
+    finished: bool,
+    collectives: u64,
+    /// inside `enter` and `leave`
+    in_op: bool,
+    /// a wait outside of any operation has told the supervisor that it waits
+    named_wait: bool,
+}
+
+pub(crate) struct Parts {
+    pub(crate) rank: u32,
+    pub(crate) size: u32,
+    pub(crate) wires: Vec<(Box<dyn Transport>, Vec<u32>)>,
+    pub(crate) supervisor: Box<dyn Supervisor>,
+    pub(crate) wake: Option<Bell>,
+    pub(crate) layout: Layout,
+    pub(crate) cores: usize,
+}
+
+impl World {
+    pub(crate) fn assemble(parts: Parts) -> World {
+        let mut engine = Engine::new(parts.rank, parts.size, parts.wires);
+        // Edge 0 belongs to the collectives.
+        engine.open_edge();
+        let mates = parts.layout.ranks_on(parts.layout.node_of[parts.rank as usize]).count();
+        World {
+            rank: parts.rank,
+            size: parts.size,
+            policy: WaitPolicy::new(mates, parts.cores, engine.polled()),
+            engine,
+            supervisor: parts.supervisor,
+            wake: parts.wake,
+            layout: parts.layout,
+            master: None,
+            mpi: None,
+            finished: false,
+            collectives: 0,
+            in_op: false,
+            named_wait: false,
+        }
+    }
+
+    /// Joins the world that this process was started for: finds out who started it (`aeolian run`, `mpirun`, `mpiexec`,
+    /// `srun`, or nobody), meets the other ranks and makes the wires.
+    ///
+    /// One executable serves all launchers; MPI is loaded at run time where there is one. Call it once, early.
+    ///
+    /// ```no_run
+    /// let world = aeolian_net::World::init()?;
+    /// println!("rank {} of {}", world.rank(), world.size());
+    /// world.finish()?;
+    /// # Ok::<(), aeolian_net::NetError>(())
+    /// ```
+    pub fn init() -> Result<World> {
+        crate::bootstrap::init()
+    }
+
+    pub(crate) fn keep_master(&mut self, master: Option<Master>) {
+        self.master = master;
+    }
+
+    pub(crate) fn keep_mpi(&mut self, mpi: Mpi) {
+        self.mpi = Some(mpi);
+    }
+
+    /// A world of one: this process alone.
+    pub fn alone() -> World {
+        World::assemble(Parts {
+            rank: 0,
+            size: 1,
+            wires: Vec::new(),
+            supervisor: Box::new(Alone),
+            wake: None,
+            layout: Layout::single(1),
+            cores: 1,
+        })
+    }
+
+    /// Runs `f` on `n` ranks that are threads of this process and returns what each returned, by rank.
+    ///
+    /// For tests, examples and small work. A rank that panics or returns an error ends the others with
+    /// [`NetError::JobFailed`]; the first error is returned. A deadlock is found within seconds and named.
+    pub fn local<R: Send>(n: u32, f: impl Fn(World) -> Result<R> + Sync) -> Result<Vec<R>> {
+        World::local_with(n, Duration::from_secs(5), f)
+    }
+
+    /// As [`World::local`], with the time after which ranks that all wait for one another are a deadlock.
+    pub fn local_with<R: Send>(
+        n: u32,
+        hang: Duration,
+        f: impl Fn(World) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let mesh = Local::mesh(n)?;
+        let board = Board::new(mesh.iter().map(Local::waker).collect(), hang);
+        let cores = std::thread::available_parallelism().map_or(1, |c| c.get());
+        let worlds: Vec<World> = mesh
+            .into_iter()
+            .zip(0..)
+            .map(|(wire, rank)| {
+                World::assemble(Parts {
+                    rank,
+                    size: n,
+                    wires: vec![(Box::new(wire), (0..n).filter(|&p| p != rank).collect())],
+                    supervisor: Box::new(Watched { rank, board: board.clone() }),
+                    wake: None,
+                    layout: Layout::single(n),
+                    cores,
+                })
+            })
+            .collect();
+        let results: Vec<std::thread::Result<Result<R>>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = worlds
+                .into_iter()
+                .zip(0..)
+                .map(|(world, rank)| {
+                    let (f, board) = (&f, &board);
+                    scope.spawn(move || {
+                        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(world)));
+                        let panic = result.as_ref().err().map(|p| {
+                            p.downcast_ref::<String>()
+                                .cloned()
+                                .or_else(|| p.downcast_ref::<&str>().map(|s| s.to_string()))
+                                .unwrap_or_default()
+                        });
+                        board.left(rank, panic);
+                        result
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|t| t.join().and_then(|r| r)).collect()
+        });
+        let (mut out, mut first) = (Vec::new(), None);
+        for result in results {
+            match result {
+                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(Ok(value)) => out.push(value),
+                // The rank's own error says more than "the job has failed" of the others.
+                Ok(Err(e)) => match (&first, &e) {
+                    (None, _) => first = Some(e),
+                    (Some(NetError::JobFailed(_)), own) if !matches!(own, NetError::JobFailed(_)) => {
+                        first = Some(e)
+                    }
+                    _ => {}
+                },
+            }
+        }
+        match first {
+            Some(e) => Err(e),
+            None => Ok(out),
+        }
+    }
+
+    /// This rank's number, 0..size.
+    pub fn rank(&self) -> u32 {
+        self.rank
+    }
+
+    /// How many ranks there are.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Where the ranks are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The wire between this rank and `peer`.
+    pub fn transport_to(&self, peer: u32) -> TransportKind {
+        self.engine.kind_to(peer)
+    }
+
+    /// The kinds of wire in use between this rank and the others, as one word: `shm`, `shm+tcp`, `self`.
+    pub fn transport(&self) -> String {
+        let mut kinds: Vec<String> = Vec::new();
+        for peer in (0..self.size).filter(|&p| p != self.rank) {
+            let kind = self.engine.kind_to(peer).to_string();
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        kinds.sort();
+        if kinds.is_empty() { "self".into() } else { kinds.join("+") }
+    }
+
+    /// What this rank has moved so far.
+    pub fn traffic(&self) -> Traffic {
+        self.engine.traffic
+    }
+
+    /// Opens the next message stream. Every rank must open its edges in the same order.
+    pub fn open_edge(&mut self) -> Edge {
+        Edge(self.engine.open_edge())
+    }
+
+    /// The stream of the collectives and the number of the next one. Every rank must come here in the same order.
+    ///
+    /// A message on this stream carries that number in the upper 32 bits of its tag; one that nobody has taken by the
+    /// end of the world is an error there: the ranks have called different collectives.
+    pub fn next_collective(&mut self) -> (Edge, u64) {
+        self.collectives += 1;
+        (Edge(0), self.collectives)
+    }
+
+    /// Hands a message over, or hands it back if the receiver is behind.
+    pub fn try_send(&mut self, edge: Edge, to: u32, tag: u64, body: Buf) -> Result<(), TrySendError> {
+        match self.engine.post(edge.0, to, tag, body).map_err(|e| self.sick(e))? {
+            Posted::Done => Ok(()),
+            Posted::Full(body) => Err(TrySendError::Full(body)),
+        }
+    }
+
+    /// Hands a message over, moving other messages until the receiver has room for it.
+    ///
+    /// Two ranks that both send more than a window to each other this way, and neither receives, wait for ever: the job
+    /// master finds and names it. Use [`World::try_send`] and receive in between.
+    pub fn send(&mut self, edge: Edge, to: u32, tag: u64, body: Buf) -> Result<()> {
+        let mut body = Some(body);
+        self.wait_until(move |world| {
+            let Some(b) = body.take() else { return Ok(Some(())) };
+            match world.try_send(edge, to, tag, b) {
+                Ok(()) => Ok(Some(())),
+                Err(TrySendError::Full(b)) => {
+                    body = Some(b);
+                    Ok(None)
+                }
+                Err(TrySendError::Failed(e)) => Err(e),
+            }
+        })
+    }
+
+    /// The oldest message of an edge that has arrived, if any has.
+    pub fn try_recv(&mut self, edge: Edge) -> Result<Option<Message>> {
+        self.engine.take(edge.0, None).map_err(|e| self.sick(e))
+    }
+
+    /// As [`World::try_recv`], from one rank.
+    pub fn try_recv_from(&mut self, edge: Edge, from: u32) -> Result<Option<Message>> {
+        self.engine.take(edge.0, Some(from)).map_err(|e| self.sick(e))
+    }
+
+    /// Waits for a message of an edge.
+    pub fn recv(&mut self, edge: Edge) -> Result<Message> {
+        self.wait_until(|world| world.try_recv(edge))
+    }
+
+    /// Waits for a message of an edge from one rank.
+    pub fn recv_from(&mut self, edge: Edge, from: u32) -> Result<Message> {
+        self.wait_until(|world| world.try_recv_from(edge, from))
+    }
+
+    /// Moves messages; true if anything moved. An error once the job has failed.
+    pub fn progress(&mut self) -> Result<bool> {
+        if let Some(blame) = self.supervisor.failure() {
+            return Err(failed(blame));
+        }
+        let moved = self.engine.progress().map_err(|e| self.sick(e))?;
+        if moved {
+            self.supervisor.progressed();
+        }
+        Ok(moved)
+    }
+
+    /// Calls `ready` and moves messages, in turn, until `ready` returns a value. Idle waiting costs no processor time.
+    pub fn wait_until<T>(&mut self, mut ready: impl FnMut(&mut World) -> Result<Option<T>>) -> Result<T> {
+        let result = self.wait_loop(&mut ready);
+        if self.named_wait {
+            self.named_wait = false;
+            self.supervisor.leave();
+        }
+        result
+    }
+
+    fn wait_loop<T>(&mut self, ready: &mut impl FnMut(&mut World) -> Result<Option<T>>) -> Result<T> {
+        let mut idle = 0u32;
+        loop {
+            if let Some(value) = ready(self)? {
+                return Ok(value);
+            }
+            if self.progress()? {
+                idle = 0;
+                continue;
+            }
+            match self.policy.step(idle) {
+                Step::Spin => std::hint::spin_loop(),
+                Step::Yield => std::thread::yield_now(),
+                Step::Sleep(limit) => {
+                    if !self.in_op && !self.named_wait {
+                        self.named_wait = true;
+                        self.supervisor.enter(&WAIT, 0);
+                    }
+                    if limit >= Duration::from_secs(1) || idle % 1024 == 1023 {
+                        self.supervisor.blocked();
+                    }
+                    if self.engine.sleep(self.wake.as_ref(), limit).map_err(|e| self.sick(e))? {
+                        self.supervisor.progressed();
+                        idle = 0;
+                        continue;
+                    }
+                }
+            }
+            idle = idle.saturating_add(1);
+        }
+    }
+
+    /// Tells whoever watches that this rank now waits for others, in the `seq`th operation of that name.
+    pub fn enter(&mut self, op: &'static OpName, seq: u64) {
+        self.in_op = true;
+        self.supervisor.enter(op, seq);
+    }
+
+    /// Tells whoever watches that this rank computes again.
+    pub fn leave(&mut self) {
+        self.in_op = false;
+        self.supervisor.leave();
+    }
+
+    /// True once somebody asked the job to end in good order (Ctrl-C, SIGTERM, SIGUSR1, the end of the wall time). A
+    /// program that calls this promises to look again from time to time and to end soon after; one that never calls it
+    /// is ended at once. Ranks may see it at different moments: agree (say, in an allreduce) before acting on it.
+    pub fn stop_requested(&self) -> bool {
+        self.supervisor.stop_requested()
+    }
+
+    /// Tells the job that this rank has failed, before it ends: all others end too, with this cause and code.
+    pub fn fail(&self, code: u8, cause: impl Into<String>, remedy: impl Into<String>) {
+        self.supervisor.fail(crate::error::Blame {
+            code,
+            rank: Some(self.rank),
+            host: crate::node::host_name(),
+            pid: std::process::id(),
+            phase: "program".into(),
+            cause: cause.into(),
+            remedy: remedy.into(),
+        });
+    }
+
+    /// This rank is done: sends what is still under way, says FINISHED, and waits until all ranks have said so.
+    ///
+    /// A world that is dropped without this ends the job with an error: success is never an accident.
+    pub fn finish(mut self) -> Result<()> {
+        self.wait_until(|world| Ok(world.engine.idle().then_some(())))?;
+        self.finished = true;
+        self.supervisor.say_finished()?;
+        self.wait_until(|world| Ok(world.supervisor.all_finished().then_some(())))?;
+        while self.engine.progress()? {}
+        if let Some(stray) = self.engine.take(0, None)? {
+            return Err(NetError::Mismatch {
+                rank: self.rank,
+                ours: "its end".into(),
+                peer: stray.from,
+                theirs: format!("collective #{}, of which this rank never took a message", stray.tag >> 32),
+            });
+        }
+        self.engine.close()?;
+        if let Some(mpi) = &mut self.mpi {
+            mpi.finalize()?;
+        }
+        Ok(())
+    }
+
+    /// An error of the wires: the whole job learns of it.
+    fn sick(&self, error: NetError) -> NetError {
+        if !matches!(error, NetError::JobFailed(_) | NetError::Usage(_)) {
+            self.fail(error.exit_code(), error.to_string(), "");
+        }
+        error
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !self.finished && self.size > 1 {
+            if std::thread::panicking() {
+                let what = crate::panics::last().unwrap_or_else(|| "no message".into());
+                self.fail(exit::PANICKED, format!("panicked: {what}"), "see the panic's own output above");
+            } else {
+                self.fail(
+                    exit::LEFT_EARLY,
+                    "left without having said FINISHED",
+                    "end the program with world.finish(), also when it has nothing more to do",
+                );
+            }
+        }
+        if let Some(master) = &self.master {
+            // Rank 0 must not take the job master away before all have heard its verdict.
+            master.drain(LAST_VERDICT);
+        }
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "World(rank {} of {}, {})", self.rank, self.size, self.transport())
+    }
+}

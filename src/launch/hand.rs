@@ -1,0 +1,102 @@
+//! The launcher's hand on a host: the same few actions whether its ranks are ours or behind ssh.
+
+use super::agent::{Agent, Report};
+use super::output::Terminal;
+use super::ssh::Remote;
+use super::stdin::Credit;
+use super::watch::Happening;
+use super::wire::{FromAgent, Stream, ToAgent};
+use rustix::process::Signal;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What can be done with the ranks of a host.
+pub(crate) trait Hand: Send + Sync {
+    /// The host's name.
+    fn host(&self) -> &str;
+    /// Sends a signal to all that its ranks consist of.
+    fn signal(&self, signal: i32);
+    /// The rank with the standard input took so many bytes.
+    fn stdin_taken(&self, bytes: u32);
+}
+
+/// This host.
+pub(crate) struct Here {
+    pub(crate) host: String,
+    pub(crate) agent: Agent,
+}
+
+impl Hand for Here {
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn signal(&self, signal: i32) {
+        if let Some(signal) = Signal::from_named_raw(signal) {
+            self.agent.signal(signal);
+        }
+    }
+
+    fn stdin_taken(&self, _bytes: u32) {}
+}
+
+/// A host behind ssh.
+pub(crate) struct There {
+    pub(crate) remote: Arc<Remote>,
+    pub(crate) credit: Arc<Credit>,
+}
+
+impl Hand for There {
+    fn host(&self) -> &str {
+        &self.remote.host
+    }
+
+    fn signal(&self, signal: i32) {
+        // If the connection is gone, so is the agent, and with it its ranks.
+        self.remote.send(&ToAgent::Signal(signal)).unwrap_or_default();
+    }
+
+    fn stdin_taken(&self, bytes: u32) {
+        self.credit.give(bytes);
+    }
+}
+
+/// The launcher's standard output and error, shared by all who write there.
+pub(crate) type SharedTerminal = Arc<Mutex<Terminal<io::Stdout, io::Stderr>>>;
+
+/// What an agent reports: output goes out at once, the rest to the loop.
+pub(crate) struct Ear {
+    pub(crate) host: usize,
+    pub(crate) terminal: SharedTerminal,
+    pub(crate) happenings: Sender<Happening>,
+    /// The loop was told that a stream is gone.
+    pub(crate) told: Arc<[AtomicBool; 2]>,
+}
+
+impl Ear {
+    fn tell(&self, happening: Happening) {
+        // After the loop's end nobody needs to know.
+        self.happenings.send(happening).unwrap_or_default();
+    }
+}
+
+impl Report for Ear {
+    fn output(&self, rank: u32, stream: Stream, data: &[u8]) -> io::Result<()> {
+        let done = self.terminal.lock().unwrap_or_else(PoisonError::into_inner).write(rank, stream, data);
+        if let Err(e) = &done
+            && !self.told[usize::from(stream == Stream::Err)].swap(true, Ordering::AcqRel)
+        {
+            self.tell(match e.kind() {
+                io::ErrorKind::BrokenPipe => Happening::OutputClosed(stream),
+                _ => Happening::OutputFailed(e.to_string()),
+            });
+        }
+        done
+    }
+
+    fn event(&self, event: FromAgent) {
+        self.tell(Happening::Agent(self.host, event));
+    }
+}

@@ -1,0 +1,28 @@
+//! `aeolian run`: ranks onto hosts, started, watched, and ended without a trace.
+//!
+//! The layers, each used only by those above it in this list's reverse order:
+//! - `run` brings it together: job master, hosts, signals, outcome, exit code;
+//! - `ssh` reaches the agents of other hosts, `remote` is such an agent;
+//! - `agent` starts and watches the ranks of one host, `child` forks one of them, `guard` outlives us if we are killed;
+//! - `hostfile`, `place`, `bind`, `spec` say what is to be started where;
+//! - `wire`, `output`, `stdin`, `signals` carry frames, lines, input and signals.
+
+mod agent;
+mod bind;
+mod boss;
+mod child;
+pub(crate) mod error;
+pub(crate) mod guard;
+mod hand;
+mod hostfile;
+mod output;
+mod place;
+pub(crate) mod remote;
+mod report;
+pub(crate) mod run;
+mod signals;
+mod spec;
+mod ssh;
+mod stdin;
+mod watch;
+mod wire;

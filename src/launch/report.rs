@@ -1,0 +1,68 @@
+//! `--json`: what became of the job, as one line.
+
+use super::error::{LaunchError, Result};
+use super::hand::Hand;
+use super::watch::{RankState, Verdict};
+use super::wire::Ended;
+use aeolian_net::exit;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The report of a job that was started.
+pub(crate) fn of(
+    job: &str,
+    verdict: &Verdict,
+    hands: &[Arc<dyn Hand>],
+    ranks: &[RankState],
+    seconds: Duration,
+) -> Value {
+    let (outcome, blame) = match verdict {
+        Verdict::Finished => ("finished", None),
+        Verdict::Failed(blame) if blame.code == exit::STOPPED => ("stopped", Some(blame)),
+        Verdict::Failed(blame) => ("failed", Some(blame)),
+        Verdict::Signalled(_) => ("stopped", None),
+        Verdict::ReaderGone => ("reader gone", None),
+    };
+    let code = verdict.code();
+    let ranks: Vec<_> = ranks
+        .iter()
+        .enumerate()
+        .map(|(rank, state)| {
+            let mut value = json!({"rank": rank, "host": hands[state.host].host(), "pid": state.pid});
+            match state.ended {
+                Some(Ended::Code(code)) => value["exit"] = code.into(),
+                Some(Ended::Signal(signal)) => value["signal"] = signal.into(),
+                None => value["exit"] = Value::Null,
+            }
+            value
+        })
+        .collect();
+    json!({
+        "job": job,
+        "outcome": outcome,
+        "code": code,
+        "name": exit::name(code),
+        "blame": blame,
+        "seconds": seconds.as_secs_f64(),
+        "ranks": ranks,
+    })
+}
+
+/// The report of a job that could not be started.
+pub(crate) fn of_error(error: &LaunchError) -> Value {
+    let code = error.exit_code();
+    json!({"outcome": "not started", "code": code, "name": exit::name(code), "error": error.to_string(), "ranks": []})
+}
+
+/// Writes the line to `file`, or to standard error if it is `-`.
+pub(crate) fn write(value: &Value, file: &Path) -> Result<()> {
+    let line = format!("{value}\n");
+    if file == Path::new("-") {
+        use std::io::Write;
+        std::io::stderr().write_all(line.as_bytes()).unwrap_or_default();
+        return Ok(());
+    }
+    std::fs::write(file, line).map_err(LaunchError::os(format!("writing the report to {}", file.display())))
+}

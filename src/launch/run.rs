@@ -1,0 +1,315 @@
+//! `aeolian run` from its arguments to its exit code.
+
+use super::agent::{Agent, Report, StdinFrom};
+use super::boss::Boss;
+use super::error::{BadHost, LaunchError, Result};
+use super::hand::{Ear, Hand, Here, SharedTerminal, There};
+use super::output::Terminal;
+use super::place::Placed;
+use super::spec::{HostSpec, PROTOCOL};
+use super::ssh::{self, Remote};
+use super::watch::{Happening, RankState, Verdict, Watch};
+use super::wire::ToAgent;
+use super::{bind, hostfile, place, report, signals, stdin};
+use crate::cli::{OnOff, RunArgs, Transport};
+use aeolian_net::exit;
+use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::ffi::OsStrExt;
+use std::process::ChildStdout;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Runs the job; gives the exit code. Says once what went wrong, on standard error.
+pub(crate) fn main(args: &RunArgs) -> u8 {
+    let began = Instant::now();
+    let ended = start(args).map(|mut job| {
+        let verdict = job.watch.run();
+        (job, verdict)
+    });
+    let (code, value) = match ended {
+        Ok((job, verdict)) => {
+            let text = match &verdict {
+                Verdict::Failed(blame) => Some(format!("aeolian: error: {blame}")),
+                Verdict::Signalled(signal) => {
+                    Some(format!("aeolian: the job was ended by {}", signals::name(*signal)))
+                }
+                Verdict::Finished | Verdict::ReaderGone => None,
+            };
+            if let Some(text) = text {
+                job.watch.terminal.lock().unwrap_or_else(PoisonError::into_inner).message(&text);
+            }
+            let value = report::of(&job.id, &verdict, &job.watch.hands, &job.watch.ranks, began.elapsed());
+            (verdict.code(), value)
+        }
+        Err(e) => {
+            eprintln!("aeolian: error: {e}");
+            (e.exit_code(), report::of_error(&e))
+        }
+    };
+    match args.json.as_deref().map(|file| report::write(&value, file)) {
+        Some(Err(e)) => {
+            eprintln!("aeolian: error: {e}");
+            if code == exit::OK { exit::CANNOT_WRITE } else { code }
+        }
+        _ => code,
+    }
+}
+
+/// A running job.
+struct Job {
+    id: String,
+    watch: Watch,
+}
+
+fn start(args: &RunArgs) -> Result<Job> {
+    let placed = placed(args)?;
+    let several = placed.len() > 1;
+    let remote = placed.iter().any(|p| !p.host.is_local());
+    let wdir = match &args.wdir {
+        Some(dir) => dir.clone(),
+        None => std::env::current_dir().map_err(LaunchError::os("finding the working directory"))?,
+    };
+    let wdir = std::path::absolute(wdir).map_err(LaunchError::os("finding the working directory"))?;
+    let Some((program, arguments)) = args.program.split_first() else {
+        return Err(LaunchError::Usage {
+            what: "no program".into(),
+            help: "aeolian run -n 4 ./program".into(),
+        });
+    };
+
+    let (tell, happenings) = mpsc::channel();
+    let size = placed.iter().map(|p| p.ranks.len() as u32).sum();
+    let job = job_id()?;
+    let boss = Boss::start(size, tell.clone());
+    let _ = own_address(&placed, args.interface.as_deref())?;
+    let mut env =
+        vec![("AEOLIAN_SIZE".into(), size.to_string().into()), ("AEOLIAN_JOB".into(), OsString::from(&job))];
+    env.extend(settings(args)?);
+    let spec = |p: &Placed| HostSpec {
+        protocol: PROTOCOL,
+        host: p.host.name.clone(),
+        ranks: p.ranks.clone(),
+        size,
+        program: program.clone(),
+        args: arguments.to_vec(),
+        wdir: wdir.clone().into_os_string(),
+        env: env.clone(),
+        bind: args.bind,
+        stdin_rank: p.ranks.contains(&0).then_some(0),
+        prompt: stdin::is_conversation(),
+        secret: Vec::new(),
+    };
+
+    let tags = args.tag_output.then(|| tags(&placed, several));
+    let terminal: SharedTerminal = Arc::new(Mutex::new(Terminal::own(tags)));
+    let told = Arc::default();
+    let ear = |host: usize| {
+        let (terminal, happenings) = (terminal.clone(), tell.clone());
+        Arc::new(Ear { host, terminal, happenings, told: Arc::clone(&told) })
+    };
+
+    // What can be known to fail is known before the first rank starts.
+    let mut here = None;
+    for (index, p) in placed.iter().enumerate().filter(|(_, p)| p.host.is_local()) {
+        let spec = spec(p);
+        let program = spec.resolve_program()?;
+        let cpus = bind::plan(&spec)?;
+        here = Some((index, spec, program, cpus));
+    }
+    let far: Vec<(usize, HostSpec)> =
+        placed.iter().enumerate().filter(|(_, p)| !p.host.is_local()).map(|(i, p)| (i, spec(p))).collect();
+    let connected = if remote { connect(args, far, &terminal)? } else { Vec::new() };
+    signals::listen({
+        let tell = tell.clone();
+        move |signal| tell.send(Happening::Signal(signal)).unwrap_or_default()
+    })?;
+
+    let mut hands: Vec<Option<Arc<dyn Hand>>> = placed.iter().map(|_| None).collect();
+    let ranks = placed.iter().enumerate().flat_map(|(host, p)| p.ranks.iter().map(move |_| host));
+    let ranks = ranks.map(|host| RankState { host, pid: 0, ended: None }).collect();
+    for (index, remote, from) in connected {
+        let remote = Arc::new(remote);
+        // A host that is lost here is reported by its listener.
+        remote.send(&ToAgent::Go).unwrap_or_default();
+        let credit = Arc::default();
+        if placed[index].ranks.contains(&0) {
+            let to = remote.clone();
+            stdin::forward(Arc::clone(&credit), move |message| to.send(message));
+        }
+        listen(remote.clone(), from, ear(index), tell.clone())?;
+        hands[index] = Some(Arc::new(There { remote, credit }));
+    }
+    if let Some((index, spec, program, cpus)) = here {
+        let host = spec.host.clone();
+        let input = if spec.stdin_rank.is_some() { stdin::inherited() } else { StdinFrom::Null };
+        let agent = Agent::start(spec, program, cpus, input, ear(index))?;
+        hands[index] = Some(Arc::new(Here { host, agent }));
+    }
+    let hands = hands.into_iter().flatten().collect();
+    let watch = Watch::new(hands, ranks, boss, happenings, terminal, args.quiet, args.timeout);
+    Ok(Job { id: job, watch })
+}
+
+/// Which rank runs where. All names of this host become one.
+fn placed(args: &RunArgs) -> Result<Vec<Placed>> {
+    let mut hosts = Vec::new();
+    for list in &args.host {
+        hostfile::parse_list(list)?.into_iter().for_each(|host| hostfile::add(&mut hosts, host));
+    }
+    if let Some(file) = &args.hostfile {
+        hosts = hostfile::read(file)?;
+    }
+    let mut merged: Vec<hostfile::Host> = Vec::new();
+    for mut host in hosts {
+        if let Some(known) = merged.iter().find(|known| known.is_local() && host.is_local()) {
+            host.name.clone_from(&known.name);
+        }
+        hostfile::add(&mut merged, host);
+    }
+    place::place(&merged, args.ranks, args.oversubscribe, bind::processors())
+}
+
+/// The variables that carry settings, and those of `-x`.
+fn settings(args: &RunArgs) -> Result<Vec<(OsString, OsString)>> {
+    let mut env: Vec<(OsString, OsString)> = Vec::new();
+    for export in &args.export {
+        let bytes = export.as_bytes();
+        match bytes.iter().position(|b| *b == b'=') {
+            Some(0) => {
+                let what = format!("-x {} has no name before the equals sign", export.to_string_lossy());
+                return Err(LaunchError::Usage { what, help: "-x VAR or -x VAR=VALUE".into() });
+            }
+            Some(at) => {
+                env.push((OsStr::from_bytes(&bytes[..at]).into(), OsStr::from_bytes(&bytes[at + 1..]).into()))
+            }
+            None => match std::env::var_os(export) {
+                Some(value) => env.push((export.clone(), value)),
+                None if args.quiet => {}
+                None => eprintln!(
+                    "aeolian: warning: -x {}: not set here, so not passed on",
+                    export.to_string_lossy()
+                ),
+            },
+        }
+    }
+    let transport = match args.transport {
+        Transport::Auto => "auto",
+        Transport::Shm => "shm",
+        Transport::Tcp => "tcp",
+    };
+    let encrypt = if args.encrypt == OnOff::On { "on" } else { "off" };
+    let mut set = |name: &str, value: &str| env.push((name.into(), value.into()));
+    set("AEOLIAN_TRANSPORT", transport);
+    set("AEOLIAN_ENCRYPT", encrypt);
+    set("AEOLIAN_HANG_TIMEOUT", &args.hang_timeout.as_secs_f64().to_string());
+    if let Some(interface) = &args.interface {
+        set("AEOLIAN_INTERFACE", interface);
+    }
+    Ok(env)
+}
+
+fn tags(placed: &[Placed], several: bool) -> Vec<String> {
+    let mut tags = Vec::new();
+    for p in placed {
+        let tag =
+            |rank: &u32| if several { format!("[{rank}@{}] ", p.host.name) } else { format!("[{rank}] ") };
+        tags.extend(p.ranks.iter().map(tag));
+    }
+    tags
+}
+
+/// Reaches all other hosts at once; all that fail are one error.
+fn connect(
+    args: &RunArgs,
+    far: Vec<(usize, HostSpec)>,
+    terminal: &SharedTerminal,
+) -> Result<Vec<(usize, Remote, ChildStdout)>> {
+    let words = ssh::split_words(&args.ssh).map_err(|what| LaunchError::Usage {
+        what: format!("--ssh: {what}"),
+        help: "--ssh \"ssh -F config\"".into(),
+    })?;
+    let own = std::env::current_exe().map_err(LaunchError::os("finding our own path"))?;
+    let aeolian = args.remote_aeolian.clone().unwrap_or(own);
+    let say: Arc<dyn Fn(&str) + Send + Sync> = {
+        let terminal = terminal.clone();
+        Arc::new(move |text: &str| terminal.lock().unwrap_or_else(PoisonError::into_inner).message(text))
+    };
+    let patience = args.start_timeout;
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = far
+            .iter()
+            .map(|(index, spec)| {
+                let line = ssh::command_line(&words, &spec.host, aeolian.as_os_str(), patience);
+                let say = say.clone();
+                let run = move || Remote::connect(&line, spec, patience, say);
+                (*index, spec, std::thread::Builder::new().name("connect".into()).spawn_scoped(scope, run))
+            })
+            .collect();
+        let joined = threads.into_iter().map(|(index, spec, thread)| {
+            let failed = |why: String| BadHost { host: spec.host.clone(), why, code: exit::INTERNAL };
+            let result = match thread.map(std::thread::ScopedJoinHandle::join) {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => Err(failed("a thread of the launcher panicked".into())),
+                Err(e) => Err(failed(format!("no thread to be had: {e}"))),
+            };
+            result.map(|(remote, from)| (index, remote, from))
+        });
+        joined.collect()
+    });
+    let (good, bad): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    let bad: Vec<BadHost> = bad.into_iter().filter_map(Result::err).collect();
+    // Dropping the good ones closes their connections: their agents end without having started anything.
+    if bad.is_empty() { Ok(good.into_iter().flatten().collect()) } else { Err(LaunchError::BadHosts(bad)) }
+}
+
+fn listen(remote: Arc<Remote>, from: ChildStdout, ear: Arc<Ear>, tell: Sender<Happening>) -> Result<()> {
+    let host = ear.host;
+    let hear = move || {
+        let report: &dyn Report = &*ear;
+        if let Some(why) = remote.listen(from, report) {
+            tell.send(Happening::HostLost(host, why)).unwrap_or_default();
+        }
+    };
+    let done = std::thread::Builder::new().name("agent".into()).stack_size(256 << 10).spawn(hear);
+    done.map(drop).map_err(LaunchError::os("starting the thread `agent`"))
+}
+
+/// The address of this host that ranks reach the job master at: loopback unless other hosts take part.
+fn own_address(placed: &[Placed], interface: Option<&str>) -> Result<IpAddr> {
+    let Some(far) = placed.iter().find(|p| !p.host.is_local()) else {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    };
+    if let Some(address) = interface.and_then(|i| i.parse().ok()) {
+        return Ok(address);
+    }
+    let name = far.host.name.rsplit('@').next().unwrap_or(&far.host.name);
+    // No packet is sent: connecting a UDP socket only asks for the way.
+    let ask = |to: SocketAddr| -> std::io::Result<IpAddr> {
+        let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(to)?;
+        Ok(socket.local_addr()?.ip())
+    };
+    let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(name, 22u16)).map(|a| a.collect::<Vec<_>>());
+    let own = addresses.and_then(|all| {
+        all.into_iter()
+            .map(ask)
+            .find(Result::is_ok)
+            .unwrap_or_else(|| Err(std::io::ErrorKind::HostUnreachable.into()))
+    });
+    own.map_err(|e| LaunchError::Usage {
+        what: format!("cannot find out which address of this host {name} reaches: {e}"),
+        help: "give it with --interface ADDRESS (an address of this host that the others can reach)".into(),
+    })
+}
+
+/// A name for the job that no other has: 128 random bits, as hexadecimal digits.
+fn job_id() -> Result<String> {
+    use std::io::Read;
+    let mut bytes = [0u8; 16];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(LaunchError::os("reading random numbers"))?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}

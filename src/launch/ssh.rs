@@ -1,0 +1,370 @@
+//! Hosts behind ssh: one `ssh HOST '/path/aeolian' agent` each.
+//!
+//! The command line carries a quoted path and a fixed word, nothing else: program, arguments, environment and secret
+//! go through the connection. ssh is told never to ask (`BatchMode`), and its host-key checking is left as the user's
+//! configuration has it.
+
+use super::agent::Report;
+use super::error::BadHost;
+use super::spec::HostSpec;
+use super::wire::{self, FromAgent, ToAgent};
+use aeolian_net::exit;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How many lines of ssh's complaints are kept for the error message.
+const TAIL: usize = 8;
+
+/// Quotes `word` for a POSIX shell (csh and fish read it the same way unless it has a backslash or `!`): whatever it
+/// contains, it stays one word and nothing in it is expanded.
+pub(crate) fn quote(word: &OsStr) -> OsString {
+    let mut quoted = vec![b'\''];
+    for byte in word.as_bytes() {
+        match byte {
+            b'\'' => quoted.extend_from_slice(b"'\\''"),
+            other => quoted.push(*other),
+        }
+    }
+    quoted.push(b'\'');
+    OsString::from_vec(quoted)
+}
+
+/// Splits the value of `--ssh` into words: blanks separate, quotes and backslashes do what they do in a shell.
+pub(crate) fn split_words(text: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            ' ' | '\t' | '\n' => words.extend(word.take()),
+            '\'' | '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next() {
+                        None => return Err(format!("a {c} without its end in `{text}`")),
+                        Some(end) if end == c => break,
+                        Some('\\') if c == '"' => word.extend(chars.next()),
+                        Some(other) => word.push(other),
+                    }
+                }
+            }
+            '\\' => word.get_or_insert_default().extend(chars.next()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    if words.is_empty() { Err("it is empty".into()) } else { Ok(words) }
+}
+
+/// The argument vector that reaches `host`.
+///
+/// Our options are given only to a program called `ssh`: what else stands in `--ssh` is taken to know what it does.
+pub(crate) fn command_line(ssh: &[String], host: &str, aeolian: &OsStr, patience: Duration) -> Vec<OsString> {
+    let mut line: Vec<OsString> = ssh.iter().map(OsString::from).collect();
+    if ssh.first().is_some_and(|program| Path::new(program).file_name() == Some(OsStr::new("ssh"))) {
+        let seconds = patience.as_secs().clamp(1, 60);
+        line.extend(["-T", "-x", "-oBatchMode=yes", "-oClearAllForwardings=yes"].map(OsString::from));
+        line.extend([
+            format!("-oConnectTimeout={seconds}").into(),
+            "-oServerAliveInterval=5".into(),
+            "--".into(),
+        ]);
+    }
+    let mut remote = quote(aeolian);
+    remote.push(" agent");
+    line.extend([OsString::from(host), remote]);
+    line
+}
+
+/// An agent on another host that is ready for [`ToAgent::Go`].
+pub(crate) struct Remote {
+    /// The host's name.
+    pub(crate) host: String,
+    child: Mutex<Child>,
+    to: Mutex<Option<ChildStdin>>,
+    complaints: Complaints,
+}
+
+impl Remote {
+    /// Reaches `host`, hands over the order and waits until the agent has checked it, `patience` at most. Gives the
+    /// connection and the agent's stream of frames, for [`Remote::listen`].
+    pub(crate) fn connect(
+        line: &[OsString],
+        spec: &HostSpec,
+        patience: Duration,
+        say: Arc<dyn Fn(&str) + Send + Sync>,
+    ) -> Result<(Remote, ChildStdout), BadHost> {
+        let bad = |why: String, code: u8| BadHost { host: spec.host.clone(), why, code };
+        let Some((program, arguments)) = line.split_first() else {
+            return Err(bad("no ssh".into(), exit::USAGE));
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A group of its own: the terminal's Ctrl-C is for the launcher, which passes on what is to be passed on.
+        command.process_group(0);
+        let mut child = command
+            .spawn()
+            .map_err(|e| bad(format!("cannot start {}: {e}", program.to_string_lossy()), exit::NO_HOST))?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(to), Some(from), Some(errors)) = pipes else {
+            return Err(bad("ssh has no pipes".into(), exit::INTERNAL));
+        };
+        let complaints = Complaints::listen(&spec.host, errors, say);
+        let remote = Remote {
+            host: spec.host.clone(),
+            child: Mutex::new(child),
+            to: Mutex::new(Some(to)),
+            complaints,
+        };
+        match remote.introduce(spec, from, Instant::now() + patience) {
+            Ok(from) => {
+                remote.complaints.forward();
+                Ok((remote, from))
+            }
+            Err(Refusal::Agent { why, code }) => {
+                remote.end();
+                Err(bad(why, code))
+            }
+            Err(Refusal::Silent) => {
+                remote.end();
+                let said = remote.complaints.tail();
+                Err(bad(format!("no answer within {} s\n{said}", patience.as_secs()), exit::NO_HOST))
+            }
+            Err(Refusal::Noise(noise)) => {
+                let status = remote.end();
+                let said = remote.complaints.tail();
+                let told = [said, noise].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join("\n");
+                Err(bad(if told.is_empty() { format!("ssh ended: {status}") } else { told }, exit::NO_HOST))
+            }
+        }
+    }
+
+    fn introduce(&self, spec: &HostSpec, from: ChildStdout, until: Instant) -> Result<ChildStdout, Refusal> {
+        // If the other side is gone already, what it said on its way out is the better message.
+        self.write(|to| wire::write_json(to, spec)).unwrap_or_default();
+        let mut from = Patient { from, until };
+        let silent = |until| Instant::now() >= until;
+        if let Err(noise) = wire::skip_to_greeting(&mut from) {
+            return Err(if silent(until) { Refusal::Silent } else { Refusal::Noise(noise) });
+        }
+        match wire::read_frame(&mut from) {
+            Ok(Some(FromAgent::Ready)) => Ok(from.from),
+            Ok(Some(FromAgent::Refused { why, code })) => Err(Refusal::Agent { why, code }),
+            _ if silent(until) => Err(Refusal::Silent),
+            _ => Err(Refusal::Agent {
+                why: "the agent does not speak our protocol".into(),
+                code: exit::PROTOCOL,
+            }),
+        }
+    }
+
+    /// Sends to the agent.
+    ///
+    /// # Errors
+    /// The connection is gone; [`Remote::listen`] reports it too.
+    pub(crate) fn send(&self, message: &ToAgent) -> io::Result<()> {
+        self.write(|to| wire::write_frame(to, message))
+    }
+
+    fn write(&self, write: impl FnOnce(&mut ChildStdin) -> io::Result<()>) -> io::Result<()> {
+        match self.to.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(to) => write(to),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Takes the agent's frames until its end; then `lost` says why, unless the agent was done.
+    pub(crate) fn listen(&self, from: ChildStdout, report: &dyn Report) -> Option<String> {
+        let mut from = BufReader::with_capacity(64 << 10, from);
+        let mut deaf = [false; 2];
+        loop {
+            match wire::read_frame(&mut from) {
+                Ok(Some(FromAgent::Output { rank, stream, data })) => {
+                    let told = &mut deaf[usize::from(stream == wire::Stream::Err)];
+                    if report.output(rank, stream, &data).is_err() && !std::mem::replace(told, true) {
+                        self.send(&ToAgent::CloseOutput(stream)).unwrap_or_default();
+                    }
+                }
+                Ok(Some(FromAgent::Done)) => {
+                    self.end();
+                    report.event(FromAgent::Done);
+                    return None;
+                }
+                Ok(Some(event)) => report.event(event),
+                Ok(None) => {
+                    let status = self.end();
+                    let said = self.complaints.tail();
+                    return Some(if said.is_empty() {
+                        format!("the connection ended ({status})")
+                    } else {
+                        said
+                    });
+                }
+                Err(e) => {
+                    self.end();
+                    return Some(format!("the connection broke: {e}"));
+                }
+            }
+        }
+    }
+
+    /// Closes the connection (the agent then ends) and gives ssh's last status.
+    fn end(&self) -> String {
+        *self.to.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = Instant::now() + Duration::from_secs(2);
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) => return status.to_string(),
+                Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+                _ => break,
+            }
+        }
+        drop(child.kill());
+        child.wait().map_or_else(|e| e.to_string(), |status| status.to_string())
+    }
+}
+
+enum Refusal {
+    Agent { why: String, code: u8 },
+    Noise(String),
+    Silent,
+}
+
+/// A stream that gives up at a point in time.
+struct Patient {
+    from: ChildStdout,
+    until: Instant,
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        match rustix::event::poll(&mut [PollFd::new(&self.from.as_fd(), PollFlags::IN)], Some(&left)) {
+            Ok(0) => Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => self.from.read(buffer),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// What ssh (and the remote shell) say on their standard error: kept for the error message until the agent is ready,
+/// shown from then on.
+struct Complaints {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    forward: Arc<AtomicBool>,
+    reader: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Complaints {
+    fn listen(host: &str, errors: ChildStderr, say: Arc<dyn Fn(&str) + Send + Sync>) -> Complaints {
+        let lines = Arc::new(Mutex::new(VecDeque::new()));
+        let forward = Arc::new(AtomicBool::new(false));
+        let (keep, show, host) = (lines.clone(), forward.clone(), host.to_string());
+        let read = move || {
+            let mut errors = BufReader::new(errors);
+            let mut line = Vec::new();
+            // A line is at most 4 KiB here, so that nobody fills our memory.
+            while errors.by_ref().take(4096).read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                let text = String::from_utf8_lossy(&line).trim_end().to_string();
+                line.clear();
+                if show.load(Ordering::Acquire) {
+                    say(&format!("aeolian: {host}: {text}"));
+                }
+                let mut keep = keep.lock().unwrap_or_else(PoisonError::into_inner);
+                if keep.len() == TAIL {
+                    keep.pop_front();
+                }
+                keep.push_back(text);
+            }
+        };
+        let reader = std::thread::Builder::new().name("ssh stderr".into()).spawn(read).ok();
+        Complaints { lines, forward, reader: Mutex::new(reader) }
+    }
+
+    fn forward(&self) {
+        // What came before is a login banner, or a warning that did no harm.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.forward.store(true, Ordering::Release);
+    }
+
+    /// What was said, once ssh has ended. A process that ssh left in the background may hold the pipe: do not wait for
+    /// ever.
+    fn tail(&self) -> String {
+        let until = Instant::now() + Duration::from_millis(300);
+        if let Some(reader) = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            while !reader.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().cloned().collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `sh -c` makes of a command that prints its one argument.
+    fn through_sh(word: &OsStr) -> Vec<u8> {
+        let mut script = OsString::from("printf %s ");
+        script.push(quote(word));
+        let out = Command::new("sh").arg("-c").arg(script).output().unwrap();
+        assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
+        out.stdout
+    }
+
+    #[test]
+    fn quoting_survives_a_real_shell() {
+        let hostile: &[&[u8]] = &[
+            b"/usr/bin/aeolian",
+            b"/with blank/and 'quote'/\"double\"",
+            b"/$(touch /tmp/pwned)/`id`/${HOME}/*?[a-z]~",
+            b"'; echo pwned; '",
+            b"-n\\n\\\\ \t\n newline ! # & | ; < > ( ) { }",
+            b"",
+            b"'",
+            b"''''",
+            b"\xff\xfe not utf-8 \x01\x7f",
+        ];
+        for word in hostile {
+            assert_eq!(through_sh(OsStr::from_bytes(word)), *word, "{}", String::from_utf8_lossy(word));
+        }
+    }
+
+    #[test]
+    fn words_of_the_ssh_option() {
+        assert_eq!(split_words("ssh -F my.cfg").unwrap(), ["ssh", "-F", "my.cfg"]);
+        assert_eq!(split_words(r#" a\ b 'c d' "e\"f" g"h"'' "#).unwrap(), ["a b", "c d", "e\"f", "gh"]);
+        assert!(split_words("ssh 'x").is_err() && split_words("  ").is_err());
+    }
+
+    #[test]
+    fn the_command_line_holds_no_secret_and_asks_nothing() {
+        let line = command_line(
+            &["/usr/bin/ssh".into(), "-F".into(), "cfg".into()],
+            "n1",
+            OsStr::new("/opt/it's/aeolian"),
+            Duration::from_secs(30),
+        );
+        let text: Vec<_> = line.iter().map(|w| w.to_str().unwrap()).collect();
+        assert!(
+            text.contains(&"-oBatchMode=yes") && !text.iter().any(|w| w.contains("StrictHostKeyChecking"))
+        );
+        assert_eq!(text[text.len() - 3..], ["--", "n1", r"'/opt/it'\''s/aeolian' agent"]);
+        let own = command_line(&["rsh".into()], "n1", OsStr::new("/a"), Duration::from_secs(30));
+        assert_eq!(own, ["rsh", "n1", "'/a' agent"]);
+    }
+}

@@ -1,0 +1,367 @@
+//! The launcher's loop: what happens to the ranks, what is done about it, and how it ends.
+
+use super::boss::Boss;
+use super::hand::Hand;
+use super::output::Terminal;
+use super::signals;
+use super::wire::{Ended, FromAgent, Stream};
+use aeolian_net::{Blame, exit};
+use rustix::process::Signal;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Time for ranks to leave by themselves once the job has failed (the job master has told them why).
+const GRACE: Duration = Duration::from_secs(2);
+/// Time between SIGTERM and SIGKILL.
+const TERM_GRACE: Duration = Duration::from_secs(2);
+/// Time for a killed process to be gone; after that its host is beyond our reach.
+const KILL_GRACE: Duration = Duration::from_secs(3);
+/// Time for an orderly stop that nobody watches (SIGTERM from a scheduler, a closed terminal): below Slurm's 30 s.
+const STOP_GRACE: Duration = Duration::from_secs(25);
+
+/// What the loop is told.
+pub(crate) enum Happening {
+    /// An agent (by its host's index) reports.
+    Agent(usize, FromAgent),
+    /// The connection to a host is gone.
+    HostLost(usize, String),
+    /// The job master has decided: finished, or failed for this reason.
+    Outcome(Option<Box<Blame>>),
+    /// The launcher got a signal.
+    Signal(i32),
+    /// Nobody reads our standard output (or error) any more.
+    OutputClosed(Stream),
+    /// Our standard output (or error) cannot be written.
+    OutputFailed(String),
+}
+
+/// What is known of a rank.
+#[derive(Debug, Clone)]
+pub(crate) struct RankState {
+    /// Index of its host.
+    pub(crate) host: usize,
+    /// Its process there (0 before it is started).
+    pub(crate) pid: u32,
+    /// How it ended, once it did.
+    pub(crate) ended: Option<Ended>,
+}
+
+/// How the job ended.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Well.
+    Finished,
+    /// For this reason.
+    Failed(Box<Blame>),
+    /// By a signal to the launcher.
+    Signalled(i32),
+    /// The reader of our output went away (`| head`), and then a rank.
+    ReaderGone,
+}
+
+/// The code a shell gives for a command that SIGPIPE ended.
+const READER_GONE: u8 = 128 + 13;
+
+impl Verdict {
+    /// The exit code of `aeolian run`.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Verdict::Finished => exit::OK,
+            Verdict::Failed(blame) => blame.code,
+            Verdict::Signalled(signal) => u8::try_from(128 + signal).unwrap_or(exit::INTERRUPTED),
+            Verdict::ReaderGone => READER_GONE,
+        }
+    }
+}
+
+/// How far the ending of the ranks has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Running,
+    Grace,
+    Term,
+    Kill,
+    GiveUp,
+}
+
+/// The loop and its state.
+pub(crate) struct Watch {
+    pub(crate) hands: Vec<Arc<dyn Hand>>,
+    pub(crate) ranks: Vec<RankState>,
+    pub(crate) boss: Boss,
+    pub(crate) happenings: Receiver<Happening>,
+    pub(crate) terminal: Arc<Mutex<Terminal<std::io::Stdout, std::io::Stderr>>>,
+    pub(crate) quiet: bool,
+    pub(crate) ends_at: Option<(Instant, Duration)>,
+    state: State,
+}
+
+struct State {
+    hosts_done: Vec<bool>,
+    verdict: Option<Verdict>,
+    step: Step,
+    next_step: Option<Instant>,
+    /// The first signal that asked for an end.
+    asked: Option<i32>,
+    reader_gone: bool,
+}
+
+impl Watch {
+    pub(crate) fn new(
+        hands: Vec<Arc<dyn Hand>>,
+        ranks: Vec<RankState>,
+        boss: Boss,
+        happenings: Receiver<Happening>,
+        terminal: Arc<Mutex<Terminal<std::io::Stdout, std::io::Stderr>>>,
+        quiet: bool,
+        timeout: Option<Duration>,
+    ) -> Watch {
+        let state = State {
+            hosts_done: vec![false; hands.len()],
+            verdict: None,
+            step: Step::Running,
+            next_step: None,
+            asked: None,
+            reader_gone: false,
+        };
+        let ends_at = timeout.map(|t| (Instant::now() + t, t));
+        Watch { hands, ranks, boss, happenings, terminal, quiet, ends_at, state }
+    }
+
+    /// Watches until every rank is gone and its output is out (or cannot be waited for any longer).
+    pub(crate) fn run(&mut self) -> Verdict {
+        while self.state.step < Step::GiveUp && !self.over() {
+            match self.next() {
+                Ok(happening) => self.take(happening),
+                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        if self.state.step == Step::GiveUp {
+            let left: Vec<_> = self.ranks.iter().enumerate().filter(|(_, r)| r.ended.is_none()).collect();
+            for (rank, state) in left {
+                let host = self.hands[state.host].host();
+                self.say(&format!(
+                    "aeolian: warning: rank {rank} (pid {}) on {host} does not go away",
+                    state.pid
+                ));
+            }
+        }
+        self.state.verdict.take().unwrap_or(Verdict::Finished)
+    }
+
+    /// True when every host is done and the verdict is known.
+    fn over(&self) -> bool {
+        self.state.hosts_done.iter().all(|done| *done) && self.state.verdict.is_some()
+    }
+
+    fn next(&self) -> Result<Happening, RecvTimeoutError> {
+        let limit = self.ends_at.filter(|_| self.state.verdict.is_none()).map(|(at, _)| at);
+        match [limit, self.state.next_step].into_iter().flatten().min() {
+            Some(at) => self.happenings.recv_timeout(at.saturating_duration_since(Instant::now())),
+            None => self.happenings.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn take(&mut self, happening: Happening) {
+        match happening {
+            Happening::Agent(_, FromAgent::Started { rank, pid }) => {
+                let Some(state) = self.ranks.get_mut(rank as usize) else { return };
+                state.pid = pid;
+                self.boss.spawned(rank, self.hands[state.host].host(), pid);
+            }
+            Happening::Agent(_, FromAgent::Exited { rank, ended }) => self.exited(rank, ended),
+            Happening::Agent(host, FromAgent::Done) => self.state.hosts_done[host] = true,
+            Happening::Agent(host, FromAgent::Refused { why, code }) => {
+                let cause = format!("the ranks of {} cannot be started: {why}", self.hands[host].host());
+                self.boss.fail(blame(code, cause, ""));
+            }
+            Happening::Agent(host, FromAgent::StdinTaken(bytes)) => self.hands[host].stdin_taken(bytes),
+            Happening::Agent(_, FromAgent::Ready | FromAgent::Output { .. }) => {}
+            Happening::HostLost(host, why) => self.host_lost(host, &why),
+            Happening::Outcome(outcome) => {
+                let verdict = match outcome {
+                    None => Verdict::Finished,
+                    Some(blame) => Verdict::Failed(blame),
+                };
+                self.decide(verdict);
+            }
+            Happening::Signal(signal) => self.signal(signal),
+            Happening::OutputClosed(Stream::Out) => self.state.reader_gone = true,
+            Happening::OutputClosed(Stream::Err) => {}
+            Happening::OutputFailed(why) => {
+                let help = "is the disk full, or the quota used up?";
+                let blame = blame(exit::CANNOT_WRITE, format!("cannot write the ranks' output: {why}"), help);
+                if matches!(self.state.verdict, Some(Verdict::Finished)) {
+                    // The last lines come after the last rank: without them the job is no success.
+                    self.state.verdict = Some(Verdict::Failed(Box::new(blame)));
+                } else {
+                    self.boss.fail(blame);
+                }
+            }
+        }
+    }
+
+    fn exited(&mut self, rank: u32, ended: Ended) {
+        let Some(state) = self.ranks.get_mut(rank as usize) else { return };
+        state.ended = Some(ended);
+        if self.state.verdict.is_none() && ended != Ended::Code(0) {
+            // Whoever ended the job is the cause; the rank only followed.
+            if self.state.reader_gone {
+                self.decide(Verdict::ReaderGone);
+            } else if let Some(signal) = self.state.asked.filter(|signal| followed(ended, *signal)) {
+                self.decide(Verdict::Signalled(signal));
+            }
+        }
+        self.boss.exited(rank, ended);
+    }
+
+    fn host_lost(&mut self, host: usize, why: &str) {
+        self.state.hosts_done[host] = true;
+        let name = self.hands[host].host().to_string();
+        let lost: Vec<_> =
+            (0u32..).zip(&mut self.ranks).filter(|(_, r)| r.host == host && r.ended.is_none()).collect();
+        if let Some((rank, state)) = lost.first() {
+            let mut blame = blame(
+                exit::RANK_LOST,
+                format!("lost its host ({} ranks there): {why}", lost.len()),
+                "is the host up, and did ssh or its network fail?",
+            );
+            (blame.rank, blame.host, blame.pid) = (Some(*rank), name, state.pid);
+            self.boss.fail(blame);
+        }
+        for (_, state) in lost {
+            state.ended = Some(Ended::Signal(Signal::HUP.as_raw()));
+        }
+    }
+
+    fn signal(&mut self, signal: i32) {
+        if signal == Signal::TSTP.as_raw() {
+            return self.pause();
+        }
+        let ends = [Signal::INT, Signal::TERM, Signal::HUP].iter().any(|s| s.as_raw() == signal);
+        if !ends {
+            return self.all(signal);
+        }
+        let name = signals::name(signal);
+        if signal == Signal::INT.as_raw() && (self.state.asked.is_some() || self.state.verdict.is_some()) {
+            self.say("aeolian: killing the job");
+            if self.state.verdict.is_none() {
+                self.decide(Verdict::Signalled(signal));
+            }
+            return self.go(Step::Kill);
+        }
+        if self.state.asked.replace(signal).is_some() || self.state.verdict.is_some() {
+            return self.all(signal);
+        }
+        if signal == Signal::INT.as_raw() {
+            self.say("aeolian: stopping the job in good order (Ctrl-C again kills it)");
+            // A program that knows nothing of Aeolian is told in the only way it understands.
+            if !self.boss.anyone_joined() {
+                self.all(signal);
+            }
+        } else {
+            self.say(&format!("aeolian: got {name}: stopping the job in good order"));
+            self.all(signal);
+            self.state.next_step = Some(Instant::now() + STOP_GRACE);
+        }
+        self.boss.stop(&name);
+    }
+
+    /// Ctrl-Z: the whole job stands still until we go on. SIGSTOP, since the ranks' groups have no shell above them
+    /// and the system lets such groups ignore SIGTSTP.
+    fn pause(&self) {
+        self.all(Signal::STOP.as_raw());
+        rustix::process::kill_process(rustix::process::getpid(), Signal::STOP).unwrap_or_default();
+        self.all(Signal::CONT.as_raw());
+    }
+
+    /// The verdict is found: the first stays.
+    fn decide(&mut self, verdict: Verdict) {
+        if self.state.verdict.is_some() {
+            return;
+        }
+        let well = matches!(verdict, Verdict::Finished);
+        self.state.verdict = Some(verdict);
+        if !well {
+            // The job master's word reaches only ranks that joined.
+            self.go(if self.boss.anyone_joined() { Step::Grace } else { Step::Term });
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if let Some((at, limit)) = self.ends_at
+            && now >= at
+            && self.state.verdict.is_none()
+        {
+            self.ends_at = None;
+            let cause = format!("the time limit of {} s was reached", limit.as_secs_f64());
+            self.boss.fail(blame(exit::TIME_LIMIT, cause, "raise --timeout, or give the job more ranks"));
+        }
+        if self.state.next_step.is_some_and(|at| now >= at) {
+            self.state.next_step = None;
+            match self.state.step {
+                Step::Running => {
+                    // An orderly stop took too long.
+                    if let Some(signal) = self.state.asked {
+                        self.decide(Verdict::Signalled(signal));
+                    }
+                    self.go(Step::Term);
+                }
+                Step::Grace => self.go(Step::Term),
+                Step::Term => self.go(Step::Kill),
+                Step::Kill | Step::GiveUp => self.go(Step::GiveUp),
+            }
+        }
+    }
+
+    /// Goes on to `step` of the ending, never back.
+    fn go(&mut self, step: Step) {
+        if step <= self.state.step {
+            return;
+        }
+        self.state.step = step;
+        let (signals, patience): (&[Signal], _) = match step {
+            Step::Running | Step::GiveUp => (&[], None),
+            Step::Grace => (&[], Some(GRACE)),
+            // A stopped process takes its SIGTERM only when it goes on.
+            Step::Term => (&[Signal::TERM, Signal::CONT], Some(TERM_GRACE)),
+            Step::Kill => (&[Signal::KILL], Some(KILL_GRACE)),
+        };
+        signals.iter().for_each(|signal| self.all(signal.as_raw()));
+        self.state.next_step = patience.map(|p| Instant::now() + p);
+    }
+
+    fn all(&self, signal: i32) {
+        self.hands.iter().for_each(|hand| hand.signal(signal));
+    }
+
+    fn say(&self, text: &str) {
+        if !self.quiet {
+            self.terminal.lock().unwrap_or_else(PoisonError::into_inner).message(text);
+        }
+    }
+}
+
+/// True if a rank that ended like this did so because of `signal`, by default action or by a shell's convention.
+fn followed(ended: Ended, signal: i32) -> bool {
+    match ended {
+        Ended::Signal(by) => by == signal,
+        Ended::Code(code) => code == 128 + signal || code == i32::from(exit::STOPPED),
+    }
+}
+
+/// A blame that names no rank.
+pub(crate) fn blame(code: u8, cause: String, remedy: &str) -> Blame {
+    Blame {
+        code,
+        rank: None,
+        host: String::new(),
+        pid: 0,
+        phase: String::new(),
+        cause,
+        remedy: remedy.into(),
+    }
+}

@@ -1,0 +1,311 @@
+//! `aeolian run` when something goes wrong: exit codes, messages, and nothing left behind.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so and ends")]
+
+mod common;
+
+use common::{Done, aeolian, assert_gone, fake_ssh, run, start, wait_for_lines};
+use rustix::process::Signal;
+use std::path::Path;
+
+/// Each rank says who it is in the file $0 and then waits, with a child of its own that waits too.
+const WAIT: &str = "echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; sleep 1000 & sleep 1000";
+
+/// The job's id and the process of each rank, once `n` ranks have said so.
+fn ranks(file: &Path, n: usize) -> (String, Vec<(u32, i32)>) {
+    let lines = wait_for_lines(file, n);
+    let mut ranks = Vec::new();
+    let mut job = String::new();
+    for line in lines {
+        let words: Vec<_> = line.split(' ').collect();
+        job = words[0].to_string();
+        ranks.push((words[2].parse().unwrap(), words[1].parse().unwrap()));
+    }
+    ranks.sort_unstable();
+    (job, ranks)
+}
+
+/// Starts `aeolian run ARGS sh -c SCRIPT FILE`, waits for `n` ranks, does `harm`, and gives what came of it when
+/// nothing of the job is left.
+fn harmed(args: &[&str], script: &str, n: usize, harm: impl FnOnce(&common::Running, &[(u32, i32)])) -> Done {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ranks");
+    let args = [&["run"], args, &["sh", "-c", script, file.to_str().unwrap()]].concat();
+    let running = start(&mut aeolian(&args));
+    let (job, ranks) = ranks(&file, n);
+    harm(&running, &ranks);
+    let done = running.finish();
+    assert_gone(&job);
+    done
+}
+
+fn kill(pid: i32, signal: Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn the_programs_own_code_is_kept_and_the_others_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ranks");
+    let script = format!("[ $AEOLIAN_RANK = 1 ] && {{ sleep 0.1; exit 37; }}; {WAIT}");
+    let done = run(&["run", "-n", "3", "sh", "-c", &script, file.to_str().unwrap()]);
+    assert_eq!(done.code(), 37, "{}", done.err);
+    assert!(done.err.contains("rank 1 on localhost (pid "), "{}", done.err);
+    assert_eq!(done.err.matches("error").count(), 1, "one error, once: {}", done.err);
+    assert_gone(&ranks(&file, 2).0);
+}
+
+#[test]
+fn a_killed_rank_is_named_and_the_others_end() {
+    for victim in 0..3 {
+        let mut pid = 0;
+        let done = harmed(&["-n", "3"], WAIT, 3, |_, ranks| {
+            pid = ranks[victim].1;
+            kill(pid, Signal::KILL);
+        });
+        assert_eq!(done.code(), 80, "{}", done.err);
+        assert!(done.err.contains(&format!("rank {victim} on localhost (pid {pid})")), "{}", done.err);
+        assert!(done.err.contains("SIGKILL"), "{}", done.err);
+    }
+}
+
+#[test]
+fn ranks_that_ignore_sigterm_are_killed() {
+    let script = format!("trap '' TERM; {WAIT}");
+    let done = harmed(&["-n", "2", "--timeout", "300ms"], &script, 2, |_, _| {});
+    assert_eq!(done.code(), 87, "{}", done.err);
+    assert!(done.err.contains("time limit of 0.3 s"), "{}", done.err);
+}
+
+#[test]
+fn stopped_ranks_end_with_the_job() {
+    let done = harmed(&["-n", "2"], WAIT, 2, |_, ranks| {
+        kill(ranks[0].1, Signal::STOP);
+        kill(ranks[1].1, Signal::KILL);
+    });
+    assert_eq!(done.code(), 80, "{}", done.err);
+}
+
+#[test]
+fn a_killed_launcher_leaves_nothing() {
+    let done = harmed(&["-n", "2"], WAIT, 2, |running, _| running.signal(Signal::KILL));
+    assert_eq!(done.status.code(), None);
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    let args = ["--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1,localhost,n2"];
+    harmed(&args, WAIT, 3, |running, _| running.signal(Signal::KILL));
+}
+
+#[test]
+fn ctrl_c_once_ends_a_plain_program_by_sigint() {
+    let done = harmed(&["-n", "2"], WAIT, 2, |running, _| running.signal(Signal::INT));
+    assert_eq!(done.code(), 130, "{}", done.err);
+    assert!(done.err.contains("Ctrl-C again"), "{}", done.err);
+    // A program that takes its leave in order has done what was asked.
+    let script =
+        "trap 'echo bye; exit 0' INT; echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; while :; do sleep 0.05; done";
+    let done = harmed(&["-n", "2"], script, 2, |running, _| running.signal(Signal::INT));
+    assert_eq!(done.out, "bye\nbye\n", "{}", done.err);
+}
+
+#[test]
+fn ctrl_c_twice_kills() {
+    let script = format!("trap '' INT TERM; {WAIT}");
+    let done = harmed(&["-n", "2"], &script, 2, |running, _| {
+        running.signal(Signal::INT);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        running.signal(Signal::INT);
+    });
+    assert_eq!(done.code(), 130, "{}", done.err);
+    assert!(done.err.contains("killing the job"), "{}", done.err);
+}
+
+#[test]
+fn sigterm_is_passed_on() {
+    let done = harmed(&["-n", "2"], WAIT, 2, |running, _| running.signal(Signal::TERM));
+    assert_eq!(done.code(), 143, "{}", done.err);
+}
+
+#[test]
+fn other_signals_are_passed_on_and_end_nothing() {
+    let script = "trap 'echo usr1; exit 0' USR1; echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; while :; do sleep 0.05; done";
+    let done = harmed(&["-n", "2"], script, 2, |running, _| running.signal(Signal::USR1));
+    assert_eq!((done.code(), done.out.as_str()), (0, "usr1\nusr1\n"), "{}", done.err);
+}
+
+#[test]
+fn ctrl_z_stops_all_and_fg_goes_on() {
+    let state = |pid: i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next())
+    };
+    let script =
+        "echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; while [ ! -e $0.go ]; do sleep 0.02; done; echo went on";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ranks");
+    let running = start(&mut aeolian(&["run", "-n", "2", "sh", "-c", script, file.to_str().unwrap()]));
+    let (job, ranks) = ranks(&file, 2);
+    running.signal(Signal::TSTP);
+    let all: Vec<_> = ranks.iter().map(|r| r.1).chain([running.child.id() as i32]).collect();
+    // D is a shell that waits for its child to get from vfork to exec, which the child does when it goes on.
+    let stopped = |pid: &i32| matches!(state(*pid), Some('T' | 'D'));
+    common::wait_for("all to stop", || all.iter().all(stopped).then_some(()));
+    std::fs::write(dir.path().join("ranks.go"), "").unwrap();
+    running.signal(Signal::CONT);
+    let done = running.finish();
+    assert_eq!((done.code(), done.out.as_str()), (0, "went on\nwent on\n"), "{}", done.err);
+    assert_gone(&job);
+}
+
+#[test]
+fn what_a_rank_leaves_running_is_ended() {
+    let script = "echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; sleep 1000 >/dev/null 2>&1 & sleep 1000 & exit 0";
+    let done = harmed(&["-n", "2"], script, 2, |_, _| {});
+    assert_eq!(done.code(), 0, "{}", done.err);
+}
+
+#[test]
+fn a_lost_connection_ends_the_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    let args = ["--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1,localhost"];
+    let done = harmed(&args, WAIT, 2, |running, _| {
+        // The stand-in for ssh has become the agent.
+        let agents = common::children_of(running.child.id(), "agent");
+        assert_eq!(agents.len(), 1);
+        kill(agents[0], Signal::KILL);
+    });
+    assert_eq!(done.code(), 80, "{}", done.err);
+    assert!(done.err.contains("rank 0 on n1") && done.err.contains("lost its host"), "{}", done.err);
+}
+
+#[test]
+fn a_killed_rank_behind_ssh_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    let args = ["--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1,n2"];
+    let done = harmed(&args, WAIT, 2, |_, ranks| kill(ranks[1].1, Signal::SEGV));
+    assert_eq!(done.code(), 80, "{}", done.err);
+    assert!(done.err.contains("rank 1 on n2") && done.err.contains("SIGSEGV"), "{}", done.err);
+}
+
+#[test]
+fn all_bad_hosts_are_listed_and_nothing_is_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    let mark = dir.path().join("mark");
+    let args = [
+        "run",
+        "--ssh",
+        ssh.to_str().unwrap(),
+        "--interface",
+        "127.0.0.1",
+        "--host",
+        "n1,down1,localhost,down2",
+    ];
+    let done = run(&[&args[..], &["touch", mark.to_str().unwrap()]].concat());
+    assert_eq!(done.code(), 68, "{}", done.err);
+    for host in ["down1", "down2"] {
+        assert!(
+            done.err.contains(&format!("{host}: ssh: connect to host {host} port 22: No route to host")),
+            "{}",
+            done.err
+        );
+    }
+    assert!(!done.err.contains(" n1:") && done.err.contains("2 hosts"), "{}", done.err);
+    assert!(!mark.exists());
+}
+
+#[test]
+fn a_silent_host_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = common::script(dir.path(), "silent", "#!/bin/sh\nexec sleep 1000\n");
+    let args = [
+        "run",
+        "--ssh",
+        ssh.to_str().unwrap(),
+        "--interface",
+        "127.0.0.1",
+        "--host",
+        "n1",
+        "--start-timeout",
+        "1s",
+    ];
+    let done = run(&[&args[..], &["true"]].concat());
+    assert_eq!(done.code(), 68, "{}", done.err);
+    assert!(done.err.contains("n1: no answer within 1 s"), "{}", done.err);
+}
+
+#[test]
+fn a_missing_program_is_found_out_before_the_start() {
+    let done = run(&["run", "-n", "2", "./no-such-program"]);
+    assert_eq!(done.code(), 66);
+    assert!(done.err.contains("cannot run ./no-such-program on localhost: no such file"), "{}", done.err);
+    let done = run(&["run", "-n", "2", "/etc/passwd"]);
+    assert!(done.err.contains("not executable") && done.err.contains("chmod +x"), "{}", done.err);
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    let args = ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1,n2"];
+    let done = run(&[&args[..], &["no-such-program"]].concat());
+    assert_eq!(done.code(), 66);
+    assert!(done.err.contains("n1: cannot find no-such-program in PATH on n1"), "{}", done.err);
+    assert!(done.err.contains("n2: cannot find"), "{}", done.err);
+}
+
+#[test]
+fn host_file_errors_name_file_and_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hosts");
+    std::fs::write(&file, "n1 slots=2\nn2 slots=two\n").unwrap();
+    let done = run(&["run", "--hostfile", file.to_str().unwrap(), "true"]);
+    assert_eq!(done.code(), 78);
+    assert!(done.err.contains(&format!("{}:2: slots is `two`", file.display())), "{}", done.err);
+    let done = run(&["run", "--hostfile", "/nowhere", "true"]);
+    assert_eq!(done.code(), 66, "{}", done.err);
+    let done = run(&["run", "--host", "a:2,b:2", "-n", "5", "true"]);
+    assert_eq!(done.code(), 64);
+    assert!(done.err.contains("--oversubscribe"), "{}", done.err);
+    let done = run(&["run", "--host=-oProxyCommand=touch${IFS}x", "true"]);
+    assert!(done.err.contains("not a host name"), "{}", done.err);
+}
+
+#[test]
+fn the_agents_path_may_be_hostile() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    let odd = dir.path().join("it's a $(touch pwned) \"path\";`touch pwned`&");
+    std::fs::create_dir(&odd).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_aeolian"), odd.join("aeolian")).unwrap();
+    let path = odd.join("aeolian");
+    let args = [
+        "run",
+        "--ssh",
+        ssh.to_str().unwrap(),
+        "--interface",
+        "127.0.0.1",
+        "--host",
+        "n1",
+        "--remote-aeolian",
+    ];
+    let done = run(&[&args[..], &[path.to_str().unwrap(), "printf", "%s|", "a b", "$(x)", "'"]].concat());
+    assert_eq!((done.code(), done.out.as_str()), (0, "a b|$(x)|'|"), "{}", done.err);
+}
+
+#[test]
+fn the_report_says_who_and_why() {
+    let done = run(&["run", "-n", "2", "--json", "sh", "-c", "exit $((AEOLIAN_RANK * 5))"]);
+    let line = done.err.lines().last().unwrap();
+    let report: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!((&report["outcome"], &report["code"]), (&"failed".into(), &5.into()));
+    assert_eq!(report["blame"]["rank"], 1);
+    assert_eq!(report["ranks"][1]["exit"], 5);
+    assert!(report["ranks"][0]["pid"].as_u64().is_some_and(|pid| pid > 1));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("report");
+    let done = run(&["run", "-n", "2", &format!("--json={}", file.display()), "echo", "x"]);
+    assert_eq!((done.code(), done.out.as_str(), done.err.as_str()), (0, "x\nx\n", ""));
+    let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!((&report["outcome"], &report["code"]), (&"finished".into(), &0.into()));
+    let done = run(&["run", "--json", "./no-such-program"]);
+    let report: serde_json::Value = serde_json::from_str(done.err.lines().last().unwrap()).unwrap();
+    assert_eq!((&report["outcome"], &report["code"]), (&"not started".into(), &66.into()));
+}
