@@ -1,2 +1,4 @@
 //! k-means.
+#[allow(dead_code, unused_imports)]
+mod kernel;
 fn main() {}
