@@ -160,6 +160,11 @@ impl Error {
         format!("{program}: error: {self}\n  exit code: {code} ({name})")
     }
 
+    /// Whether the job master tells the user (or has told) what happened, so that this rank should just end.
+    pub fn is_told_already(&self) -> bool {
+        matches!(self, Error::Net(NetError::JobFailed(_)))
+    }
+
     fn ranks(&self) -> String {
         let Error::Agreed { rank, failed, size, .. } = self else { return String::new() };
         match failed {
@@ -167,6 +172,12 @@ impl Error {
             n if n == size => format!("all {size}"),
             n => format!("{rank} of {size} (and {} more)", n - 1),
         }
+    }
+}
+
+impl From<aeolian::harp::HarpError> for Error {
+    fn from(e: aeolian::harp::HarpError) -> Self {
+        Error::Net(e.into())
     }
 }
 

@@ -6,6 +6,7 @@
 //! - a rank reads only its part, and the raw text of a file is never held in memory as a whole;
 //! - nothing half-written is ever seen under an output's name ([`output`]).
 
+pub mod agree;
 pub mod csv;
 pub mod error;
 pub mod h5;
@@ -15,6 +16,7 @@ pub mod matrix;
 pub mod npy;
 pub mod output;
 pub mod progress;
+pub mod random;
 pub mod readat;
 pub mod rss;
 pub mod sigbus;

@@ -72,6 +72,14 @@ impl Workers {
         pool.install(|| pieces.into_par_iter().map(|(range, piece)| work(range, piece)).collect())
     }
 
+    /// Runs `work` where rayon's own functions use these threads.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.pool {
+            None => work(),
+            Some(pool) => pool.install(work),
+        }
+    }
+
     /// Calls `work` for each of `items` on the pool and returns the results in their order.
     pub fn each<I: Send, R: Send>(&self, items: Vec<I>, work: impl Fn(I) -> R + Sync + Send) -> Vec<R> {
         match &self.pool {
