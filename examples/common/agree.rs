@@ -38,9 +38,9 @@ pub fn agree<T>(world: &mut World, mine: Result<T>) -> Result<T> {
     let size = world.size() as usize;
     let first = table.iter().next().map(|(rank, text)| (rank as usize, text.to_vec()));
     let (rank, text) = first.unwrap_or_default();
-    let (code, message) = text.split_first().map_or((70, String::new()), |(code, rest)| {
-        (*code, String::from_utf8_lossy(rest).into_owned())
-    });
+    let (code, message) = text
+        .split_first()
+        .map_or((70, String::new()), |(code, rest)| (*code, String::from_utf8_lossy(rest).into_owned()));
     Err(Error::Agreed { rank, failed: failed[0] as usize, size, code, message })
 }
 
@@ -72,5 +72,9 @@ where
         table.add(u64::from(world.rank()), mine)?;
     }
     gather(world, &mut table, 0)?;
-    Ok(if world.rank() == 0 { table.iter().flat_map(|(_, part)| part.to_vec()).collect() } else { Vec::new() })
+    Ok(if world.rank() == 0 {
+        table.iter().flat_map(|(_, part)| part.to_vec()).collect()
+    } else {
+        Vec::new()
+    })
 }

@@ -103,9 +103,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>, speak: bool) -> Re
 fn check(options: &Options) -> Result<(), (String, String)> {
     let wrong = |what: &str, help: &str| Err((what.to_owned(), help.to_owned()));
     match options {
-        Options { k: Some(0), .. } => wrong("--k 0: there must be at least one cluster", "give --k 1 or more"),
+        Options { k: Some(0), .. } => {
+            wrong("--k 0: there must be at least one cluster", "give --k 1 or more")
+        }
         Options { iterations: 0, .. } => wrong("--iterations 0: nothing would be done", "give at least 1"),
-        Options { threads: Some(0), .. } => wrong("--threads 0: nothing could be computed", "give at least 1"),
+        Options { threads: Some(0), .. } => {
+            wrong("--threads 0: nothing could be computed", "give at least 1")
+        }
         Options { tolerance, .. } if !(tolerance.is_finite() && *tolerance >= 0.0) => {
             wrong(&format!("--tolerance {tolerance}: must be 0 or a positive number"), "1e-4 is usual")
         }

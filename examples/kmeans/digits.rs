@@ -15,7 +15,8 @@ pub(crate) fn truth() -> Vec<u8> {
 /// Of each cluster: the digit that most of its images show, and their share.
 pub(crate) fn majority(counts: &[u64]) -> Vec<(usize, f64)> {
     let of = |cluster: &[u64]| {
-        let (digit, most) = cluster.iter().enumerate().max_by_key(|(i, n)| (**n, usize::MAX - i)).unwrap_or((0, &0));
+        let (digit, most) =
+            cluster.iter().enumerate().max_by_key(|(i, n)| (**n, usize::MAX - i)).unwrap_or((0, &0));
         (digit, *most as f64 / cluster.iter().sum::<u64>().max(1) as f64)
     };
     counts.chunks(10).map(of).collect()

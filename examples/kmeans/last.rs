@@ -53,7 +53,8 @@ pub(crate) fn assign<T: Number>(
             for (row, label) in rows.chunks_exact(d).zip(&*labels) {
                 let j = *label as usize;
                 let centroid = &centroids[j * d..(j + 1) * d];
-                let square: f64 = row.iter().zip(centroid).map(|(x, c)| (Element::to_f64(*x) - c).powi(2)).sum();
+                let square: f64 =
+                    row.iter().zip(centroid).map(|(x, c)| (Element::to_f64(*x) - c).powi(2)).sum();
                 part.1[j] += 1.0;
                 part.1[k + j] += square;
                 part.2[j] = part.2[j].max(square);

@@ -93,7 +93,8 @@ fn average(sums: &mut [f64], counts: &[f64], d: usize) {
     for (sum, count) in sums.chunks_exact_mut(d).zip(counts).filter(|(_, c)| **c > 0.0) {
         sum.iter_mut().for_each(|s| *s /= count);
     }
-    let largest = (0..counts.len()).max_by(|a, b| counts[*a].total_cmp(&counts[*b]).then(b.cmp(a))).unwrap_or(0);
+    let largest =
+        (0..counts.len()).max_by(|a, b| counts[*a].total_cmp(&counts[*b]).then(b.cmp(a))).unwrap_or(0);
     for j in (0..counts.len()).filter(|j| counts[*j] <= 0.0) {
         sums.copy_within(largest * d..(largest + 1) * d, j * d);
     }

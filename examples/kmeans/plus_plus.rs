@@ -58,7 +58,8 @@ pub(crate) fn choose<T: Number>(
             ));
         }
         let share = |d2: f64| (d2 / max[0] * unit) as u64;
-        let mine = workers.split(nearest.len(), |range| nearest[range].iter().map(|x| share(*x)).sum::<u64>());
+        let mine =
+            workers.split(nearest.len(), |range| nearest[range].iter().map(|x| share(*x)).sum::<u64>());
         let totals = all(world, mine.iter().sum())?;
         let total: u64 = totals.iter().sum();
         let before: u64 = totals[..world.rank() as usize].iter().sum();
@@ -66,7 +67,8 @@ pub(crate) fn choose<T: Number>(
         let mut candidates = vec![0.0; trials * d];
         for (trial, out) in candidates.chunks_exact_mut(d).enumerate() {
             let draw = random::below(seed, step, trial as u64, total);
-            let Some(mut left) = draw.checked_sub(before).filter(|l| *l < totals[world.rank() as usize]) else {
+            let Some(mut left) = draw.checked_sub(before).filter(|l| *l < totals[world.rank() as usize])
+            else {
                 continue;
             };
             let chosen = nearest.iter().position(|x| {

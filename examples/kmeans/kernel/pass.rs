@@ -48,7 +48,12 @@ impl Accum {
 ///
 /// Of equally near centroids the first wins. NaN is not allowed in the data. The instruction set (AVX-512, AVX2, NEON or
 /// none) is chosen at run time.
-pub(crate) fn pass<T: Real>(points: &[T], centroids: &Prepared<T>, acc: &mut Accum, labels: Option<&mut [u32]>) {
+pub(crate) fn pass<T: Real>(
+    points: &[T],
+    centroids: &Prepared<T>,
+    acc: &mut Accum,
+    labels: Option<&mut [u32]>,
+) {
     let d = centroids.d();
     if d == 0 || centroids.k() == 0 {
         return;

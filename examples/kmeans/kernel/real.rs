@@ -120,10 +120,32 @@ macro_rules! real {
 }
 
 real!(
-    f64, u64, f64s, u64s, splat_f64s, splat_u64s, sub_f64s, mul_f64s, add_f64s, mul_add_e_f64s, min_f64s,
-    less_than_f64s, select_u64s
+    f64,
+    u64,
+    f64s,
+    u64s,
+    splat_f64s,
+    splat_u64s,
+    sub_f64s,
+    mul_f64s,
+    add_f64s,
+    mul_add_e_f64s,
+    min_f64s,
+    less_than_f64s,
+    select_u64s
 );
 real!(
-    f32, u32, f32s, u32s, splat_f32s, splat_u32s, sub_f32s, mul_f32s, add_f32s, mul_add_e_f32s, min_f32s,
-    less_than_f32s, select_u32s
+    f32,
+    u32,
+    f32s,
+    u32s,
+    splat_f32s,
+    splat_u32s,
+    sub_f32s,
+    mul_f32s,
+    add_f32s,
+    mul_add_e_f32s,
+    min_f32s,
+    less_than_f32s,
+    select_u32s
 );
