@@ -3,7 +3,7 @@
 use super::agent::{Agent, Report, StdinFrom};
 use super::boss::Boss;
 use super::error::{BadHost, LaunchError, Result};
-use super::hand::{Ear, Hand, Here, SharedTerminal, There};
+use super::hand::{self, Ear, Hand, Here, SharedTerminal, There};
 use super::output::Terminal;
 use super::place::Placed;
 use super::spec::{HostSpec, PROTOCOL};
@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ChildStdout;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Runs the job; gives the exit code. Says once what went wrong, on standard error.
@@ -38,7 +38,7 @@ pub(crate) fn main(args: &RunArgs) -> u8 {
                 Verdict::Finished | Verdict::ReaderGone => None,
             };
             if let Some(text) = text {
-                job.watch.terminal.lock().unwrap_or_else(PoisonError::into_inner).message(&text);
+                hand::say(&job.watch.terminal, &text);
             }
             let value = report::of(&job.id, &verdict, &job.watch.hands, &job.watch.ranks, began.elapsed());
             (verdict.code(), value)
@@ -234,7 +234,7 @@ fn connect(
     let aeolian = args.remote_aeolian.clone().unwrap_or(own);
     let say: Arc<dyn Fn(&str) + Send + Sync> = {
         let terminal = terminal.clone();
-        Arc::new(move |text: &str| terminal.lock().unwrap_or_else(PoisonError::into_inner).message(text))
+        Arc::new(move |text: &str| hand::say(&terminal, text))
     };
     let patience = args.start_timeout;
     let results: Vec<_> = std::thread::scope(|scope| {

@@ -1,14 +1,13 @@
 //! The launcher's loop: what happens to the ranks, what is done about it, and how it ends.
 
 use super::boss::Boss;
-use super::hand::Hand;
-use super::output::Terminal;
+use super::hand::{self, Hand, SharedTerminal};
 use super::signals;
 use super::wire::{Ended, FromAgent, Stream};
 use aeolian_net::{Blame, exit};
 use rustix::process::Signal;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Time for ranks to leave by themselves once the job has failed (the job master has told them why).
@@ -91,7 +90,7 @@ pub(crate) struct Watch {
     pub(crate) ranks: Vec<RankState>,
     pub(crate) boss: Boss,
     pub(crate) happenings: Receiver<Happening>,
-    pub(crate) terminal: Arc<Mutex<Terminal<std::io::Stdout, std::io::Stderr>>>,
+    pub(crate) terminal: SharedTerminal,
     pub(crate) quiet: bool,
     pub(crate) ends_at: Option<(Instant, Duration)>,
     state: State,
@@ -113,7 +112,7 @@ impl Watch {
         ranks: Vec<RankState>,
         boss: Boss,
         happenings: Receiver<Happening>,
-        terminal: Arc<Mutex<Terminal<std::io::Stdout, std::io::Stderr>>>,
+        terminal: SharedTerminal,
         quiet: bool,
         timeout: Option<Duration>,
     ) -> Watch {
@@ -340,7 +339,7 @@ impl Watch {
 
     fn say(&self, text: &str) {
         if !self.quiet {
-            self.terminal.lock().unwrap_or_else(PoisonError::into_inner).message(text);
+            hand::say(&self.terminal, text);
         }
     }
 }
