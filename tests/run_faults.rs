@@ -10,8 +10,8 @@ use std::path::Path;
 /// Each rank says who it is in the file $0 and then waits, with a child of its own that waits too.
 const WAIT: &str = "echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; sleep 1000 & sleep 1000";
 
-// A shell that waits for a signal here does so with `sleep 0.05 & wait`: dash loses a trapped signal that comes while it
-// starts a foreground command (it is in vfork then).
+// A shell that waits for a signal here does so with `sleep 0.05 & wait`, or gets a moment to settle: dash loses a SIGINT
+// that comes while it starts a command (it is in vfork then).
 
 /// The job's id and the process of each rank, once `n` ranks have said so.
 fn ranks(file: &Path, n: usize) -> (String, Vec<(u32, i32)>) {
@@ -100,7 +100,10 @@ fn a_killed_launcher_leaves_nothing() {
 
 #[test]
 fn ctrl_c_once_ends_a_plain_program_by_sigint() {
-    let done = harmed(&["-n", "2"], WAIT, 2, |running, _| running.signal(Signal::INT));
+    let done = harmed(&["-n", "2"], WAIT, 2, |running, _| {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        running.signal(Signal::INT);
+    });
     assert_eq!(done.code(), 130, "{}", done.err);
     assert!(done.err.contains("Ctrl-C again"), "{}", done.err);
     // A program that takes its leave in order has done what was asked.
