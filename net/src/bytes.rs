@@ -73,7 +73,7 @@ impl fmt::Display for Bytes {
             tenths = 10;
         }
         let unit = units[exponent.min(6)];
-        if tenths % 10 == 0 {
+        if tenths.is_multiple_of(10) {
             f.pad(&format!("{} {unit}", tenths / 10))
         } else {
             f.pad(&format!("{}.{} {unit}", tenths / 10, tenths % 10))
