@@ -1,57 +1,117 @@
-//! The job master inside the launcher.
+//! The job master inside the launcher, and what it is told of ranks that never join.
+//!
+//! `aeolian run` also starts programs that do not use Aeolian. As long as no rank has joined, a rank that ends with 0
+//! is no early leaver: if all end so, the job is done. As soon as one has joined, all must say FINISHED, and those that
+//! left before are reported to the master after all.
 
+use super::error::Result;
 use super::watch::Happening;
 use super::wire::Ended;
-use aeolian_net::{Blame, exit};
+use aeolian_net::Blame;
+use aeolian_net::control::protocol::StopReason;
+use aeolian_net::master::{Master, MasterConfig, Outcome, RankExit, RankStatus};
 use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
-/// PLACEHOLDER until the master is merged: judges by exit codes alone.
+/// The job master's handle for the launcher's loop.
 pub(crate) struct Boss {
-    outcome: Sender<Happening>,
-    state: RefCell<(Vec<(String, u32)>, usize, bool)>,
+    master: Arc<Master>,
+    size: usize,
+    tell: Sender<Happening>,
+    /// Ranks that ended with 0 before anyone had joined.
+    silent: RefCell<Vec<u32>>,
 }
 
 impl Boss {
-    pub(crate) fn start(size: u32, outcome: Sender<Happening>) -> Boss {
-        Boss { outcome, state: RefCell::new((vec![(String::new(), 0); size as usize], size as usize, false)) }
-    }
-
-    pub(crate) fn spawned(&self, rank: u32, host: &str, pid: u32) {
-        self.state.borrow_mut().0[rank as usize] = (host.to_string(), pid);
-    }
-
-    pub(crate) fn exited(&self, rank: u32, ended: Ended) {
-        let (host, pid) = self.state.borrow().0[rank as usize].clone();
-        let mut blame = super::watch::blame(exit::RANK_LOST, String::new(), "");
-        (blame.rank, blame.host, blame.pid, blame.phase) = (Some(rank), host, pid, "start-up".into());
-        match ended {
-            Ended::Code(0) => {
-                self.state.borrow_mut().1 -= 1;
-                if self.state.borrow().1 == 0 {
-                    self.send(None);
+    /// Starts the master; what it decides comes through `tell`.
+    ///
+    /// # Errors
+    /// As [`Master::start`], or if no thread can be had.
+    pub(crate) fn start(mut config: MasterConfig, tell: Sender<Happening>) -> Result<Boss> {
+        let size = config.size as usize;
+        // The cause is known before the ranks have gone: the launcher's grace for them begins with it.
+        let cause = tell.clone();
+        config.report = Box::new(move |blame| {
+            cause.send(Happening::Outcome(Outcome::Failed(blame.clone()))).unwrap_or_default();
+        });
+        let master = Arc::new(Master::start(config)?);
+        let (waiting, outcome) = (master.clone(), tell.clone());
+        let wait = move || {
+            let decided = loop {
+                if let Some(decided) = waiting.wait(Duration::from_secs(3600)) {
+                    break decided;
                 }
-                return;
+            };
+            outcome.send(Happening::Outcome(decided)).unwrap_or_default();
+        };
+        super::agent::thread("outcome".into(), wait)?;
+        Ok(Boss { master, size, tell, silent: RefCell::default() })
+    }
+
+    /// Where ranks register.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.master.addr()
+    }
+
+    /// A rank was started.
+    pub(crate) fn spawned(&self, rank: u32, host: &str, pid: u32) {
+        self.master.spawned(rank, host, pid);
+    }
+
+    /// A rank's process ended.
+    pub(crate) fn exited(&self, rank: u32, ended: Ended) {
+        if self.anyone_joined() {
+            self.tell_of_silent();
+        } else if ended == Ended::Code(0) {
+            let mut silent = self.silent.borrow_mut();
+            silent.push(rank);
+            if silent.len() == self.size {
+                self.tell.send(Happening::Outcome(Outcome::Finished)).unwrap_or_default();
             }
-            Ended::Code(code) => (blame.code, blame.cause) = (code as u8, format!("left with code {code}")),
-            Ended::Signal(signal) => blame.cause = format!("killed by {}", super::signals::name(signal)),
+            return;
         }
-        self.fail(blame);
+        self.master.rank_exited(
+            rank,
+            match ended {
+                Ended::Code(code) => RankExit::Code(code),
+                Ended::Signal(signal) => RankExit::Signal(signal),
+            },
+        );
     }
 
+    /// True while somebody must call [`Boss::look_again`] now and then.
+    pub(crate) fn has_silent(&self) -> bool {
+        !self.silent.borrow().is_empty()
+    }
+
+    /// Tells the master of ranks that left silently if others have joined since.
+    pub(crate) fn look_again(&self) {
+        if self.anyone_joined() {
+            self.tell_of_silent();
+        }
+    }
+
+    fn tell_of_silent(&self) {
+        for rank in self.silent.take() {
+            self.master.rank_exited(rank, RankExit::Code(0));
+        }
+    }
+
+    /// The job has failed for this reason.
     pub(crate) fn fail(&self, blame: Blame) {
-        self.send(Some(Box::new(blame)));
+        self.master.fail(blame);
     }
 
-    fn send(&self, blame: Option<Box<Blame>>) {
-        if !std::mem::replace(&mut self.state.borrow_mut().2, true) {
-            self.outcome.send(Happening::Outcome(blame)).unwrap_or_default();
-        }
+    /// The launcher got a signal that asks for an end.
+    pub(crate) fn stop(&self, signal: i32) {
+        self.master.stop(StopReason::signal(signal, None));
     }
 
-    pub(crate) fn stop(&self, _reason: &str) {}
-
+    /// True if any rank uses Aeolian and has come.
     pub(crate) fn anyone_joined(&self) -> bool {
-        false
+        self.master.snapshot().iter().any(|rank| rank.status != RankStatus::Awaited)
     }
 }

@@ -8,11 +8,14 @@ use super::output::Terminal;
 use super::place::Placed;
 use super::spec::{HostSpec, PROTOCOL};
 use super::ssh::{self, Remote};
-use super::watch::{Happening, RankState, Verdict, Watch};
+use super::watch::{Happening, RankState, STOP_GRACE, Verdict, Watch};
 use super::wire::ToAgent;
 use super::{bind, hostfile, place, report, signals, stdin};
 use crate::cli::{OnOff, RunArgs, Transport};
-use aeolian_net::exit;
+use aeolian_net::control::{JobId, JobSettings, Protection, TransportChoice};
+use aeolian_net::master::MasterConfig;
+use aeolian_net::secret::Secret;
+use aeolian_net::{exit, interfaces};
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
@@ -32,6 +35,7 @@ pub(crate) fn main(args: &RunArgs) -> u8 {
         Ok((job, verdict)) => {
             let text = match &verdict {
                 Verdict::Failed(blame) => Some(format!("aeolian: error: {blame}")),
+                Verdict::Stopped(why) => Some(format!("aeolian: the job stopped in good order: {why}")),
                 Verdict::Signalled(signal) => {
                     Some(format!("aeolian: the job was ended by {}", signals::name(*signal)))
                 }
@@ -81,11 +85,25 @@ fn start(args: &RunArgs) -> Result<Job> {
 
     let (tell, happenings) = mpsc::channel();
     let size = placed.iter().map(|p| p.ranks.len() as u32).sum();
-    let job = job_id()?;
-    let boss = Boss::start(size, tell.clone());
-    let _ = own_address(&placed, args.interface.as_deref())?;
-    let mut env =
-        vec![("AEOLIAN_SIZE".into(), size.to_string().into()), ("AEOLIAN_JOB".into(), OsString::from(&job))];
+    let (id, secret) = (JobId::random()?, Secret::random()?);
+    let job = id.to_string();
+    let config = MasterConfig {
+        bind: own_address(&placed, args.interface.as_deref())?,
+        size,
+        secret: secret.clone(),
+        job: id,
+        epoch: 0,
+        settings: job_settings(args),
+        start_timeout: args.start_timeout,
+        exit_reports_expected: true,
+        report: Box::new(|_| ()),
+    };
+    let boss = Boss::start(config, tell.clone())?;
+    let mut env: Vec<(OsString, OsString)> = vec![
+        ("AEOLIAN_MASTER".into(), boss.addr().to_string().into()),
+        ("AEOLIAN_SIZE".into(), size.to_string().into()),
+        ("AEOLIAN_JOB".into(), OsString::from(&job)),
+    ];
     env.extend(settings(args)?);
     let spec = |p: &Placed| HostSpec {
         protocol: PROTOCOL,
@@ -99,7 +117,7 @@ fn start(args: &RunArgs) -> Result<Job> {
         bind: args.bind,
         stdin_rank: p.ranks.contains(&0).then_some(0),
         prompt: stdin::is_conversation(),
-        secret: Vec::new(),
+        secret: secret.to_hex_line().as_bytes().to_vec(),
     };
 
     let tags = args.tag_output.then(|| tags(&placed, several));
@@ -169,6 +187,23 @@ fn placed(args: &RunArgs) -> Result<Vec<Placed>> {
         hostfile::add(&mut merged, host);
     }
     place::place(&merged, args.ranks, args.oversubscribe, bind::processors())
+}
+
+/// What the job master tells all ranks.
+fn job_settings(args: &RunArgs) -> JobSettings {
+    JobSettings {
+        hang_timeout: args.hang_timeout,
+        stop_grace: STOP_GRACE,
+        protection: match args.encrypt {
+            OnOff::On => Protection::Encrypted,
+            OnOff::Off => Protection::Authenticated,
+        },
+        transport: match args.transport {
+            Transport::Auto => TransportChoice::Auto,
+            Transport::Shm => TransportChoice::Shm,
+            Transport::Tcp => TransportChoice::Tcp,
+        },
+    }
 }
 
 /// The variables that carry settings, and those of `-x`.
@@ -276,13 +311,31 @@ fn listen(remote: Arc<Remote>, from: ChildStdout, ear: Arc<Ear>, tell: Sender<Ha
     done.map(drop).map_err(LaunchError::os("starting the thread `agent`"))
 }
 
+/// The address that `--interface` means: itself, or that of the interface of this name (IPv4 if it has one).
+fn address_of(interface: &str) -> Result<IpAddr> {
+    if let Ok(address) = interface.parse() {
+        return Ok(address);
+    }
+    let all = interfaces::interfaces()?;
+    let mut own: Vec<_> = all.iter().filter(|i| i.name == interface).map(|i| i.address).collect();
+    own.sort_by_key(IpAddr::is_ipv6);
+    own.first().copied().ok_or_else(|| {
+        let mut names: Vec<_> = all.iter().filter(|i| i.up && !i.loopback).map(|i| i.name.as_str()).collect();
+        names.dedup();
+        LaunchError::Usage {
+            what: format!("--interface {interface}: this host has no such interface with an address"),
+            help: format!("one of {}, or an address of this host", names.join(", ")),
+        }
+    })
+}
+
 /// The address of this host that ranks reach the job master at: loopback unless other hosts take part.
 fn own_address(placed: &[Placed], interface: Option<&str>) -> Result<IpAddr> {
     let Some(far) = placed.iter().find(|p| !p.host.is_local()) else {
         return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
     };
-    if let Some(address) = interface.and_then(|i| i.parse().ok()) {
-        return Ok(address);
+    if let Some(interface) = interface {
+        return address_of(interface);
     }
     let name = far.host.name.rsplit('@').next().unwrap_or(&far.host.name);
     // No packet is sent: connecting a UDP socket only asks for the way.
@@ -301,15 +354,7 @@ fn own_address(placed: &[Placed], interface: Option<&str>) -> Result<IpAddr> {
     });
     own.map_err(|e| LaunchError::Usage {
         what: format!("cannot find out which address of this host {name} reaches: {e}"),
-        help: "give it with --interface ADDRESS (an address of this host that the others can reach)".into(),
+        help: "give it with --interface NAME or ADDRESS (an address of this host that the others can reach)"
+            .into(),
     })
-}
-
-/// A name for the job that no other has: 128 random bits, as hexadecimal digits.
-fn job_id() -> Result<String> {
-    use std::io::Read;
-    let mut bytes = [0u8; 16];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    read.map_err(LaunchError::os("reading random numbers"))?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }

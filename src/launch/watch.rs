@@ -4,6 +4,7 @@ use super::boss::Boss;
 use super::hand::{self, Hand, SharedTerminal};
 use super::signals;
 use super::wire::{Ended, FromAgent, Stream};
+use aeolian_net::master::Outcome;
 use aeolian_net::{Blame, exit};
 use rustix::process::Signal;
 use std::sync::Arc;
@@ -17,7 +18,10 @@ const TERM_GRACE: Duration = Duration::from_secs(2);
 /// Time for a killed process to be gone; after that its host is beyond our reach.
 const KILL_GRACE: Duration = Duration::from_secs(3);
 /// Time for an orderly stop that nobody watches (SIGTERM from a scheduler, a closed terminal): below Slurm's 30 s.
-const STOP_GRACE: Duration = Duration::from_secs(25);
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(25);
+
+/// How often it is looked whether ranks have joined after others left.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What the loop is told.
 pub(crate) enum Happening {
@@ -25,8 +29,8 @@ pub(crate) enum Happening {
     Agent(usize, FromAgent),
     /// The connection to a host is gone.
     HostLost(usize, String),
-    /// The job master has decided: finished, or failed for this reason.
-    Outcome(Option<Box<Blame>>),
+    /// The job master has decided.
+    Outcome(Outcome),
     /// The launcher got a signal.
     Signal(i32),
     /// Nobody reads our standard output (or error) any more.
@@ -53,6 +57,8 @@ pub(crate) enum Verdict {
     Finished,
     /// For this reason.
     Failed(Box<Blame>),
+    /// In good order, because it was asked to: why.
+    Stopped(String),
     /// By a signal to the launcher.
     Signalled(i32),
     /// The reader of our output went away (`| head`), and then a rank.
@@ -68,6 +74,7 @@ impl Verdict {
         match self {
             Verdict::Finished => exit::OK,
             Verdict::Failed(blame) => blame.code,
+            Verdict::Stopped(_) => exit::STOPPED,
             Verdict::Signalled(signal) => u8::try_from(128 + signal).unwrap_or(exit::INTERRUPTED),
             Verdict::ReaderGone => READER_GONE,
         }
@@ -157,7 +164,8 @@ impl Watch {
 
     fn next(&self) -> Result<Happening, RecvTimeoutError> {
         let limit = self.ends_at.filter(|_| self.state.verdict.is_none()).map(|(at, _)| at);
-        match [limit, self.state.next_step].into_iter().flatten().min() {
+        let look = self.boss.has_silent().then(|| Instant::now() + LOOK);
+        match [limit, self.state.next_step, look].into_iter().flatten().min() {
             Some(at) => self.happenings.recv_timeout(at.saturating_duration_since(Instant::now())),
             None => self.happenings.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
@@ -179,20 +187,18 @@ impl Watch {
             Happening::Agent(host, FromAgent::StdinTaken(bytes)) => self.hands[host].stdin_taken(bytes),
             Happening::Agent(_, FromAgent::Ready | FromAgent::Output { .. }) => {}
             Happening::HostLost(host, why) => self.host_lost(host, &why),
-            Happening::Outcome(outcome) => {
-                let verdict = match outcome {
-                    None => Verdict::Finished,
-                    Some(blame) => Verdict::Failed(blame),
-                };
-                self.decide(verdict);
-            }
+            Happening::Outcome(outcome) => self.decide(match outcome {
+                Outcome::Finished => Verdict::Finished,
+                Outcome::Stopped(reason) => Verdict::Stopped(reason.what),
+                Outcome::Failed(blame) => Verdict::Failed(Box::new(blame)),
+            }),
             Happening::Signal(signal) => self.signal(signal),
             Happening::OutputClosed(Stream::Out) => self.state.reader_gone = true,
             Happening::OutputClosed(Stream::Err) => {}
             Happening::OutputFailed(why) => {
                 let help = "is the disk full, or the quota used up?";
                 let blame = blame(exit::CANNOT_WRITE, format!("cannot write the ranks' output: {why}"), help);
-                if matches!(self.state.verdict, Some(Verdict::Finished)) {
+                if matches!(self.state.verdict, Some(Verdict::Finished | Verdict::Stopped(_))) {
                     // The last lines come after the last rank: without them the job is no success.
                     self.state.verdict = Some(Verdict::Failed(Box::new(blame)));
                 } else {
@@ -243,7 +249,6 @@ impl Watch {
         if !ends {
             return self.all(signal);
         }
-        let name = signals::name(signal);
         if signal == Signal::INT.as_raw() && (self.state.asked.is_some() || self.state.verdict.is_some()) {
             self.say("aeolian: killing the job");
             if self.state.verdict.is_none() {
@@ -254,18 +259,20 @@ impl Watch {
         if self.state.asked.replace(signal).is_some() || self.state.verdict.is_some() {
             return self.all(signal);
         }
-        if signal == Signal::INT.as_raw() {
-            self.say("aeolian: stopping the job in good order (Ctrl-C again kills it)");
-            // A program that knows nothing of Aeolian is told in the only way it understands.
-            if !self.boss.anyone_joined() {
-                self.all(signal);
-            }
+        let interrupt = signal == Signal::INT.as_raw();
+        self.say(&match interrupt {
+            true => "aeolian: stopping the job in good order (Ctrl-C again kills it)".to_string(),
+            false => format!("aeolian: got {}: stopping the job in good order", signals::name(signal)),
+        });
+        if self.boss.anyone_joined() {
+            self.boss.stop(signal);
         } else {
-            self.say(&format!("aeolian: got {name}: stopping the job in good order"));
+            // A program that knows nothing of Aeolian is told in the only way it understands.
             self.all(signal);
+        }
+        if !interrupt {
             self.state.next_step = Some(Instant::now() + STOP_GRACE);
         }
-        self.boss.stop(&name);
     }
 
     /// Ctrl-Z: the whole job stands still until we go on. SIGSTOP, since the ranks' groups have no shell above them
@@ -281,7 +288,7 @@ impl Watch {
         if self.state.verdict.is_some() {
             return;
         }
-        let well = matches!(verdict, Verdict::Finished);
+        let well = matches!(verdict, Verdict::Finished | Verdict::Stopped(_));
         self.state.verdict = Some(verdict);
         if !well {
             // The job master's word reaches only ranks that joined.
@@ -291,6 +298,7 @@ impl Watch {
 
     fn tick(&mut self) {
         let now = Instant::now();
+        self.boss.look_again();
         if let Some((at, limit)) = self.ends_at
             && now >= at
             && self.state.verdict.is_none()
