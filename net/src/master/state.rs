@@ -156,6 +156,9 @@ pub struct State {
     exchange: u64,
     refused: Option<String>,
     told_missing: Duration,
+    /// From when the start-up time counts: the first rank's coming if a launcher watches the processes (what it starts
+    /// may copy data first, or not use us at all), else the master's start.
+    gathering: Option<Duration>,
     last: Duration,
     actions: Vec<Action>,
 }
@@ -164,7 +167,9 @@ impl State {
     /// A job whose ranks are yet to come.
     pub fn new(config: StateConfig) -> Self {
         let ranks = (0..config.size).map(|_| Rank::default()).collect();
+        let gathering = (!config.exit_reports_expected).then_some(Duration::ZERO);
         State {
+            gathering,
             config,
             ranks,
             stage: Stage::Gathering,
@@ -328,6 +333,7 @@ impl State {
                 rank.heard = now;
                 rank.changed = now;
                 rank.card = Some(card);
+                self.gathering.get_or_insert(now);
                 self.welcome(now);
             }
             Err(refusal) => {
@@ -481,9 +487,10 @@ impl State {
     }
 
     fn tick_gathering(&mut self, now: Duration) {
+        let Some(since) = self.gathering else { return };
         let missing: Vec<u32> =
             (0u32..).zip(&self.ranks).filter(|(_, rank)| rank.conn.is_none()).map(|(i, _)| i).collect();
-        if now >= self.config.start_timeout {
+        if now.saturating_sub(since) >= self.config.start_timeout {
             let started: Vec<String> = missing
                 .iter()
                 .take(8)
