@@ -18,8 +18,10 @@ fn env(name: &str) -> String {
 fn as_a_rank() {
     let Ok(role) = std::env::var("ROLE") else { return };
     let rank: u32 = env("AEOLIAN_RANK").parse().unwrap();
-    if role == "some stay away" && rank == 1 {
-        std::process::exit(0);
+    match (role.as_str(), rank) {
+        ("some stay away", 1) => std::process::exit(0),
+        ("some never come", 1..) => std::thread::sleep(Duration::from_secs(1000)),
+        _ => {}
     }
     let secret = Secret::from_fd(env("AEOLIAN_SECRET_FD").parse().unwrap()).unwrap();
     let job = env("AEOLIAN_JOB").parse().unwrap();
@@ -84,7 +86,7 @@ fn job(role: &str, args: &[&str], harm: impl FnOnce(&common::Running, &[i32])) -
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ranks");
     let own = std::env::current_exe().unwrap();
-    let joining = if role == "some stay away" { 0 } else { 3 };
+    let joining = if role.starts_with("some ") { 0 } else { 3 };
     let (role, ranks) = (format!("ROLE={role}"), format!("RANKS={}", file.display()));
     let program = [own.to_str().unwrap(), "--exact", "as_a_rank", "--nocapture", "--test-threads=1", "-q"];
     let args = [&["run", "-x", &role, "-x", &ranks], args, &program].concat();
@@ -162,6 +164,14 @@ fn leaving_early_is_no_success() {
 fn if_some_join_all_must() {
     let done = job("some stay away", &["-n", "3"], |_, _| ());
     blamed(&done, 82, &["rank 1 on"]);
+}
+
+#[test]
+fn the_start_up_time_is_for_programs_that_join() {
+    let done = job("some never come", &["-n", "3", "--start-timeout", "500ms"], |_, _| ());
+    blamed(&done, 85, &["2 of 3 ranks did not come within 0.5 s: ranks 1-2"]);
+    let done = common::run(&["run", "-n", "2", "--start-timeout", "200ms", "sleep", "1"]);
+    assert_eq!((done.code(), done.err.as_str()), (0, ""));
 }
 
 #[test]
