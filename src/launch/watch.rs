@@ -111,6 +111,8 @@ struct State {
     /// The first signal that asked for an end.
     asked: Option<i32>,
     reader_gone: bool,
+    /// What the master was told the job failed of, until it has answered.
+    told: Option<Box<Blame>>,
 }
 
 impl Watch {
@@ -130,6 +132,7 @@ impl Watch {
             next_step: None,
             asked: None,
             reader_gone: false,
+            told: None,
         };
         let ends_at = timeout.map(|t| (Instant::now() + t, t));
         Watch { hands, ranks, boss, happenings, terminal, quiet, ends_at, state }
@@ -182,16 +185,21 @@ impl Watch {
             Happening::Agent(host, FromAgent::Done) => self.state.hosts_done[host] = true,
             Happening::Agent(host, FromAgent::Refused { why, code }) => {
                 let cause = format!("the ranks of {} cannot be started: {why}", self.hands[host].host());
-                self.boss.fail(blame(code, cause, ""));
+                self.fail(blame(code, cause, ""));
             }
             Happening::Agent(host, FromAgent::StdinTaken(bytes)) => self.hands[host].stdin_taken(bytes),
             Happening::Agent(_, FromAgent::Ready | FromAgent::Output { .. }) => {}
             Happening::HostLost(host, why) => self.host_lost(host, &why),
-            Happening::Outcome(outcome) => self.decide(match outcome {
-                Outcome::Finished => Verdict::Finished,
-                Outcome::Stopped(reason) => Verdict::Stopped(reason.what),
-                Outcome::Failed(blame) => Verdict::Failed(Box::new(blame)),
-            }),
+            Happening::Outcome(outcome) => {
+                let told = self.state.told.take();
+                self.decide(match (outcome, told) {
+                    (Outcome::Failed(blame), _) => Verdict::Failed(Box::new(blame)),
+                    // This word was on its way when we said that the job has failed.
+                    (_, Some(blame)) => Verdict::Failed(blame),
+                    (Outcome::Finished, None) => Verdict::Finished,
+                    (Outcome::Stopped(reason), None) => Verdict::Stopped(reason.what),
+                });
+            }
             Happening::Signal(signal) => self.signal(signal),
             Happening::OutputClosed(Stream::Out) => self.state.reader_gone = true,
             Happening::OutputClosed(Stream::Err) => {}
@@ -202,10 +210,16 @@ impl Watch {
                     // The last lines come after the last rank: without them the job is no success.
                     self.state.verdict = Some(Verdict::Failed(Box::new(blame)));
                 } else {
-                    self.boss.fail(blame);
+                    self.fail(blame);
                 }
             }
         }
+    }
+
+    /// The job has failed for a reason that only the launcher knows.
+    fn fail(&mut self, blame: Blame) {
+        self.state.told.get_or_insert_with(|| Box::new(blame.clone()));
+        self.boss.fail(blame);
     }
 
     fn exited(&mut self, rank: u32, ended: Ended) {
@@ -225,20 +239,17 @@ impl Watch {
     fn host_lost(&mut self, host: usize, why: &str) {
         self.state.hosts_done[host] = true;
         let name = self.hands[host].host().to_string();
-        let lost: Vec<_> =
-            (0u32..).zip(&mut self.ranks).filter(|(_, r)| r.host == host && r.ended.is_none()).collect();
-        if let Some((rank, state)) = lost.first() {
-            let mut blame = blame(
-                exit::RANK_LOST,
-                format!("lost its host ({} ranks there): {why}", lost.len()),
-                "is the host up, and did ssh or its network fail?",
-            );
-            (blame.rank, blame.host, blame.pid) = (Some(*rank), name, state.pid);
-            self.boss.fail(blame);
+        let mut lost = Vec::new();
+        for (rank, state) in (0u32..).zip(&mut self.ranks) {
+            if state.host == host && state.ended.is_none() {
+                state.ended = Some(Ended::Signal(Signal::HUP.as_raw()));
+                lost.push((rank, state.pid));
+            }
         }
-        for (_, state) in lost {
-            state.ended = Some(Ended::Signal(Signal::HUP.as_raw()));
-        }
+        let Some((rank, pid)) = lost.first().copied() else { return };
+        let cause = format!("lost its host ({} ranks there): {why}", lost.len());
+        let help = "is the host up, and did ssh or its network fail?";
+        self.fail(Blame { rank: Some(rank), host: name, pid, ..blame(exit::RANK_LOST, cause, help) });
     }
 
     fn signal(&mut self, signal: i32) {
@@ -305,7 +316,7 @@ impl Watch {
         {
             self.ends_at = None;
             let cause = format!("the time limit of {} s was reached", limit.as_secs_f64());
-            self.boss.fail(blame(exit::TIME_LIMIT, cause, "raise --timeout, or give the job more ranks"));
+            self.fail(blame(exit::TIME_LIMIT, cause, "raise --timeout, or give the job more ranks"));
         }
         if self.state.next_step.is_some_and(|at| now >= at) {
             self.state.next_step = None;
