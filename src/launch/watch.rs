@@ -233,6 +233,8 @@ impl Watch {
             // Whoever ended the job is the cause; the rank only followed.
             if self.state.reader_gone {
                 self.decide(Verdict::ReaderGone);
+            } else if ended == Ended::Code(i32::from(exit::STOPPED)) && self.boss.anyone_joined() {
+                // In good order, if all do so: the master's word.
             } else if let Some(signal) = self.state.asked.filter(|signal| followed(ended, *signal)) {
                 self.decide(Verdict::Signalled(signal));
             }
