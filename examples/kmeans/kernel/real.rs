@@ -27,8 +27,6 @@ pub(crate) trait Real:
     fn from_f64(x: f64) -> Self;
     /// Exact.
     fn to_f64(self) -> f64;
-    /// `self * b + c`, fused.
-    fn fused(self, b: Self, c: Self) -> Self;
     /// Narrows an index; `i` is at most `u32::MAX`.
     fn index(i: usize) -> Self::Index;
     /// Widens an index.
@@ -71,10 +69,6 @@ macro_rules! real {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 f64::from(self)
-            }
-            #[inline(always)]
-            fn fused(self, b: Self, c: Self) -> Self {
-                self.mul_add(b, c)
             }
             #[inline(always)]
             fn index(i: usize) -> $index {
@@ -120,10 +114,32 @@ macro_rules! real {
 }
 
 real!(
-    f64, u64, f64s, u64s, splat_f64s, splat_u64s, sub_f64s, mul_f64s, add_f64s, mul_add_e_f64s, min_f64s,
-    less_than_f64s, select_u64s
+    f64,
+    u64,
+    f64s,
+    u64s,
+    splat_f64s,
+    splat_u64s,
+    sub_f64s,
+    mul_f64s,
+    add_f64s,
+    mul_add_e_f64s,
+    min_f64s,
+    less_than_f64s,
+    select_u64s
 );
 real!(
-    f32, u32, f32s, u32s, splat_f32s, splat_u32s, sub_f32s, mul_f32s, add_f32s, mul_add_e_f32s, min_f32s,
-    less_than_f32s, select_u32s
+    f32,
+    u32,
+    f32s,
+    u32s,
+    splat_f32s,
+    splat_u32s,
+    sub_f32s,
+    mul_f32s,
+    add_f32s,
+    mul_add_e_f32s,
+    min_f32s,
+    less_than_f32s,
+    select_u32s
 );
