@@ -198,15 +198,15 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                 }
                 assign::<T, S, E>(simd, narrow, p, tile, found);
             }
-            let mut part = [0.0; GROUP];
+            let mut part = [narrow.splat_f64s(0.0); GROUP];
             let from_here = &points[done * d..];
             for (r, &label) in found[..n].iter().enumerate() {
                 let j = label as usize;
                 counts[j] += 1;
                 let (sum, c) = (&mut sums[j * width..][..width], &p.rows[j * width..][..width]);
-                add_row::<T, E>(narrow, &from_here[r * d..], d, c, sum, &mut part);
+                part = add_row::<T, E>(narrow, &from_here[r * d..], d, c, sum, part);
             }
-            inertia += part.iter().sum::<f64>();
+            inertia += bytemuck::cast_slice::<_, f64>(&part).iter().sum::<f64>();
             if let Some(labels) = labels.as_deref_mut() {
                 labels[done..done + n].copy_from_slice(&found[..n]);
             }
@@ -219,6 +219,9 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
 /// Rows of `d` coordinates to columns of `lanes`; lanes without a row keep what they had.
 #[inline(always)]
 fn transpose<T: Real>(rows: &[T], d: usize, lanes: usize, tile: &mut [T]) {
+    // As integers: of those a core stores two a cycle.
+    let rows: &[T::Index] = bytemuck::cast_slice(rows);
+    let tile: &mut [T::Index] = bytemuck::cast_slice_mut(tile);
     for (lane, row) in rows.chunks_exact(d).enumerate() {
         for (column, &x) in tile.chunks_exact_mut(lanes).zip(row) {
             column[lane] = x;
@@ -226,7 +229,8 @@ fn transpose<T: Real>(rows: &[T], d: usize, lanes: usize, tile: &mut [T]) {
     }
 }
 
-/// Adds the point of `d` coordinates at the start of `from` to the sum of its cluster, and its squared distance to `inertia`.
+/// Adds the point of `d` coordinates at the start of `from` to the sum of its cluster, and its squared distance to
+/// `inertia`, of which [`GROUP`] lanes are used.
 #[inline(always)]
 fn add_row<T: Real, E: Simd>(
     simd: E,
@@ -234,19 +238,23 @@ fn add_row<T: Real, E: Simd>(
     d: usize,
     centroid: &[[f64; GROUP]],
     sum: &mut [[f64; GROUP]],
-    inertia: &mut [f64; GROUP],
-) {
+    mut inertia: [E::f64s; GROUP],
+) -> [E::f64s; GROUP] {
     let lanes = E::F64_LANES;
-    let centroid: &[E::f64s] = bytemuck::cast_slice(centroid);
-    let sum: &mut [E::f64s] = bytemuck::cast_slice_mut(sum);
-    let inertia: &mut [E::f64s] = bytemuck::cast_slice_mut(inertia);
-    for v in 0..d.div_ceil(lanes) {
-        let x = widen(simd, &from[v * lanes..], d - v * lanes);
-        let e = simd.sub_f64s(x, centroid[v]);
-        let part = &mut inertia[v % (GROUP / lanes)];
-        *part = <f64 as Real>::fma(simd, e, e, *part);
-        sum[v] = simd.add_f64s(sum[v], x);
+    for (i, (c, sum)) in centroid.iter().zip(sum).enumerate() {
+        let c: &[E::f64s] = bytemuck::cast_slice(c);
+        let sum: &mut [E::f64s] = bytemuck::cast_slice_mut(sum);
+        for v in 0..GROUP / lanes {
+            let at = i * GROUP + v * lanes;
+            if at < d {
+                let x = widen(simd, &from[at..], d - at);
+                let e = simd.sub_f64s(x, c[v]);
+                inertia[v] = <f64 as Real>::fma(simd, e, e, inertia[v]);
+                sum[v] = simd.add_f64s(sum[v], x);
+            }
+        }
     }
+    inertia
 }
 
 /// The first `valid` numbers of `from` as a register, then zeros.
