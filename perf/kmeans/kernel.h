@@ -134,7 +134,7 @@ static inline __attribute__((always_inline)) double NAME(pass_d)(const REAL *poi
   tiles = tiles < 1 ? 1 : tiles > MAX_TILES ? MAX_TILES : tiles;
   REAL *x = aligned((size_t)tiles * TILE * d * sizeof(REAL));
   uint32_t labels[MAX_TILES * TILE];
-  int grouped = 8 * p->k > LANES * (112 + 10 * d); /* a compare for each score against one group more for each point */
+  int grouped = p->k > 9 * d;
   double inertia = 0;
   for (size_t at = 0; at < n;) {
     size_t rows = n - at < (size_t)tiles * TILE ? n - at : (size_t)tiles * TILE;

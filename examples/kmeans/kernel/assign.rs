@@ -25,9 +25,8 @@ pub(super) fn assign<T: Real, S: Simd, E: Simd>(
     tile: &[Row<T, S>],
     labels: &mut [u32],
 ) {
-    // What a comparison for each score costs a point, against recomputing one group (about 14 + 1.25 d cycles).
     // The number of accumulators must fit the registers, or they live on the stack.
-    let grouped = 8 * p.k() > (labels.len() / VECTORS) * (112 + 10 * tile.len());
+    let grouped = p.k() > 9 * tile.len();
     match (grouped, S::REGISTER_COUNT >= 32) {
         (true, true) => by_group::<T, S, E, 8>(simd, narrow, p, tile, labels),
         (true, false) => by_group::<T, S, E, 4>(simd, narrow, p, tile, labels),
@@ -38,6 +37,7 @@ pub(super) fn assign<T: Real, S: Simd, E: Simd>(
 
 /// Scores of the `M` centroids of a group that start at `first`.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
 fn scores<T: Real, S: Simd, const M: usize>(
     simd: S,
     tile: &[Row<T, S>],
@@ -61,6 +61,7 @@ fn scores<T: Real, S: Simd, const M: usize>(
 }
 
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
 fn direct<T: Real, S: Simd, const M: usize>(
     simd: S,
     p: &Prepared<T>,
@@ -88,6 +89,7 @@ fn direct<T: Real, S: Simd, const M: usize>(
 }
 
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
 fn by_group<T: Real, S: Simd, E: Simd, const M: usize>(
     simd: S,
     narrow: E,
