@@ -140,8 +140,10 @@ static inline __attribute__((always_inline)) double NAME(pass_d)(const REAL *poi
     size_t rows = n - at < (size_t)tiles * TILE ? n - at : (size_t)tiles * TILE;
     const REAL *from = points + at * d;
     for (size_t r = 0; r < rows; r++) {
-      REAL *to = x + r / TILE * TILE * d + r % TILE;
-      for (int i = 0; i < d; i++) to[i * TILE] = from[r * d + i];
+      /* As integers: of those a core stores two a cycle. */
+      ALIAS *to = (ALIAS *)(x + r / TILE * TILE * d + r % TILE);
+      const ALIAS *row = (const ALIAS *)(from + r * d);
+      for (int i = 0; i < d; i++) to[i * TILE] = row[i];
     }
     for (size_t t = 0; t * TILE < rows; t++) {
       REAL *tile = x + t * TILE * d;

@@ -29,9 +29,12 @@ static void *aligned(size_t bytes) {
 }
 
 #define GROUP 8
+typedef int64_t __attribute__((may_alias)) alias64;
+typedef int32_t __attribute__((may_alias)) alias32;
 
 #define REAL double
 #define IREAL int64_t
+#define ALIAS alias64
 #define SUFFIX _f64
 #define LANES 8
 #define VEC __m512d
@@ -56,6 +59,7 @@ static void *aligned(size_t bytes) {
 #include "kernel.h"
 #undef REAL
 #undef IREAL
+#undef ALIAS
 #undef SUFFIX
 #undef LANES
 #undef VEC
@@ -78,6 +82,7 @@ static void *aligned(size_t bytes) {
 
 #define REAL float
 #define IREAL int32_t
+#define ALIAS alias32
 #define SUFFIX _f32
 #define LANES 16
 #define VEC __m512

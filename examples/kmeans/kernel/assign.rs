@@ -3,9 +3,9 @@
 //! Points lie in lanes: a tile is two registers of points. [`GROUP`] centroids at a time are scored against it, one fused
 //! multiply-add a dimension, and those are what the loop is bound by. Modern cores issue a vector minimum beside them
 //! for nothing, but a comparison takes the multiplier's place. Hence two ways to find the smallest score:
-//! - **direct**: one comparison for each score (a share of `1/d`);
+//! - **direct**: one comparison for each score (`k / lanes` cycles a point);
 //! - **grouped**: only the minimum of each group, one comparison a group, then the winner inside the winning group
-//!   by computing its scores once more for each point, now with centroids in lanes (a share of `GROUP/k`).
+//!   by computing its scores once more for each point, now with centroids in lanes (a cost that does not grow with `k`).
 use super::Real;
 use super::prepared::{GROUP, Prepared};
 use pulp::Simd;
@@ -18,12 +18,18 @@ pub(super) type Row<T, S> = [<T as Real>::Reals<S>; VECTORS];
 
 /// Writes the nearest centroid of each point of `tile` (one row a dimension) to `labels` (lanes x [`VECTORS`]).
 #[inline(always)]
-pub(super) fn assign<T: Real, S: Simd>(simd: S, p: &Prepared<T>, tile: &[Row<T, S>], labels: &mut [u32]) {
+pub(super) fn assign<T: Real, S: Simd, E: Simd>(
+    simd: S,
+    narrow: E,
+    p: &Prepared<T>,
+    tile: &[Row<T, S>],
+    labels: &mut [u32],
+) {
     // The number of accumulators must fit the registers, or they live on the stack.
     let grouped = p.k() > 9 * tile.len();
     match (grouped, S::REGISTER_COUNT >= 32) {
-        (true, true) => by_group::<T, S, 8>(simd, p, tile, labels),
-        (true, false) => by_group::<T, S, 4>(simd, p, tile, labels),
+        (true, true) => by_group::<T, S, E, 8>(simd, narrow, p, tile, labels),
+        (true, false) => by_group::<T, S, E, 4>(simd, narrow, p, tile, labels),
         (false, true) => direct::<T, S, 8>(simd, p, tile, labels),
         (false, false) => direct::<T, S, 4>(simd, p, tile, labels),
     }
@@ -31,6 +37,7 @@ pub(super) fn assign<T: Real, S: Simd>(simd: S, p: &Prepared<T>, tile: &[Row<T, 
 
 /// Scores of the `M` centroids of a group that start at `first`.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
 fn scores<T: Real, S: Simd, const M: usize>(
     simd: S,
     tile: &[Row<T, S>],
@@ -39,14 +46,14 @@ fn scores<T: Real, S: Simd, const M: usize>(
     first: usize,
 ) -> [Row<T, S>; M] {
     let mut acc = [[T::splat(simd, T::ZERO); VECTORS]; M];
-    for m in 0..M {
-        acc[m] = [T::splat(simd, norms[first + m]); VECTORS];
+    for (acc, &norm) in acc.iter_mut().zip(&norms[first..]) {
+        *acc = [T::splat(simd, norm); VECTORS];
     }
     for (x, c) in tile.iter().zip(packed) {
-        for m in 0..M {
+        for (m, acc) in acc.iter_mut().enumerate() {
             let c = T::splat(simd, c[first + m]);
             for v in 0..VECTORS {
-                acc[m][v] = T::fma(simd, x[v], c, acc[m][v]);
+                acc[v] = T::fma(simd, x[v], c, acc[v]);
             }
         }
     }
@@ -54,6 +61,7 @@ fn scores<T: Real, S: Simd, const M: usize>(
 }
 
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
 fn direct<T: Real, S: Simd, const M: usize>(
     simd: S,
     p: &Prepared<T>,
@@ -62,7 +70,7 @@ fn direct<T: Real, S: Simd, const M: usize>(
 ) {
     let mut best: Row<T, S> = [T::splat(simd, T::INFINITY); VECTORS];
     let mut winner = [T::splat_index(simd, T::index(0)); VECTORS];
-    for (g, (packed, norms)) in p.packed.chunks_exact(tile.len()).zip(&p.norms).enumerate() {
+    for (g, (packed, norms)) in p.packed.chunks_exact(tile.len()).zip(p.norms.iter()).enumerate() {
         for first in (0..GROUP).step_by(M) {
             let acc = scores::<T, S, M>(simd, tile, packed, norms, first);
             for m in 0..M {
@@ -81,15 +89,17 @@ fn direct<T: Real, S: Simd, const M: usize>(
 }
 
 #[inline(always)]
-fn by_group<T: Real, S: Simd, const M: usize>(
+#[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
+fn by_group<T: Real, S: Simd, E: Simd, const M: usize>(
     simd: S,
+    narrow: E,
     p: &Prepared<T>,
     tile: &[Row<T, S>],
     labels: &mut [u32],
 ) {
     let mut best: Row<T, S> = [T::splat(simd, T::INFINITY); VECTORS];
     let mut winner = [T::splat_index(simd, T::index(0)); VECTORS];
-    for (g, (packed, norms)) in p.packed.chunks_exact(tile.len()).zip(&p.norms).enumerate() {
+    for (g, (packed, norms)) in p.packed.chunks_exact(tile.len()).zip(p.norms.iter()).enumerate() {
         let here = T::splat_index(simd, T::index(g));
         for first in (0..GROUP).step_by(M) {
             let mut acc = scores::<T, S, M>(simd, tile, packed, norms, first);
@@ -98,8 +108,9 @@ fn by_group<T: Real, S: Simd, const M: usize>(
             while left > 1 {
                 left /= 2;
                 for m in 0..left {
-                    for v in 0..VECTORS {
-                        acc[m][v] = T::min(simd, acc[m][v], acc[m + left][v]);
+                    let other = acc[m + left];
+                    for (a, b) in acc[m].iter_mut().zip(other) {
+                        *a = T::min(simd, *a, b);
                     }
                 }
             }
@@ -115,19 +126,48 @@ fn by_group<T: Real, S: Simd, const M: usize>(
     let coordinates: &[T] = bytemuck::cast_slice(tile);
     for (lane, ((label, &w), &best)) in labels.iter_mut().zip(winner).zip(best).enumerate() {
         let g = T::position(w);
-        let mut score = p.norms[g];
-        for (x, c) in coordinates.chunks_exact(lanes).zip(&p.packed[g * tile.len()..]) {
-            let x = x[lane];
-            for m in 0..GROUP {
-                score[m] = if S::IS_SCALAR { x * c[m] + score[m] } else { x.fused(c[m], score[m]) };
-            }
-        }
         // The same operations in the same order give the same bits, so the winner is the first that equals the minimum.
-        let mut at = GROUP as u32;
-        for m in 0..GROUP {
-            at = at.min(if score[m] == best { m as u32 } else { GROUP as u32 });
-        }
-        debug_assert!(at < GROUP as u32, "the group {g} has lost its minimum");
-        *label = (g * GROUP) as u32 + at.min(GROUP as u32 - 1);
+        let in_group = find_in_group::<T, E>(
+            narrow,
+            coordinates.chunks_exact(lanes).map(|x| x[lane]),
+            &p.packed[g * tile.len()..][..tile.len()],
+            p.norms[g],
+            best,
+        );
+        *label = (g * GROUP) as u32 + in_group;
     }
+}
+
+/// Which of a group of centroids first has the score `best` for the point with coordinates `x`.
+#[inline(always)]
+fn find_in_group<T: Real, E: Simd>(
+    simd: E,
+    x: impl Iterator<Item = T>,
+    packed: &[[T; GROUP]],
+    mut norms: [T; GROUP],
+    best: T,
+) -> u32 {
+    let score: &mut [T::Reals<E>] = bytemuck::cast_slice_mut(&mut norms);
+    for (x, c) in x.zip(packed) {
+        let c: &[T::Reals<E>] = bytemuck::cast_slice(c);
+        let x = T::splat(simd, x);
+        for (score, &c) in score.iter_mut().zip(c) {
+            *score = T::fma(simd, x, c, *score);
+        }
+    }
+    let best = T::splat(simd, best);
+    let none = T::splat_index(simd, T::index(GROUP));
+    let mut at = [T::index(0); GROUP];
+    for (m, at) in at.iter_mut().enumerate() {
+        *at = T::index(m);
+    }
+    for (at, &score) in bytemuck::cast_slice_mut::<_, T::Indices<E>>(&mut at).iter_mut().zip(&*score) {
+        *at = T::where_less(simd, best, score, none, *at);
+    }
+    let mut first = GROUP as u32;
+    for at in at {
+        first = first.min(T::position(at) as u32);
+    }
+    debug_assert!(first < GROUP as u32, "a group has lost its minimum");
+    first.min(GROUP as u32 - 1)
 }

@@ -5,6 +5,7 @@
 //! thread what was added up; [`pass`] is the loop, [`pass_parallel`] spreads it over rayon's threads, and [`farthest`]
 //! finds new places for empty clusters. Instruction sets are chosen at run time, and there is no `unsafe` here: the vector
 //! code is `pulp`'s.
+mod aligned;
 mod assign;
 mod farthest;
 mod pass;

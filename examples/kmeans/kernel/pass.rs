@@ -1,5 +1,6 @@
 //! One pass of Lloyd's algorithm over rows: assign, then add up.
 use super::Real;
+use super::aligned::Aligned;
 use super::assign::{Row, VECTORS, assign};
 use super::prepared::{GROUP, Prepared};
 use pulp::{Arch, Simd, WithSimd};
@@ -14,7 +15,7 @@ pub(crate) struct Accum {
     /// Sum of squared distances of the points to the centroids of their clusters.
     pub(crate) inertia: f64,
     /// The sums while a pass runs, each row padded to whole registers.
-    padded: Vec<[f64; GROUP]>,
+    padded: Aligned<[f64; GROUP]>,
 }
 
 impl Accum {
@@ -24,7 +25,7 @@ impl Accum {
             sums: vec![0.0; k * d],
             counts: vec![0; k],
             inertia: 0.0,
-            padded: vec![[0.0; GROUP]; k * d.div_ceil(GROUP)],
+            padded: Aligned::zeroed(k * d.div_ceil(GROUP)),
         }
     }
 
@@ -114,12 +115,21 @@ fn dispatch<T: Real>(
     macro_rules! by_d {
         ($($d:literal)*) => {
             match p.d() {
-                $($d => Arch::new().dispatch(Pass::<T, $d> { points, p, sums, counts, labels }),)*
-                _ => Arch::new().dispatch(Pass::<T, 0> { points, p, sums, counts, labels }),
+                $($d => on_this_machine(Pass::<T, $d> { points, p, sums, counts, labels }),)*
+                _ => on_this_machine(Pass::<T, 0> { points, p, sums, counts, labels }),
             }
         };
     }
     by_d!(1 2 3 4 5 6 7 8 9 10)
+}
+
+fn on_this_machine<T: Real, const D: usize>(pass: Pass<'_, T, D>) -> f64 {
+    match Arch::new() {
+        // One point alone does not fill registers of 512 bits with f32: what is done point by point uses 256.
+        #[cfg(target_arch = "x86_64")]
+        Arch::V4(simd) => Arch::V4(simd).dispatch(Narrowed { pass, narrow: *simd }),
+        arch => arch.dispatch(pass),
+    }
 }
 
 /// `D` is the number of dimensions, or 0 if only known at run time.
@@ -131,50 +141,72 @@ struct Pass<'a, T, const D: usize> {
     labels: Option<&'a mut [u32]>,
 }
 
-/// Bytes of points that are transposed at once: they must leave room in L1 for centroids.
-const BLOCK_BYTES: usize = 12 * 1024;
-/// Most points in a block.
-const BLOCK_ROWS: usize = 512;
+/// A pass with another instruction set for what is done point by point.
+struct Narrowed<'a, T, E, const D: usize> {
+    pass: Pass<'a, T, D>,
+    narrow: E,
+}
 
 impl<T: Real, const D: usize> WithSimd for Pass<'_, T, D> {
     type Output = f64;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        self.run(simd, simd)
+    }
+}
+
+impl<T: Real, E: Simd, const D: usize> WithSimd for Narrowed<'_, T, E, D> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f64 {
+        self.pass.run(simd, self.narrow)
+    }
+}
+
+/// Bytes of points that are transposed at once: they must leave room in L1 for centroids.
+const BLOCK_BYTES: usize = 12 * 1024;
+/// Most points in a block.
+const BLOCK_ROWS: usize = 512;
+
+impl<T: Real, const D: usize> Pass<'_, T, D> {
+    /// Returns the inertia.
+    #[inline(always)]
+    fn run<S: Simd, E: Simd>(self, simd: S, narrow: E) -> f64 {
         let Self { points, p, sums, counts, mut labels } = self;
         let d = if D == 0 { p.d() } else { D };
         let width = d.div_ceil(GROUP);
         let lanes = size_of::<Row<T, S>>() / size_of::<T>();
         let tiles = (BLOCK_BYTES / (size_of::<Row<T, S>>() * d)).clamp(1, BLOCK_ROWS / lanes);
-        let mut block: Vec<Row<T, S>> = vec![[T::splat(simd, T::ZERO); VECTORS]; tiles * d];
+        let mut block = Aligned::<Row<T, S>>::zeroed(tiles * d);
         let mut found = [0_u32; BLOCK_ROWS];
         let mut inertia = 0.0;
         let mut done = 0;
         for rows in points.chunks(tiles * lanes * d) {
             let n = rows.len() / d;
             for (tile, rows) in block.chunks_exact_mut(d).zip(rows.chunks(lanes * d)) {
-                let lanes_of: &mut [T] = bytemuck::cast_slice_mut(tile);
-                transpose(rows, d, lanes, lanes_of);
+                transpose(rows, d, lanes, bytemuck::cast_slice_mut(tile));
             }
-            for (tile, found) in
-                block.chunks_exact_mut(d).zip(found[..n.next_multiple_of(lanes)].chunks_exact_mut(lanes))
-            {
+            let found_lanes = found[..n.next_multiple_of(lanes)].chunks_exact_mut(lanes);
+            for (tile, found) in block.chunks_exact_mut(d).zip(found_lanes) {
                 for (row, &shift) in tile.iter_mut().zip(&p.shift) {
                     let shift = T::splat(simd, shift);
                     for x in row {
                         *x = T::sub(simd, *x, shift);
                     }
                 }
-                assign::<T, S>(simd, p, tile, found);
+                assign::<T, S, E>(simd, narrow, p, tile, found);
             }
-            let mut part = [0.0; GROUP];
-            for (row, &label) in rows.chunks_exact(d).zip(&found[..n]) {
+            let mut part = [narrow.splat_f64s(0.0); GROUP];
+            let from_here = &points[done * d..];
+            for (r, &label) in found[..n].iter().enumerate() {
                 let j = label as usize;
                 counts[j] += 1;
                 let (sum, c) = (&mut sums[j * width..][..width], &p.rows[j * width..][..width]);
-                add_row::<T, S>(row, c, sum, &mut part);
+                part = add_row::<T, E>(narrow, &from_here[r * d..], d, c, sum, part);
             }
-            inertia += part.iter().sum::<f64>();
+            inertia += bytemuck::cast_slice::<_, f64>(&part).iter().sum::<f64>();
             if let Some(labels) = labels.as_deref_mut() {
                 labels[done..done + n].copy_from_slice(&found[..n]);
             }
@@ -187,6 +219,9 @@ impl<T: Real, const D: usize> WithSimd for Pass<'_, T, D> {
 /// Rows of `d` coordinates to columns of `lanes`; lanes without a row keep what they had.
 #[inline(always)]
 fn transpose<T: Real>(rows: &[T], d: usize, lanes: usize, tile: &mut [T]) {
+    // As integers: of those a core stores two a cycle.
+    let rows: &[T::Index] = bytemuck::cast_slice(rows);
+    let tile: &mut [T::Index] = bytemuck::cast_slice_mut(tile);
     for (lane, row) in rows.chunks_exact(d).enumerate() {
         for (column, &x) in tile.chunks_exact_mut(lanes).zip(row) {
             column[lane] = x;
@@ -194,29 +229,53 @@ fn transpose<T: Real>(rows: &[T], d: usize, lanes: usize, tile: &mut [T]) {
     }
 }
 
-/// Adds a point to the sum of its cluster, and its squared distance to `inertia`.
+/// Adds the point of `d` coordinates at the start of `from` to the sum of its cluster, and its squared distance to
+/// `inertia`, of which [`GROUP`] lanes are used.
 #[inline(always)]
-fn add_row<T: Real, S: Simd>(
-    row: &[T],
+fn add_row<T: Real, E: Simd>(
+    simd: E,
+    from: &[T],
+    d: usize,
     centroid: &[[f64; GROUP]],
     sum: &mut [[f64; GROUP]],
-    inertia: &mut [f64; GROUP],
-) {
-    let (whole, rest) = row.as_chunks::<GROUP>();
-    for ((x, c), sum) in whole.iter().zip(centroid).zip(&mut *sum) {
-        for m in 0..GROUP {
-            let x = x[m].to_f64();
-            let e = x - c[m];
-            inertia[m] = if S::IS_SCALAR { e * e + inertia[m] } else { e.fused(e, inertia[m]) };
-            sum[m] += x;
+    mut inertia: [E::f64s; GROUP],
+) -> [E::f64s; GROUP] {
+    let lanes = E::F64_LANES;
+    for (i, (c, sum)) in centroid.iter().zip(sum).enumerate() {
+        let c: &[E::f64s] = bytemuck::cast_slice(c);
+        let sum: &mut [E::f64s] = bytemuck::cast_slice_mut(sum);
+        for v in 0..GROUP / lanes {
+            let at = i * GROUP + v * lanes;
+            if at < d {
+                let x = widen(simd, &from[at..], d - at);
+                let e = simd.sub_f64s(x, c[v]);
+                inertia[v] = <f64 as Real>::fma(simd, e, e, inertia[v]);
+                sum[v] = simd.add_f64s(sum[v], x);
+            }
         }
     }
-    if let (false, Some(c), Some(sum)) = (rest.is_empty(), centroid.last(), sum.last_mut()) {
-        for (m, x) in rest.iter().enumerate() {
-            let x = x.to_f64();
-            let e = x - c[m];
-            inertia[m] = if S::IS_SCALAR { e * e + inertia[m] } else { e.fused(e, inertia[m]) };
-            sum[m] += x;
+    inertia
+}
+
+/// The first `valid` numbers of `from` as a register, then zeros.
+#[inline(always)]
+fn widen<T: Real, E: Simd>(simd: E, from: &[T], valid: usize) -> E::f64s {
+    let zero = simd.splat_f64s(0.0);
+    let mut x = zero;
+    let lanes: &mut [f64] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut x));
+    let n = lanes.len();
+    if let Some(from) = from.get(..n) {
+        for (x, from) in lanes.iter_mut().zip(from) {
+            *x = from.to_f64();
+        }
+        if valid < n {
+            // What lies beyond belongs to the next row: read and masked, it costs less than a loop of unknown length.
+            x = simd.select_f64s(simd.mask_between_m64s(0, valid as u64).mask(), x, zero);
+        }
+    } else {
+        for (x, from) in lanes.iter_mut().zip(&from[..valid.min(from.len())]) {
+            *x = from.to_f64();
         }
     }
+    x
 }

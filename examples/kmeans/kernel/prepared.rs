@@ -1,5 +1,6 @@
 //! Centroids laid out for the kernel.
 use super::Real;
+use super::aligned::Aligned;
 
 /// Centroids are scored in groups of this many.
 pub(super) const GROUP: usize = 8;
@@ -15,11 +16,11 @@ pub(crate) struct Prepared<T> {
     /// `d`: taken from every point before it is scored.
     pub(super) shift: Vec<T>,
     /// One block of `d` rows for each group; a row holds `-2 (c - shift)` of its centroids in one dimension.
-    pub(super) packed: Vec<[T; GROUP]>,
+    pub(super) packed: Aligned<[T; GROUP]>,
     /// `|c - shift|^2`, and infinity where the last group has no centroid.
-    pub(super) norms: Vec<[T; GROUP]>,
+    pub(super) norms: Aligned<[T; GROUP]>,
     /// `k x width`: the centroids as they are, each padded with zeros.
-    pub(super) rows: Vec<[f64; GROUP]>,
+    pub(super) rows: Aligned<[f64; GROUP]>,
 }
 
 impl<T: Real> Prepared<T> {
@@ -27,13 +28,15 @@ impl<T: Real> Prepared<T> {
     pub(crate) fn new(k: usize, d: usize, shift: &[f64]) -> Self {
         debug_assert_eq!(shift.len(), d);
         let groups = k.div_ceil(GROUP);
+        let mut norms = Aligned::zeroed(groups);
+        norms.fill([T::INFINITY; GROUP]);
         Self {
             k,
             d,
             shift: shift.iter().map(|&x| T::from_f64(x)).collect(),
-            packed: vec![[T::ZERO; GROUP]; groups * d],
-            norms: vec![[T::INFINITY; GROUP]; groups],
-            rows: vec![[0.0; GROUP]; k * d.div_ceil(GROUP)],
+            packed: Aligned::zeroed(groups * d),
+            norms,
+            rows: Aligned::zeroed(k * d.div_ceil(GROUP)),
         }
     }
 
@@ -44,13 +47,14 @@ impl<T: Real> Prepared<T> {
         for (j, centroid) in centroids.chunks_exact(self.d.max(1)).enumerate() {
             let (group, lane) = (j / GROUP, j % GROUP);
             let packed = &mut self.packed[group * self.d..][..self.d];
+            let row = &mut self.rows[j * width..][..width];
             let mut norm = 0.0;
             for (i, (&c, shift)) in centroid.iter().zip(&self.shift).enumerate() {
                 // Rounded first, so that the norm belongs to the very numbers that are multiplied with.
                 let c_shifted = T::from_f64(c - shift.to_f64()).to_f64();
                 norm += c_shifted * c_shifted;
                 packed[i][lane] = T::from_f64(-2.0 * c_shifted);
-                self.rows[j * width + i / GROUP][i % GROUP] = c;
+                row[i / GROUP][i % GROUP] = c;
             }
             self.norms[group][lane] = T::from_f64(norm);
         }

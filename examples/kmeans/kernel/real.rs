@@ -27,8 +27,6 @@ pub(crate) trait Real:
     fn from_f64(x: f64) -> Self;
     /// Exact.
     fn to_f64(self) -> f64;
-    /// `self * b + c`, fused.
-    fn fused(self, b: Self, c: Self) -> Self;
     /// Narrows an index; `i` is at most `u32::MAX`.
     fn index(i: usize) -> Self::Index;
     /// Widens an index.
@@ -71,10 +69,6 @@ macro_rules! real {
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 f64::from(self)
-            }
-            #[inline(always)]
-            fn fused(self, b: Self, c: Self) -> Self {
-                self.mul_add(b, c)
             }
             #[inline(always)]
             fn index(i: usize) -> $index {
