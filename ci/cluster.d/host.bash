@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # What runs inside a host: its pid 1, and the start of its daemons.
 
 # pid 1: makes the host's own view of the machine, says that it is ready, reaps orphans until it is killed.

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # What all commands of ci/cluster share: names, liveness, entering hosts, taking them away.
 # $dir, $root and $self are set by ci/cluster.
 net=10.231.7 # inside the cluster only: no host has a link or a route to the machine's own network

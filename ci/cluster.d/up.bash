@@ -1,14 +1,16 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # ci/cluster up: state directory, configuration, hosts, wires, daemons.
 
 cluster_up() {
-  local n= h i new=()
+  local n='' h i new=() OPTIND=1
   while getopts :n: o; do
     case $o in
       n) n=$OPTARG ;;
       *) die "up: unknown option -$OPTARG (up -n HOSTS)" ;;
     esac
   done
+  shift $((OPTIND - 1))
+  [ $# = 0 ] || die "up: unexpected '$1'"
   [[ ${n:-1} =~ ^[1-9][0-9]?$ ]] || die "up: -n takes a number of hosts from 1 to 99, not '$n'"
   need_root
   preflight
@@ -21,7 +23,7 @@ cluster_up() {
   else
     configure "${n:-4}"
   fi
-  trap 'st=$?; [ $st = 0 ] || say "not up; logs: $dir/log (ci/cluster -d $dir down cleans up)"' EXIT
+  trap '[ $? = 0 ] || say "not up; logs: $dir/log (ci/cluster -d $dir down cleans up)"' EXIT
 
   alive switch || {
     # without the switch the others' wires are gone: start afresh
@@ -54,7 +56,7 @@ preflight() {
   [ ${#missing[@]} = 0 ] || die "not installed: ${missing[*]} (ci/setup installs them)"
   unshare --net --uts --ipc --mount --pid --fork true 2>/dev/null ||
     die "this kernel or container gives no namespaces ($(unshare --net --uts --ipc --mount --pid --fork true 2>&1 | head -n 1)): in Docker use --privileged"
-  unshare --net --mount sh -c 'ip link add a type veth peer name b && ip link add c type bridge' 2>/dev/null ||
+  unshare --net --mount sh -c 'ip link add name ve0 type veth peer name ve1 && ip link add name br0 type bridge' 2>/dev/null ||
     die "this kernel has no veth or bridge devices (modprobe veth bridge)"
   unshare --mount mount -t tmpfs tmpfs /dev/shm 2>/dev/null || die "mounting is not allowed here: in Docker use --privileged"
 }
@@ -65,7 +67,7 @@ make_dir() {
   [ ${#dir} -le 80 ] || die "the directory's name is too long for a socket: $dir"
   if [ -e "$dir" ] || [ -L "$dir" ]; then
     # /tmp is everybody's: never write into what another user has put there
-    [ -d "$dir" ] && [ ! -L "$dir" ] && [ -O "$dir" ] || die "$dir is not a directory of ours"
+    if [ ! -d "$dir" ] || [ -L "$dir" ] || [ ! -O "$dir" ]; then die "$dir is not a directory of ours"; fi
     [ -f "$dir/.aeolian-cluster" ] || [ -z "$(ls -A "$dir")" ] || die "$dir holds other files"
   else
     mkdir -m 700 "$dir"
