@@ -121,7 +121,7 @@ cluster_status() {
       continue
     fi
     wire=cut ssh=down slurm=down
-    if in_net switch ip link show "v-$h" 2>/dev/null | grep -q 'master br0'; then wire=up; fi
+    if grep -q 'master br0' <<<"$(in_net switch ip link show "v-$h" 2>/dev/null)"; then wire=up; fi
     if has_process "$h" sshd; then ssh=up; fi
     if [ "$h" = ctl ]; then
       if [ -n "$states" ]; then slurm=slurmctld; fi

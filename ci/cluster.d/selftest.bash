@@ -4,10 +4,9 @@
 selftest() {
   # shellcheck source=ci/cluster.d/up.bash
   . "$self.d/up.bash"
-  local base before
   base=$(mktemp -d "${TMPDIR:-/tmp}/aeolian-selftest.XXXXXX")
   dir=$base/cluster
-  before=$base/before
+  local before=$base/before
   failed=0
   trap '"$self" -d "$dir" down; rm -rf -- "$base"' EXIT
   c() { timeout 60 "$self" -d "$dir" "$@"; }
@@ -90,7 +89,7 @@ killed_is_dead() {
   c kill n3
   [ ! -e "/proc/$pid" ] || return 1
   not c exec n3 true || return 1
-  (c status || true) | grep -qE '^n3 .*dead'
+  grep -qE '^n3 .*dead' <<<"$(c status || true)"
 }
 gone_within() { # SECONDS HOST COMMAND LINE
   local end=$((SECONDS + $1))
@@ -116,7 +115,7 @@ leftover_processes() {
   local p
   for p in /proc/[0-9]*; do
     case ${p#/proc/} in "$$" | "$BASHPID") continue ;; esac
-    if { tr '\0' ' ' <"$p/cmdline"; tr '\0' '\n' <"$p/environ"; readlink "$p/cwd"; } 2>/dev/null | grep -qF -- "$dir"; then
+    if { tr '\0' ' ' <"$p/cmdline"; tr '\0' '\n' <"$p/environ"; readlink "$p/cwd" || true; } 2>/dev/null | grep -F -- "$dir" >/dev/null; then
       echo "${p#/proc/} $(tr '\0' ' ' <"$p/cmdline")"
     fi
   done 2>/dev/null
