@@ -17,7 +17,7 @@
 use crate::error::{NetError, Result};
 
 /// Who started this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Launcher {
     /// Nobody: a world of one.
@@ -54,7 +54,7 @@ impl std::fmt::Display for Launcher {
 }
 
 /// What the launcher said.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Launch {
     /// Who.
     pub launcher: Launcher,
