@@ -6,6 +6,7 @@ pub mod bytes;
 mod cgroup;
 pub mod control;
 mod dl;
+pub mod doctor;
 mod engine;
 pub mod error;
 pub mod exit;

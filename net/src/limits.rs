@@ -145,17 +145,19 @@ fn threads_of_user(uid: u32) -> Option<u64> {
     Some(threads)
 }
 
-/// Compares with what `ranks` ranks on this node need (0 counts as 1). What is not known is left out.
+/// Compares with what a job of `total` ranks needs that has `here` of them on this node (0 counts as 1). What is not known is
+/// left out.
 ///
 /// ```
 /// use aeolian_net::limits::{Raw, judge};
 /// let raw = Raw { nofile: Some(256), nofile_hard: Some(4096), ..Raw::default() };
-/// let files = |ranks| judge(&raw, ranks).into_iter().find(|l| l.name.contains("open files")).unwrap();
+/// let files = |ranks| judge(&raw, ranks, ranks).into_iter().find(|l| l.name.contains("open files")).unwrap();
 /// assert!(files(8).verdict.is_ok());
 /// assert!(!files(100).verdict.is_ok());
 /// ```
-pub fn judge(raw: &Raw, ranks: usize) -> Vec<Limit> {
-    let ranks = ranks.max(1) as u64;
+pub fn judge(raw: &Raw, here: usize, total: usize) -> Vec<Limit> {
+    let here = here.max(1) as u64;
+    let ranks = here.max(total as u64);
     let mut all = Vec::new();
     let mut add = |name: &str, unit, value, needed, verdict| {
         all.push(Limit { name: name.into(), unit, value, needed, verdict });
@@ -184,7 +186,7 @@ pub fn judge(raw: &Raw, ranks: usize) -> Vec<Limit> {
     };
     add("open files (nofile)", Unit::Count, raw.nofile, Some(files), verdict);
 
-    let more = THREADS_OF_A_RANK * ranks + raw.cpus.unwrap_or(1).max(ranks);
+    let more = THREADS_OF_A_RANK * here + raw.cpus.unwrap_or(1).max(here);
     let threads = raw.threads_now.unwrap_or(0) + more;
     let verdict = if below(raw.nproc, threads) {
         Verdict::warn(
@@ -192,7 +194,7 @@ pub fn judge(raw: &Raw, ranks: usize) -> Vec<Limit> {
                 "the user may have {} processes and threads and has {} now; {} need about {more} more",
                 raw.nproc.unwrap_or(0),
                 raw.threads_now.map_or_else(|| "some".into(), |n| n.to_string()),
-                ranks_text(ranks)
+                ranks_text(here)
             ),
             "raise it with ulimit -u (or ask the administrator), or use fewer ranks",
         )
@@ -226,10 +228,10 @@ pub fn judge(raw: &Raw, ranks: usize) -> Vec<Limit> {
     add("core file", Unit::Bytes, raw.core, None, Verdict::Ok);
 
     if let Some(ports) = raw.ports {
-        let needed = PORTS_OF_A_RANK * ranks + 64;
+        let needed = PORTS_OF_A_RANK * here + 64;
         let verdict = if ports < needed {
             Verdict::warn(
-                format!("the system gives out {ports} ports, and {} may need {needed}", ranks_text(ranks)),
+                format!("the system gives out {ports} ports, and {} may need {needed}", ranks_text(here)),
                 "as administrator: sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"",
             )
         } else {
@@ -281,7 +283,7 @@ mod tests {
 
     /// The names of what is too little, with help.
     fn low(raw: &Raw, ranks: usize) -> Vec<(String, String)> {
-        let warned = judge(raw, ranks).into_iter().filter_map(|l| match l.verdict {
+        let warned = judge(raw, ranks, ranks).into_iter().filter_map(|l| match l.verdict {
             Verdict::Warn { help, .. } => Some((l.name, help)),
             Verdict::Ok => None,
         });
@@ -290,7 +292,7 @@ mod tests {
 
     #[test]
     fn no_limit_is_no_problem() {
-        assert_eq!(judge(&plenty(), 1000).len(), 9);
+        assert_eq!(judge(&plenty(), 1000, 1000).len(), 9);
         assert_eq!(low(&plenty(), 1000), []);
         assert_eq!(low(&plenty(), 0), []);
     }
@@ -316,6 +318,10 @@ mod tests {
             assert_eq!(warned.len(), 1, "{name}: {warned:?}");
             assert!(warned[0].0.contains(name) && !warned[0].1.is_empty(), "{warned:?}");
         }
+        // Threads and ports are those of this node, descriptors those of the whole job.
+        let raw = Raw { nproc: Some(4096), nofile: Some(4096), ports: Some(1000), ..plenty() };
+        assert!(judge(&raw, 50, 1000).iter().all(|l| l.verdict.is_ok()));
+        assert_eq!(judge(&raw, 50, 2000).iter().filter(|l| !l.verdict.is_ok()).count(), 1);
         // More ranks than the backlog wait their turn.
         assert_eq!(low(&Raw { somaxconn: Some(128), ..plenty() }, 5000), []);
         // Nobody locks memory without such a device.
