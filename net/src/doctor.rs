@@ -102,7 +102,7 @@ pub struct Report {
     pub launch: Option<Launch>,
     /// For how many ranks the rest is judged.
     pub ranks: Ranks,
-    /// The settings in force: variables `AEOLIAN_*`.
+    /// The settings in force: variables `AEOLIAN_*`, without those by which `aeolian run` tells a rank who it is.
     pub settings: BTreeMap<String, String>,
     /// Slurm's variables of this job, if this is one.
     pub slurm: BTreeMap<String, String>,
@@ -207,7 +207,7 @@ impl Report {
             node: NodeId::of_this_process(),
             launch,
             ranks,
-            settings: variables(|name| name.starts_with("AEOLIAN_")),
+            settings: variables(|name| name.starts_with("AEOLIAN_") && !OF_RUN.contains(&name)),
             slurm: variables(|name| SLURM.contains(&name)),
             mpi,
             topology,
@@ -221,6 +221,10 @@ impl Report {
         }
     }
 }
+
+/// What `aeolian run` tells each rank: no settings.
+const OF_RUN: &[&str] =
+    &["AEOLIAN_EPOCH", "AEOLIAN_JOB", "AEOLIAN_MASTER", "AEOLIAN_RANK", "AEOLIAN_SECRET_FD", "AEOLIAN_SIZE"];
 
 /// What of Slurm's environment says something about a job. (Not all of it: there may be a token in it.)
 const SLURM: &[&str] = &[

@@ -105,7 +105,9 @@ impl Launch {
                 }
                 (r, s) => Err(NetError::Config {
                     what: format!(
-                        "{launcher} gives {rank}={r:?} and {size}={s:?}, which is no rank of a world"
+                        "{launcher} gives {rank}={} and {size}={}, which is no rank of a world",
+                        r.map_or_else(|| "(unset)".into(), |r| r.to_string()),
+                        s.map_or_else(|| "(unset)".into(), |s| s.to_string())
                     ),
                     help: "start the program through its launcher, with an environment that nobody edited"
                         .into(),

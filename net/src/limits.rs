@@ -252,7 +252,7 @@ pub fn judge(raw: &Raw, here: usize, total: usize) -> Vec<Limit> {
         add("waiting connections (somaxconn)", Unit::Count, Some(somaxconn), Some(needed), verdict);
     }
     // Aeolian's own shared memory is memfd, which has no such limit; what an MPI does with /dev/shm is its business.
-    for (name, value) in [("/dev/shm, size", raw.shm), ("/dev/shm, free", raw.shm_free)] {
+    for (name, value) in [("/dev/shm (for MPI), size", raw.shm), ("/dev/shm (for MPI), free", raw.shm_free)] {
         if value.is_some() {
             add(name, Unit::Bytes, value, None, Verdict::Ok);
         }

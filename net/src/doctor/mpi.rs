@@ -60,6 +60,8 @@ pub struct Choice {
     pub launcher: String,
     /// The candidate; `None`: Aeolian's own wires.
     pub path: Option<String>,
+    /// Whether it knows the launcher. One that does not takes every rank for a world of one.
+    pub fits: bool,
 }
 
 /// All about MPI.
@@ -97,7 +99,11 @@ impl Mpi {
                     Ok(loaded) => Outcome::Works(loaded),
                     // The linker's name for it, and it has none: nothing is broken.
                     Err(why) if why.starts_with("the dynamic linker does not find") => Outcome::Missing,
-                    Err(reason) => Outcome::Refused { reason },
+                    // It begins with the path, most often, which is said already.
+                    Err(reason) => {
+                        let path = format!("{}: ", path.display());
+                        Outcome::Refused { reason: reason.strip_prefix(&path).unwrap_or(&reason).to_owned() }
+                    }
                 }
             };
             candidates.push(Candidate { path: path.to_string_lossy().into_owned(), outcome });
@@ -109,13 +115,18 @@ impl Mpi {
                 found.is_some_and(|c| matches!(c.outcome, Outcome::Works(_) | Outcome::Untried))
             };
             let path = order.iter().map(|p| p.to_string_lossy().into_owned()).find(works);
-            Choice { launcher: launcher.to_string(), path }
+            let version = candidates.iter().find_map(|c| match &c.outcome {
+                Outcome::Works(loaded) if Some(&c.path) == path.as_ref() => Some(loaded.version.as_str()),
+                _ => None,
+            });
+            let fits = version.is_none_or(|version| foreign_to(launcher, version).is_none());
+            Choice { launcher: launcher.to_string(), path, fits }
         };
         let choices = match launcher {
             Launcher::Nobody => vec![first(Launcher::OpenMpi), first(Launcher::Hydra)],
             // They have a job master of their own, and MPI is not asked.
             Launcher::Aeolian | Launcher::Slurm => {
-                vec![Choice { launcher: launcher.to_string(), path: None }]
+                vec![Choice { launcher: launcher.to_string(), path: None, fits: true }]
             }
             other => vec![first(other)],
         };
@@ -163,14 +174,7 @@ impl Mpi {
         let pmix_only = matches!(launcher, Launcher::OpenMpi | Launcher::SlurmPmix | Launcher::Pmix);
         match self.chosen().map(|c| &c.outcome) {
             Some(Outcome::Works(loaded)) => {
-                // An MPI that does not know the launcher takes each rank for a world of one.
-                let open = loaded.version.starts_with("Open MPI");
-                let wants = match launcher {
-                    Launcher::OpenMpi | Launcher::SlurmPmix if !open => Some("openmpi"),
-                    Launcher::Hydra | Launcher::SlurmPmi2 if open => Some("mpich"),
-                    _ => None,
-                };
-                if let Some(wants) = wants {
+                if let Some(wants) = foreign_to(launcher, &loaded.version) {
                     all.push(Warning::new(
                         "MPI",
                         format!(
@@ -204,6 +208,16 @@ impl Mpi {
             _ => {}
         }
         all
+    }
+}
+
+/// Whose MPI it would take, if one of this version does not know the launcher.
+fn foreign_to(launcher: Launcher, version: &str) -> Option<&'static str> {
+    let open = version.starts_with("Open MPI");
+    match launcher {
+        Launcher::OpenMpi | Launcher::SlurmPmix if !open => Some("openmpi"),
+        Launcher::Hydra | Launcher::SlurmPmi2 if open => Some("mpich"),
+        _ => None,
     }
 }
 
@@ -252,6 +266,9 @@ mod tests {
         assert_eq!(found.warnings(Some(&launch)), []);
         let (found, _) = mpi(Launcher::Aeolian, &[OPEN.0], &[OPEN], None);
         assert_eq!(found.choices[0].path, None);
+        // Only one for either: it is found, and does not fit one of them.
+        let (found, _) = mpi(Launcher::Nobody, &[OPEN.0], &[OPEN], None);
+        assert_eq!(found.choices.iter().map(|c| c.fits).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]

@@ -46,20 +46,19 @@ fn start(report: &Report, page: &mut Page) {
 fn mpi(report: &Report, page: &mut Page) {
     page.section("MPI");
     let mpi = &report.mpi;
-    for choice in &mpi.choices {
-        let version = choice.path.as_ref().map(|path| {
-            let found = mpi.candidates.iter().find(|c| c.path == *path);
-            match found.map(|c| &c.outcome) {
-                Some(Outcome::Works(loaded)) => format!("{} through {path}", loaded.version),
-                _ => path.clone(),
+    for (number, choice) in mpi.choices.iter().enumerate() {
+        let found = mpi.candidates.iter().find(|c| Some(&c.path) == choice.path.as_ref());
+        let what = match (found.map(|c| &c.outcome), mpi.setting.as_deref()) {
+            (Some(Outcome::Works(loaded)), _) if !choice.fits => {
+                format!("{}, of another launcher: every rank would be alone", short(&loaded.version))
             }
-        });
-        let none = match mpi.setting.as_deref() {
-            Some("none" | "off") => "no MPI (AEOLIAN_MPI says so): Aeolian's own wires",
-            _ => "no MPI: Aeolian's own wires",
+            (Some(Outcome::Works(loaded)), _) => short(&loaded.version).to_owned(),
+            (Some(_), _) => choice.path.clone().unwrap_or_default(),
+            (None, Some("none" | "off")) => "no MPI (AEOLIAN_MPI says so), Aeolian's own wires".into(),
+            (None, _) => "no MPI, Aeolian's own wires".into(),
         };
-        page.line(&format!("  under {}:", choice.launcher));
-        page.entry("", version.as_deref().unwrap_or(none));
+        let label = if number == 0 { "would use" } else { "" };
+        page.entry(label, &format!("under {}: {what}", choice.launcher));
     }
     for candidate in &mpi.candidates {
         match &candidate.outcome {
@@ -82,6 +81,11 @@ fn mpi(report: &Report, page: &mut Page) {
         (None, Some(why)) => page.entry("PMIx", &format!("no library: {why}")),
         (None, None) => {}
     }
+}
+
+/// `Open MPI v4.1.4` of `Open MPI v4.1.4, package: Debian OpenMPI, ident: ...`.
+fn short(version: &str) -> &str {
+    version.split(',').next().unwrap_or_default()
 }
 
 /// What is not there, by directory: the same three names in each, most often.
@@ -210,17 +214,23 @@ fn limits(report: &Report, page: &mut Page) {
 
 fn scratch(report: &Report, page: &mut Page) {
     page.section("Scratch directories");
-    let row = |s: &Scratch| {
-        let free = s.free_bytes.map_or_else(|| "?".into(), |b| format!("{} free", Bytes(b)));
-        let warned = report.warnings.iter().any(|w| w.about == "scratch" && w.problem.contains(&s.path));
-        let state = match &s.not_writable {
-            Some(why) => format!("not writable: {why}"),
-            None if warned => "WARNING".into(),
-            None => "ok".into(),
+    for s in &report.scratch {
+        let warned = report.warnings.iter().any(|w| s.verdict.problem() == Some(&w.problem));
+        let label = match (&s.not_writable, warned) {
+            (Some(_), _) => "cannot",
+            (None, true) => "warning",
+            (None, false) => "ok",
         };
-        vec![s.path.clone(), s.source.clone(), s.file_system.clone(), free, state]
-    };
-    page.table(&report.scratch.iter().map(row).collect::<Vec<_>>());
+        page.entry(label, &format!("{} ({}): {}", s.path, s.source, state(s)));
+    }
+}
+
+fn state(s: &Scratch) -> String {
+    let free = s.free_bytes.map_or_else(String::new, |b| format!(", {} free", Bytes(b)));
+    match &s.not_writable {
+        Some(why) => why.clone(),
+        None => format!("{}{free}", s.file_system),
+    }
 }
 
 fn network(report: &Report, page: &mut Page) {
@@ -240,6 +250,9 @@ fn network(report: &Report, page: &mut Page) {
     page.table(&rows);
     match &report.reachable {
         Some(r) => page.entry("other hosts", &format!("use {} of {} ({})", r.address, r.name, r.why)),
+        None if report.warnings.iter().any(|w| w.about == "network") => {
+            page.entry("other hosts", "not clear: see the warnings");
+        }
         None => page.entry("other hosts", "cannot reach this one: jobs stay on it"),
     }
 }
