@@ -107,6 +107,27 @@ fn under_aeolian_run_rank_0_speaks() {
     assert!(!done.out.contains("SECRET"), "{}", done.out);
 }
 
+#[test]
+fn in_a_slurm_step_of_two_nodes() {
+    // What srun sets, without it: no cluster is needed to read variables.
+    let step = |rank| {
+        [
+            ("SLURM_JOB_ID", "7"),
+            ("SLURM_STEP_ID", "0"),
+            ("SLURM_PROCID", rank),
+            ("SLURM_STEP_NUM_TASKS", "6"),
+            ("SLURM_STEP_NUM_NODES", "2"),
+            ("SLURM_NODEID", "0"),
+            ("SLURM_STEP_TASKS_PER_NODE", "4,2"),
+        ]
+    };
+    let found = report(&doctor(&["--json"], &step("0")));
+    assert_eq!((found.ranks.here, found.ranks.total), (4, 6));
+    assert_eq!(found.mpi.choices[0].path, None, "srun without MPI uses none");
+    let silent = doctor(&[], &step("1"));
+    assert_eq!((silent.code(), silent.out.as_str(), silent.err.as_str()), (0, "", ""));
+}
+
 /// The program in PATH; says so where it is not there, and fails where AEOLIAN_REQUIRE_ALL=1.
 fn need(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

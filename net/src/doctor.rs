@@ -73,10 +73,21 @@ pub struct Ranks {
 
 impl Ranks {
     /// As asked for, else as the launcher says, else one for each core.
-    fn find(asked: Option<usize>, launch: Option<&Launch>, cores: usize) -> Ranks {
+    fn find(
+        asked: Option<usize>,
+        launch: Option<&Launch>,
+        env: &dyn Fn(&str) -> Option<String>,
+        cores: usize,
+    ) -> Ranks {
         let launched = launch.filter(|l| l.launcher != Launcher::Nobody && l.size > 0);
         let total = launched.map_or(0, |l| l.size as usize);
-        let (here, source) = match (asked, launched.map(|l| (l.local_size, l.size))) {
+        let local = |l: &Launch| match l.launcher {
+            Launcher::Slurm | Launcher::SlurmPmix | Launcher::SlurmPmi2 => {
+                l.local_size.or_else(|| tasks_here(env))
+            }
+            _ => l.local_size,
+        };
+        let (here, source) = match (asked, launched.map(|l| (local(l), l.size))) {
             (Some(asked), _) => (asked, "as asked with --ranks"),
             (None, Some((Some(local), _))) => (local as usize, "as the launcher says"),
             (None, Some((None, size))) => (size as usize, "all of the job; fewer if it has several nodes"),
@@ -85,6 +96,22 @@ impl Ranks {
         let here = here.max(1);
         Ranks { here, total: total.max(here), source: source.into() }
     }
+}
+
+/// Tasks of a Slurm step on this node: entry `SLURM_NODEID` of a list like `2(x3),1`.
+fn tasks_here(env: &dyn Fn(&str) -> Option<String>) -> Option<u32> {
+    let mut node: u32 = env("SLURM_NODEID")?.parse().ok()?;
+    for entry in env("SLURM_STEP_TASKS_PER_NODE")?.split(',') {
+        let (tasks, nodes) = match entry.split_once("(x") {
+            Some((tasks, nodes)) => (tasks, nodes.strip_suffix(')')?.parse().ok()?),
+            None => (entry, 1u32),
+        };
+        match node.checked_sub(nodes) {
+            Some(further) => node = further,
+            None => return tasks.parse().ok(),
+        }
+    }
+    None
 }
 
 /// Everything the doctor finds.
@@ -145,7 +172,7 @@ impl Report {
         let launch = Launch::detect().map_err(|e| warnings.push(Warning::of_error("launcher", e))).ok();
         let topology = Topology::detect();
         let cores = topology.allowed_cores();
-        let ranks = Ranks::find(ranks, launch.as_ref(), cores);
+        let ranks = Ranks::find(ranks, launch.as_ref(), &|name| std::env::var(name).ok(), cores);
 
         let mpi = Mpi::gather(launch.as_ref(), &Places::from_env(), probe, one);
         warnings.extend(mpi.warnings(launch.as_ref()));
@@ -174,7 +201,7 @@ impl Report {
         let mut unlisted = |e| warnings.push(Warning::of_error("network", e));
         let interfaces = interfaces().map_err(&mut unlisted).unwrap_or_default();
         let several_nodes =
-            launch.as_ref().is_some_and(|l| l.size > 1 && l.local_size.is_some_and(|local| local < l.size));
+            launch.as_ref().is_some_and(|l| l.launcher != Launcher::Nobody && ranks.here < l.size as usize);
         let reachable = match within(PATIENCE, reachable) {
             Some(Ok(found)) => Some(found),
             // No network is no problem for a job on one node; a wrong setting is.
@@ -245,6 +272,7 @@ const SLURM: &[&str] = &[
     "SLURM_STEP_ID",
     "SLURM_STEP_NODELIST",
     "SLURM_STEP_NUM_TASKS",
+    "SLURM_STEP_TASKS_PER_NODE",
     "SLURM_TASKS_PER_NODE",
 ];
 

@@ -63,10 +63,7 @@ fn mpi(report: &Report, page: &mut Page) {
     for candidate in &mpi.candidates {
         match &candidate.outcome {
             Outcome::Works(loaded) => {
-                page.entry(
-                    "can be used",
-                    &format!("{} ({}, {})", candidate.path, loaded.version, loaded.flavor),
-                );
+                page.entry("works", &format!("{} ({})", candidate.path, short(&loaded.version)));
             }
             Outcome::Refused { reason } => page.entry("cannot", &format!("{}: {reason}", candidate.path)),
             Outcome::Untried => page.entry("not tried", &candidate.path),
