@@ -189,7 +189,7 @@ fn under_mpich() {
 }
 
 #[test]
-fn with_the_wrong_mpi_every_rank_would_be_alone() {
+fn the_wrong_mpi_is_noticed() {
     let (Some(launcher), Some(_)) = (need("mpiexec.mpich"), need("mpicc.openmpi")) else { return };
     let shims = tempfile::tempdir().unwrap();
     let dir = shims.path().to_str().unwrap();
@@ -202,6 +202,6 @@ fn with_the_wrong_mpi_every_rank_would_be_alone() {
         return;
     }
     assert!(!found.mpi.choices[0].fits);
-    let said = found.warnings.iter().find(|w| w.problem.contains("every rank would be alone")).unwrap();
+    let said = found.warnings.iter().find(|w| w.problem.contains("a world of one")).unwrap();
     assert!(said.help.contains("mpicc.mpich"), "{said:?}");
 }

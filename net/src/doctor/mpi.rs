@@ -15,6 +15,13 @@ pub struct Loaded {
     pub version: String,
 }
 
+impl Loaded {
+    /// `Open MPI v4.1.4` of `Open MPI v4.1.4, package: Debian OpenMPI, ident: ...`.
+    pub fn short_version(&self) -> &str {
+        self.version.split(',').next().unwrap_or_default()
+    }
+}
+
 /// Loads a candidate into this process, without initialising it.
 ///
 /// # Errors
@@ -178,9 +185,9 @@ impl Mpi {
                     all.push(Warning::new(
                         "MPI",
                         format!(
-                            "{launcher} started this, but the only MPI that can be loaded is {}: every rank would \
-                             be alone",
-                            loaded.version
+                            "{launcher} started this, but the only MPI that can be loaded is {}, which takes each \
+                             of its ranks for a world of one: programs end with an error (CONFIG)",
+                            loaded.short_version()
                         ),
                         format!(
                             "aeolian mpi build --mpicc mpicc.{wants} (the mpicc beside the launcher), or \
@@ -281,7 +288,7 @@ mod tests {
         };
         assert!(says(Launcher::Nobody, &[OPEN.0], &[], None).contains("it is damaged"));
         assert_eq!(says(Launcher::Nobody, &[], &[], None), "", "nobody needs an MPI there");
-        assert!(says(Launcher::OpenMpi, &[MPICH.0], &[MPICH], None).contains("every rank would be alone"));
+        assert!(says(Launcher::OpenMpi, &[MPICH.0], &[MPICH], None).contains("a world of one"));
         assert!(says(Launcher::Hydra, &[], &[], None).contains("own wires"));
         assert_eq!(says(Launcher::Hydra, &[], &[], Some("none")), "");
         assert!(says(Launcher::Nobody, &[], &[], Some("/gone/lib.so")).contains("not there"));

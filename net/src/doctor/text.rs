@@ -50,9 +50,12 @@ fn mpi(report: &Report, page: &mut Page) {
         let found = mpi.candidates.iter().find(|c| Some(&c.path) == choice.path.as_ref());
         let what = match (found.map(|c| &c.outcome), mpi.setting.as_deref()) {
             (Some(Outcome::Works(loaded)), _) if !choice.fits => {
-                format!("{}, of another launcher: every rank would be alone", short(&loaded.version))
+                format!(
+                    "{}, which does not know it: programs would end with an error",
+                    loaded.short_version()
+                )
             }
-            (Some(Outcome::Works(loaded)), _) => short(&loaded.version).to_owned(),
+            (Some(Outcome::Works(loaded)), _) => loaded.short_version().to_owned(),
             (Some(_), _) => choice.path.clone().unwrap_or_default(),
             (None, Some("none" | "off")) => "no MPI (AEOLIAN_MPI says so), Aeolian's own wires".into(),
             (None, _) => "no MPI, Aeolian's own wires".into(),
@@ -63,7 +66,7 @@ fn mpi(report: &Report, page: &mut Page) {
     for candidate in &mpi.candidates {
         match &candidate.outcome {
             Outcome::Works(loaded) => {
-                page.entry("works", &format!("{} ({})", candidate.path, short(&loaded.version)));
+                page.entry("works", &format!("{} ({})", candidate.path, loaded.short_version()));
             }
             Outcome::Refused { reason } => page.entry("cannot", &format!("{}: {reason}", candidate.path)),
             Outcome::Untried => page.entry("not tried", &candidate.path),
@@ -78,11 +81,6 @@ fn mpi(report: &Report, page: &mut Page) {
         (None, Some(why)) => page.entry("PMIx", &format!("no library: {why}")),
         (None, None) => {}
     }
-}
-
-/// `Open MPI v4.1.4` of `Open MPI v4.1.4, package: Debian OpenMPI, ident: ...`.
-fn short(version: &str) -> &str {
-    version.split(',').next().unwrap_or_default()
 }
 
 /// What is not there, by directory: the same three names in each, most often.
