@@ -172,7 +172,9 @@ impl Report {
         let launch = Launch::detect().map_err(|e| warnings.push(Warning::of_error("launcher", e))).ok();
         let topology = Topology::detect();
         let cores = topology.allowed_cores();
-        let ranks = Ranks::find(ranks, launch.as_ref(), &|name| std::env::var(name).ok(), cores);
+        let env = |name: &str| std::env::var(name).ok();
+        let launched_here = Ranks::find(None, launch.as_ref(), &env, cores).here;
+        let ranks = Ranks::find(ranks, launch.as_ref(), &env, cores);
 
         let mpi = Mpi::gather(launch.as_ref(), &Places::from_env(), probe, one);
         warnings.extend(mpi.warnings(launch.as_ref()));
@@ -200,8 +202,9 @@ impl Report {
 
         let mut unlisted = |e| warnings.push(Warning::of_error("network", e));
         let interfaces = interfaces().map_err(&mut unlisted).unwrap_or_default();
-        let several_nodes =
-            launch.as_ref().is_some_and(|l| l.launcher != Launcher::Nobody && ranks.here < l.size as usize);
+        let several_nodes = launch
+            .as_ref()
+            .is_some_and(|l| l.launcher != Launcher::Nobody && launched_here < l.size as usize);
         let reachable = match within(PATIENCE, reachable) {
             Some(Ok(found)) => Some(found),
             // No network is no problem for a job on one node; a wrong setting is.
