@@ -14,6 +14,7 @@ use crate::control::protocol::{
 };
 use crate::control::{Control, ControlConfig};
 use crate::error::{Blame, NetError, Result};
+use crate::interfaces;
 use crate::launcher::{Launch, Launcher};
 use crate::master::{Master, MasterConfig};
 use crate::mpi::{self, Mpi, Prefer};
@@ -159,11 +160,7 @@ fn from_environment() -> Result<Meeting> {
 
 /// Rank 0's side of meeting: starts the master.
 fn host(size: u32, one_node: bool, start: Duration) -> Result<(Master, Meeting)> {
-    let bind = if one_node {
-        IpAddr::V4(Ipv4Addr::LOCALHOST)
-    } else {
-        crate::interfaces::reachable_address(env("AEOLIAN_INTERFACE").as_deref())?
-    };
+    let bind = if one_node { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { interfaces::reachable()?.address };
     let (secret, job) = (Secret::random()?, JobId::random()?);
     let epoch = u32::from_le_bytes([job.as_bytes()[0], job.as_bytes()[1], job.as_bytes()[2], 1]);
     let master = Master::start(MasterConfig {
@@ -214,16 +211,11 @@ fn by_file(launch: &Launch, start: Duration) -> Result<World> {
 }
 
 fn by_launcher(launch: &Launch, start: Duration) -> Result<World> {
-    let prefer = match launch.launcher {
-        Launcher::OpenMpi | Launcher::SlurmPmix | Launcher::Pmix => Prefer::OpenMpi,
-        Launcher::Hydra | Launcher::SlurmPmi2 => Prefer::Mpich,
-        _ => Prefer::Either,
-    };
     let without = matches!(env("AEOLIAN_MPI").as_deref(), Some("none" | "off"));
     let rejected = if without {
         vec![]
     } else {
-        match mpi::find(prefer) {
+        match mpi::find(Prefer::of(launch.launcher)) {
             Ok(found) => return by_mpi(launch, &found.library, start),
             Err(rejected) => rejected,
         }

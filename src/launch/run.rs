@@ -344,5 +344,5 @@ fn own_address(placed: &[Placed], interface: Option<&str>) -> Result<IpAddr> {
             .unwrap_or_else(|| Err(std::io::ErrorKind::HostUnreachable.into()))
     });
     // A name that only ssh's configuration knows: then whatever reaches other hosts at all; ssh says if there is no such host.
-    own.or_else(|_| Ok(interfaces::reachable_address(None)?))
+    own.or_else(|_| Ok(interfaces::reachable()?.address))
 }

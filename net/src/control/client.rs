@@ -37,6 +37,9 @@ pub struct Pending {
     master: SocketAddr,
 }
 
+/// What all ranks gave in one exchange, by rank.
+type Parts = Vec<Vec<u8>>;
+
 pub(super) struct Shared {
     pub(super) rank: u32,
     host: String,
@@ -53,7 +56,7 @@ pub(super) struct Shared {
     flushed: (Mutex<bool>, Condvar),
     outbox: Mutex<Vec<ToMaster>>,
     ringer: Ringer,
-    exchanged: (Mutex<HashMap<u64, Vec<Vec<u8>>>>, Condvar),
+    exchanged: (Mutex<HashMap<u64, Parts>>, Condvar),
     rounds: AtomicU64,
     waker: Mutex<Option<Box<dyn Fn() + Send>>>,
     pub(super) signals: [AtomicI32; 3],
