@@ -10,6 +10,9 @@ use std::path::Path;
 /// Each rank says who it is in the file $0 and then waits, with a child of its own that waits too.
 const WAIT: &str = "echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; sleep 1000 & sleep 1000";
 
+// A shell that waits for a signal here does so with `sleep 0.05 & wait`, or gets a moment to settle: dash loses a SIGINT
+// that comes while it starts a command (it is in vfork then).
+
 /// The job's id and the process of each rank, once `n` ranks have said so.
 fn ranks(file: &Path, n: usize) -> (String, Vec<(u32, i32)>) {
     let lines = wait_for_lines(file, n);
@@ -97,12 +100,14 @@ fn a_killed_launcher_leaves_nothing() {
 
 #[test]
 fn ctrl_c_once_ends_a_plain_program_by_sigint() {
-    let done = harmed(&["-n", "2"], WAIT, 2, |running, _| running.signal(Signal::INT));
+    let done = harmed(&["-n", "2"], WAIT, 2, |running, _| {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        running.signal(Signal::INT);
+    });
     assert_eq!(done.code(), 130, "{}", done.err);
     assert!(done.err.contains("Ctrl-C again"), "{}", done.err);
     // A program that takes its leave in order has done what was asked.
-    let script =
-        "trap 'echo bye; exit 0' INT; echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; while :; do sleep 0.05; done";
+    let script = "trap 'echo bye; exit 0' INT; echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; while :; do sleep 0.05 & wait; done";
     let done = harmed(&["-n", "2"], script, 2, |running, _| running.signal(Signal::INT));
     assert_eq!(done.out, "bye\nbye\n", "{}", done.err);
 }
@@ -120,6 +125,37 @@ fn ctrl_c_twice_kills() {
 }
 
 #[test]
+fn ctrl_c_works_while_nobody_reads_the_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    let file = dir.path().join("ranks");
+    let script = "trap '' INT TERM; echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; yes";
+    let args = [
+        "run",
+        "--ssh",
+        ssh.to_str().unwrap(),
+        "--interface",
+        "127.0.0.1",
+        "--host",
+        "localhost,n1",
+        "sh",
+        "-c",
+        script,
+    ];
+    // The pipes of the child are open, and nobody reads.
+    let mut child = aeolian(&[&args[..], &[file.to_str().unwrap()]].concat()).spawn().unwrap();
+    let job = ranks(&file, 2).0;
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    for _ in 0..2 {
+        kill(child.id() as i32, Signal::INT);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    let status = common::wait_for("the launcher", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(130));
+    assert_gone(&job);
+}
+
+#[test]
 fn sigterm_is_passed_on() {
     let done = harmed(&["-n", "2"], WAIT, 2, |running, _| running.signal(Signal::TERM));
     assert_eq!(done.code(), 143, "{}", done.err);
@@ -127,7 +163,7 @@ fn sigterm_is_passed_on() {
 
 #[test]
 fn other_signals_are_passed_on_and_end_nothing() {
-    let script = "trap 'echo usr1; exit 0' USR1; echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; while :; do sleep 0.05; done";
+    let script = "trap 'echo usr1; exit 0' USR1; echo $AEOLIAN_JOB $$ $AEOLIAN_RANK >> $0; while :; do sleep 0.05 & wait; done";
     let done = harmed(&["-n", "2"], script, 2, |running, _| running.signal(Signal::USR1));
     assert_eq!((done.code(), done.out.as_str()), (0, "usr1\nusr1\n"), "{}", done.err);
 }

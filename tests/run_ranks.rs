@@ -16,10 +16,10 @@ fn variables_and_working_directory() {
         &args[..],
         &["--wdir", real.to_str().unwrap(), "-x", "A", "-x", "B=1 2=3", "-x", "NOT_SET_ANYWHERE"],
     ];
-    let script = "echo \"$AEOLIAN_RANK/$AEOLIAN_SIZE A=$A B=$B $(pwd) $AEOLIAN_TRANSPORT $AEOLIAN_ENCRYPT\"";
+    let script = "echo \"$AEOLIAN_RANK/$AEOLIAN_SIZE A=$A B=$B $(pwd)\"";
     let args = [&args.concat()[..], &["--transport", "tcp", "--encrypt", "off", "sh", "-c", script]].concat();
     let done = start(aeolian(&args).env("A", "it's a")).finish();
-    let line = |rank: u32| format!("{rank}/2 A=it's a B=1 2=3 {} tcp off", real.display());
+    let line = |rank: u32| format!("{rank}/2 A=it's a B=1 2=3 {}", real.display());
     assert_eq!(done.sorted(), [line(0), line(1)], "{}", done.err);
     assert!(done.err.contains("NOT_SET_ANYWHERE: not set here"), "{}", done.err);
     let done = run(&["run", "--wdir", "/no/such/dir", "true"]);

@@ -8,6 +8,7 @@
 //!    are used;
 //! 3. under `srun` without either, a file that only the user can read ([`rendezvous`](crate::rendezvous)).
 
+use crate::control::protocol::STOP_GRACE;
 use crate::control::protocol::{
     Card, HANG_TIMEOUT, JobId, JobInfo, JobSettings, Protection, TransportChoice,
 };
@@ -32,8 +33,6 @@ use std::time::Duration;
 
 /// How long ranks may take to come, unless `AEOLIAN_START_TIMEOUT` says otherwise.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a program that listens may take to stop, unless `AEOLIAN_STOP_GRACE` says otherwise.
-const STOP_GRACE: Duration = Duration::from_secs(30);
 
 /// What all ranks must know to meet.
 struct Meeting {
@@ -106,6 +105,7 @@ fn settings(bind: IpAddr) -> Result<JobSettings> {
     };
     Ok(JobSettings {
         hang_timeout: env_seconds("AEOLIAN_HANG_TIMEOUT", HANG_TIMEOUT)?,
+        stop_grace: env_seconds("AEOLIAN_STOP_GRACE", STOP_GRACE)?,
         protection,
         transport: env_transport()?,
     })
@@ -420,7 +420,6 @@ fn join(
     let config = ControlConfig {
         exit_on_abort: true,
         master_is_rank_0: launcher != Launcher::Aeolian,
-        stop_grace: env_seconds("AEOLIAN_STOP_GRACE", STOP_GRACE)?,
         report: Box::new(report),
     };
     let (control, info) = pending.register(card, limit, config)?;

@@ -235,7 +235,8 @@ impl Life {
     }
 }
 
-fn thread(name: String, run: impl FnOnce() + Send + 'static) -> Result<()> {
+/// Starts a thread with a small stack.
+pub(crate) fn thread(name: String, run: impl FnOnce() + Send + 'static) -> Result<()> {
     let what = format!("starting the thread `{name}`");
     std::thread::Builder::new()
         .name(name)

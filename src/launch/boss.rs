@@ -1,69 +1,54 @@
-//! The job master inside the launcher.
+//! The job master inside the launcher, and what it is told of ranks that never join.
+//!
+//! `aeolian run` also starts programs that do not use Aeolian. As long as no rank has joined, a rank that ends with 0
+//! is no early leaver: if all end so, the job is done. As soon as one has joined, all must say FINISHED, and those that
+//! left before are reported to the master after all.
 
 use super::error::Result;
 use super::watch::Happening;
 use super::wire::Ended;
 use aeolian_net::Blame;
-use aeolian_net::control::protocol::{JobId, JobSettings};
-use aeolian_net::exit;
+use aeolian_net::control::protocol::StopReason;
 use aeolian_net::master::{Master, MasterConfig, Outcome, RankExit};
-use aeolian_net::secret::Secret;
-use std::net::{IpAddr, SocketAddr};
+use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-/// How long everybody gets to hear how the job ended before the master goes away.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-
-/// The master and the thread that hears its verdict.
+/// The job master's handle for the launcher's loop.
 pub(crate) struct Boss {
     master: Arc<Master>,
-    secret: Secret,
-    job: JobId,
+    size: usize,
+    tell: Sender<Happening>,
+    /// Ranks that ended with 0 before anyone had joined.
+    silent: RefCell<Vec<u32>>,
 }
 
 impl Boss {
-    /// Starts the master on `bind`; its verdict comes as a [`Happening::Outcome`].
-    pub(crate) fn start(
-        size: u32,
-        bind: IpAddr,
-        settings: JobSettings,
-        start_timeout: Duration,
-        tell: Sender<Happening>,
-    ) -> Result<Boss> {
-        let (secret, job) = (Secret::random()?, JobId::random()?);
-        let master = Master::start(MasterConfig {
-            bind,
-            size,
-            secret: secret.clone(),
-            job,
-            epoch: EPOCH,
-            settings,
-            start_timeout,
-            exit_reports_expected: true,
-            // The launcher's own loop says it, at the end of the ranks' output.
-            report: Box::new(|_| ()),
-        })?;
-        let master = Arc::new(master);
-        let hear = {
-            let master = Arc::downgrade(&master);
-            move || {
-                while let Some(master) = master.upgrade() {
-                    if let Some(outcome) = master.wait(Duration::from_millis(200)) {
-                        let blame = match outcome {
-                            Outcome::Finished => None,
-                            Outcome::Failed(blame) => Some(Box::new(blame)),
-                        };
-                        tell.send(Happening::Outcome(blame)).unwrap_or_default();
-                        return;
-                    }
+    /// Starts the master; what it decides comes through `tell`.
+    ///
+    /// # Errors
+    /// As [`Master::start`], or if no thread can be had.
+    pub(crate) fn start(mut config: MasterConfig, tell: Sender<Happening>) -> Result<Boss> {
+        let size = config.size as usize;
+        // The cause is known before the ranks have gone: the launcher's grace for them begins with it.
+        let cause = tell.clone();
+        config.report = Box::new(move |blame| {
+            cause.send(Happening::Outcome(Outcome::Failed(blame.clone()))).unwrap_or_default();
+        });
+        let master = Arc::new(Master::start(config)?);
+        let (waiting, outcome) = (master.clone(), tell.clone());
+        let wait = move || {
+            let decided = loop {
+                if let Some(decided) = waiting.wait(Duration::from_secs(3600)) {
+                    break decided;
                 }
-            }
+            };
+            outcome.send(Happening::Outcome(decided)).unwrap_or_default();
         };
-        let thread = std::thread::Builder::new().name("verdict".into()).stack_size(128 << 10).spawn(hear);
-        thread.map(drop).map_err(super::error::LaunchError::os("starting the thread `verdict`"))?;
-        Ok(Boss { master, secret, job })
+        super::agent::thread("outcome".into(), wait)?;
+        Ok(Boss { master, size, tell, silent: RefCell::default() })
     }
 
     /// Where ranks register.
@@ -71,47 +56,62 @@ impl Boss {
         self.master.addr()
     }
 
-    pub(crate) fn job(&self) -> JobId {
-        self.job
-    }
-
-    /// What a rank reads from its secret's descriptor.
-    pub(crate) fn secret_line(&self) -> Vec<u8> {
-        self.secret.to_hex_line().as_bytes().to_vec()
-    }
-
+    /// A rank was started.
     pub(crate) fn spawned(&self, rank: u32, host: &str, pid: u32) {
         self.master.spawned(rank, host, pid);
     }
 
+    /// A rank's process ended.
     pub(crate) fn exited(&self, rank: u32, ended: Ended) {
-        let exit = match ended {
-            Ended::Code(code) => RankExit::Code(code),
-            Ended::Signal(signal) => RankExit::Signal(signal),
-        };
-        self.master.rank_exited(rank, exit);
+        if self.anyone_joined() {
+            self.tell_of_silent();
+        } else if ended == Ended::Code(0) {
+            let mut silent = self.silent.borrow_mut();
+            silent.push(rank);
+            if silent.len() == self.size {
+                self.tell.send(Happening::Outcome(Outcome::Finished)).unwrap_or_default();
+            }
+            return;
+        }
+        self.master.rank_exited(
+            rank,
+            match ended {
+                Ended::Code(code) => RankExit::Code(code),
+                Ended::Signal(signal) => RankExit::Signal(signal),
+            },
+        );
     }
 
+    /// True while somebody must call [`Boss::look_again`] now and then.
+    pub(crate) fn has_silent(&self) -> bool {
+        !self.silent.borrow().is_empty()
+    }
+
+    /// Tells the master of ranks that left silently if others have joined since.
+    pub(crate) fn look_again(&self) {
+        if self.anyone_joined() {
+            self.tell_of_silent();
+        }
+    }
+
+    fn tell_of_silent(&self) {
+        for rank in self.silent.take() {
+            self.master.rank_exited(rank, RankExit::Code(0));
+        }
+    }
+
+    /// The job has failed for this reason.
     pub(crate) fn fail(&self, blame: Blame) {
         self.master.fail(blame);
     }
 
-    pub(crate) fn stop(&self, signal: &str) {
-        let code = if signal.contains("INT") { exit::INTERRUPTED } else { exit::TERMINATED };
-        self.master.stop(format!("{signal} to aeolian run"), code);
+    /// The launcher got a signal that asks for an end.
+    pub(crate) fn stop(&self, signal: i32) {
+        self.master.stop(StopReason::signal(signal, "aeolian run"));
     }
 
-    /// True once a rank has joined: the program knows Aeolian.
+    /// True if any rank uses Aeolian and has come.
     pub(crate) fn anyone_joined(&self) -> bool {
         self.master.anyone_joined()
     }
 }
-
-impl Drop for Boss {
-    fn drop(&mut self) {
-        self.master.drain(LAST_WORDS);
-    }
-}
-
-/// The incarnation of a job's first attempt.
-pub(crate) const EPOCH: u32 = 1;

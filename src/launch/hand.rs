@@ -7,10 +7,11 @@ use super::stdin::Credit;
 use super::watch::Happening;
 use super::wire::{FromAgent, Stream, ToAgent};
 use rustix::process::Signal;
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 /// What can be done with the ranks of a host.
 pub(crate) trait Hand: Send + Sync {
@@ -65,6 +66,24 @@ impl Hand for There {
 
 /// The launcher's standard output and error, shared by all who write there.
 pub(crate) type SharedTerminal = Arc<Mutex<Terminal<io::Stdout, io::Stderr>>>;
+
+/// Says something of the launcher's own. If the output stands still because nobody reads it (a pager, a stopped
+/// terminal), it is said past it: what the user does about the job must not wait for that.
+pub(crate) fn say(terminal: &SharedTerminal, text: &str) {
+    let until = Instant::now() + Duration::from_millis(100);
+    loop {
+        match terminal.try_lock() {
+            Ok(mut terminal) => return terminal.message(text),
+            Err(TryLockError::Poisoned(terminal)) => return terminal.into_inner().message(text),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(1))
+            }
+            Err(TryLockError::WouldBlock) => {
+                return io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap_or_default();
+            }
+        }
+    }
+}
 
 /// What an agent reports: output goes out at once, the rest to the loop.
 pub(crate) struct Ear {

@@ -20,9 +20,9 @@ pub(crate) fn of(
 ) -> Value {
     let (outcome, blame) = match verdict {
         Verdict::Finished => ("finished", None),
-        Verdict::Failed(blame) if blame.code == exit::STOPPED => ("stopped", Some(blame)),
         Verdict::Failed(blame) => ("failed", Some(blame)),
-        Verdict::Signalled(_) => ("stopped", None),
+        Verdict::Stopped(_) | Verdict::Signalled(_) => ("stopped", None),
+        Verdict::Ended(_) => ("ended", None),
         Verdict::ReaderGone => ("reader gone", None),
     };
     let code = verdict.code();

@@ -1,25 +1,27 @@
 //! `aeolian run` from its arguments to its exit code.
 
 use super::agent::{Agent, Report, StdinFrom};
-use super::boss::{Boss, EPOCH};
+use super::boss::Boss;
 use super::error::{BadHost, LaunchError, Result};
-use super::hand::{Ear, Hand, Here, SharedTerminal, There};
+use super::hand::{self, Ear, Hand, Here, SharedTerminal, There};
 use super::output::Terminal;
 use super::place::Placed;
 use super::spec::{HostSpec, PROTOCOL};
 use super::ssh::{self, Remote};
-use super::watch::{Happening, RankState, Verdict, Watch};
+use super::watch::{Happening, RankState, STOP_GRACE, Verdict, Watch};
 use super::wire::ToAgent;
 use super::{bind, hostfile, place, report, signals, stdin};
 use crate::cli::{OnOff, RunArgs, Transport};
-use aeolian_net::control::protocol::{JobSettings, Protection, TransportChoice};
-use aeolian_net::exit;
+use aeolian_net::control::{JobId, JobSettings, Protection, TransportChoice};
+use aeolian_net::master::MasterConfig;
+use aeolian_net::secret::Secret;
+use aeolian_net::{exit, interfaces};
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ChildStdout;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Runs the job; gives the exit code. Says once what went wrong, on standard error.
@@ -33,13 +35,14 @@ pub(crate) fn main(args: &RunArgs) -> u8 {
         Ok((job, verdict)) => {
             let text = match &verdict {
                 Verdict::Failed(blame) => Some(format!("aeolian: error: {blame}")),
+                Verdict::Stopped(why) => Some(format!("aeolian: the job stopped in good order: {why}")),
                 Verdict::Signalled(signal) => {
                     Some(format!("aeolian: the job was ended by {}", signals::name(*signal)))
                 }
-                Verdict::Finished | Verdict::ReaderGone => None,
+                Verdict::Finished | Verdict::Ended(_) | Verdict::ReaderGone => None,
             };
             if let Some(text) = text {
-                job.watch.terminal.lock().unwrap_or_else(PoisonError::into_inner).message(&text);
+                hand::say(&job.watch.terminal, &text);
             }
             let value = report::of(&job.id, &verdict, &job.watch.hands, &job.watch.ranks, began.elapsed());
             (verdict.code(), value)
@@ -82,18 +85,29 @@ fn start(args: &RunArgs) -> Result<Job> {
 
     let (tell, happenings) = mpsc::channel();
     let size = placed.iter().map(|p| p.ranks.len() as u32).sum();
+    let (id, secret) = (JobId::random()?, Secret::random()?);
+    let job = id.to_string();
     let bind = own_address(&placed, args.interface.as_deref())?;
-    let boss = Boss::start(size, bind, job_settings(args, bind), args.start_timeout, tell.clone())?;
-    let job = boss.job().to_string();
-    let mut env = vec![
+    let config = MasterConfig {
+        bind,
+        size,
+        secret: secret.clone(),
+        job: id,
+        epoch: 1,
+        settings: job_settings(args, bind),
+        start_timeout: args.start_timeout,
+        exit_reports_expected: true,
+        report: Box::new(|_| ()),
+    };
+    let boss = Boss::start(config, tell.clone())?;
+    let mut env: Vec<(OsString, OsString)> = vec![
+        ("AEOLIAN_MASTER".into(), boss.addr().to_string().into()),
         ("AEOLIAN_SIZE".into(), size.to_string().into()),
         ("AEOLIAN_JOB".into(), OsString::from(&job)),
-        ("AEOLIAN_EPOCH".into(), EPOCH.to_string().into()),
-        ("AEOLIAN_MASTER".into(), boss.addr().to_string().into()),
+        ("AEOLIAN_EPOCH".into(), "1".into()),
         ("AEOLIAN_START_TIMEOUT".into(), args.start_timeout.as_secs_f64().to_string().into()),
     ];
     env.extend(exported(args)?);
-    let secret = boss.secret_line();
     let spec = |p: &Placed| HostSpec {
         protocol: PROTOCOL,
         host: p.host.name.clone(),
@@ -106,7 +120,7 @@ fn start(args: &RunArgs) -> Result<Job> {
         bind: args.bind,
         stdin_rank: p.ranks.contains(&0).then_some(0),
         prompt: stdin::is_conversation(),
-        secret: secret.clone(),
+        secret: secret.to_hex_line().as_bytes().to_vec(),
     };
 
     let tags = args.tag_output.then(|| tags(&placed, several));
@@ -178,6 +192,24 @@ fn placed(args: &RunArgs) -> Result<Vec<Placed>> {
     place::place(&merged, args.ranks, args.oversubscribe, bind::processors())
 }
 
+/// What the job master tells all ranks.
+fn job_settings(args: &RunArgs, bind: IpAddr) -> JobSettings {
+    JobSettings {
+        hang_timeout: args.hang_timeout,
+        stop_grace: STOP_GRACE,
+        protection: match (args.encrypt, bind.is_loopback()) {
+            (Some(OnOff::On), _) | (None, false) => Protection::Encrypted,
+            (_, true) => Protection::Checksummed,
+            (Some(OnOff::Off), false) => Protection::Authenticated,
+        },
+        transport: match args.transport {
+            Transport::Auto => TransportChoice::Auto,
+            Transport::Shm => TransportChoice::Shm,
+            Transport::Tcp => TransportChoice::Tcp,
+        },
+    }
+}
+
 /// The variables of `-x`.
 fn exported(args: &RunArgs) -> Result<Vec<(OsString, OsString)>> {
     let mut env: Vec<(OsString, OsString)> = Vec::new();
@@ -204,23 +236,6 @@ fn exported(args: &RunArgs) -> Result<Vec<(OsString, OsString)>> {
     Ok(env)
 }
 
-/// What the job master tells all ranks.
-fn job_settings(args: &RunArgs, bind: IpAddr) -> JobSettings {
-    JobSettings {
-        hang_timeout: args.hang_timeout,
-        protection: match (args.encrypt, bind.is_loopback()) {
-            (Some(OnOff::On), _) | (None, false) => Protection::Encrypted,
-            (_, true) => Protection::Checksummed,
-            (Some(OnOff::Off), false) => Protection::Authenticated,
-        },
-        transport: match args.transport {
-            Transport::Auto => TransportChoice::Auto,
-            Transport::Shm => TransportChoice::Shm,
-            Transport::Tcp => TransportChoice::Tcp,
-        },
-    }
-}
-
 fn tags(placed: &[Placed], several: bool) -> Vec<String> {
     let mut tags = Vec::new();
     for p in placed {
@@ -245,7 +260,7 @@ fn connect(
     let aeolian = args.remote_aeolian.clone().unwrap_or(own);
     let say: Arc<dyn Fn(&str) + Send + Sync> = {
         let terminal = terminal.clone();
-        Arc::new(move |text: &str| terminal.lock().unwrap_or_else(PoisonError::into_inner).message(text))
+        Arc::new(move |text: &str| hand::say(&terminal, text))
     };
     let patience = args.start_timeout;
     let results: Vec<_> = std::thread::scope(|scope| {
@@ -287,13 +302,31 @@ fn listen(remote: Arc<Remote>, from: ChildStdout, ear: Arc<Ear>, tell: Sender<Ha
     done.map(drop).map_err(LaunchError::os("starting the thread `agent`"))
 }
 
+/// The address that `--interface` means: itself, or that of the interface of this name (IPv4 if it has one).
+fn address_of(interface: &str) -> Result<IpAddr> {
+    if let Ok(address) = interface.parse() {
+        return Ok(address);
+    }
+    let all = interfaces::interfaces()?;
+    let mut own: Vec<_> = all.iter().filter(|i| i.name == interface).map(|i| i.address).collect();
+    own.sort_by_key(IpAddr::is_ipv6);
+    own.first().copied().ok_or_else(|| {
+        let mut names: Vec<_> = all.iter().filter(|i| i.up && !i.loopback).map(|i| i.name.as_str()).collect();
+        names.dedup();
+        LaunchError::Usage {
+            what: format!("--interface {interface}: this host has no such interface with an address"),
+            help: format!("one of {}, or an address of this host", names.join(", ")),
+        }
+    })
+}
+
 /// The address of this host that ranks reach the job master at: loopback unless other hosts take part.
 fn own_address(placed: &[Placed], interface: Option<&str>) -> Result<IpAddr> {
     let Some(far) = placed.iter().find(|p| !p.host.is_local()) else {
         return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
     };
-    if let Some(address) = interface.and_then(|i| i.parse().ok()) {
-        return Ok(address);
+    if let Some(interface) = interface {
+        return address_of(interface);
     }
     let name = far.host.name.rsplit('@').next().unwrap_or(&far.host.name);
     // No packet is sent: connecting a UDP socket only asks for the way.
@@ -312,6 +345,7 @@ fn own_address(placed: &[Placed], interface: Option<&str>) -> Result<IpAddr> {
     });
     own.map_err(|e| LaunchError::Usage {
         what: format!("cannot find out which address of this host {name} reaches: {e}"),
-        help: "give it with --interface ADDRESS (an address of this host that the others can reach)".into(),
+        help: "give it with --interface NAME or ADDRESS (an address of this host that the others can reach)"
+            .into(),
     })
 }

@@ -1,14 +1,14 @@
 //! The launcher's loop: what happens to the ranks, what is done about it, and how it ends.
 
 use super::boss::Boss;
-use super::hand::Hand;
-use super::output::Terminal;
+use super::hand::{self, Hand, SharedTerminal};
 use super::signals;
 use super::wire::{Ended, FromAgent, Stream};
+use aeolian_net::master::Outcome;
 use aeolian_net::{Blame, exit};
 use rustix::process::Signal;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Time for ranks to leave by themselves once the job has failed (the job master has told them why).
@@ -18,7 +18,10 @@ const TERM_GRACE: Duration = Duration::from_secs(2);
 /// Time for a killed process to be gone; after that its host is beyond our reach.
 const KILL_GRACE: Duration = Duration::from_secs(3);
 /// Time for an orderly stop that nobody watches (SIGTERM from a scheduler, a closed terminal): below Slurm's 30 s.
-const STOP_GRACE: Duration = Duration::from_secs(25);
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(25);
+
+/// How often it is looked whether ranks have joined after others left.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What the loop is told.
 pub(crate) enum Happening {
@@ -26,8 +29,8 @@ pub(crate) enum Happening {
     Agent(usize, FromAgent),
     /// The connection to a host is gone.
     HostLost(usize, String),
-    /// The job master has decided: finished, or failed for this reason.
-    Outcome(Option<Box<Blame>>),
+    /// The job master has decided.
+    Outcome(Outcome),
     /// The launcher got a signal.
     Signal(i32),
     /// Nobody reads our standard output (or error) any more.
@@ -54,6 +57,10 @@ pub(crate) enum Verdict {
     Finished,
     /// For this reason.
     Failed(Box<Blame>),
+    /// In good order, but with this code of the program's on all ranks: it has told why itself.
+    Ended(u8),
+    /// In good order, because it was asked to: why.
+    Stopped(String),
     /// By a signal to the launcher.
     Signalled(i32),
     /// The reader of our output went away (`| head`), and then a rank.
@@ -69,6 +76,8 @@ impl Verdict {
         match self {
             Verdict::Finished => exit::OK,
             Verdict::Failed(blame) => blame.code,
+            Verdict::Stopped(_) => exit::STOPPED,
+            Verdict::Ended(code) => *code,
             Verdict::Signalled(signal) => u8::try_from(128 + signal).unwrap_or(exit::INTERRUPTED),
             Verdict::ReaderGone => READER_GONE,
         }
@@ -91,7 +100,7 @@ pub(crate) struct Watch {
     pub(crate) ranks: Vec<RankState>,
     pub(crate) boss: Boss,
     pub(crate) happenings: Receiver<Happening>,
-    pub(crate) terminal: Arc<Mutex<Terminal<std::io::Stdout, std::io::Stderr>>>,
+    pub(crate) terminal: SharedTerminal,
     pub(crate) quiet: bool,
     pub(crate) ends_at: Option<(Instant, Duration)>,
     state: State,
@@ -105,6 +114,8 @@ struct State {
     /// The first signal that asked for an end.
     asked: Option<i32>,
     reader_gone: bool,
+    /// What the master was told the job failed of, until it has answered.
+    told: Option<Box<Blame>>,
 }
 
 impl Watch {
@@ -113,7 +124,7 @@ impl Watch {
         ranks: Vec<RankState>,
         boss: Boss,
         happenings: Receiver<Happening>,
-        terminal: Arc<Mutex<Terminal<std::io::Stdout, std::io::Stderr>>>,
+        terminal: SharedTerminal,
         quiet: bool,
         timeout: Option<Duration>,
     ) -> Watch {
@@ -124,6 +135,7 @@ impl Watch {
             next_step: None,
             asked: None,
             reader_gone: false,
+            told: None,
         };
         let ends_at = timeout.map(|t| (Instant::now() + t, t));
         Watch { hands, ranks, boss, happenings, terminal, quiet, ends_at, state }
@@ -158,7 +170,8 @@ impl Watch {
 
     fn next(&self) -> Result<Happening, RecvTimeoutError> {
         let limit = self.ends_at.filter(|_| self.state.verdict.is_none()).map(|(at, _)| at);
-        match [limit, self.state.next_step].into_iter().flatten().min() {
+        let look = self.boss.has_silent().then(|| Instant::now() + LOOK);
+        match [limit, self.state.next_step, look].into_iter().flatten().min() {
             Some(at) => self.happenings.recv_timeout(at.saturating_duration_since(Instant::now())),
             None => self.happenings.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
@@ -175,17 +188,21 @@ impl Watch {
             Happening::Agent(host, FromAgent::Done) => self.state.hosts_done[host] = true,
             Happening::Agent(host, FromAgent::Refused { why, code }) => {
                 let cause = format!("the ranks of {} cannot be started: {why}", self.hands[host].host());
-                self.boss.fail(blame(code, cause, ""));
+                self.fail(blame(code, cause, ""));
             }
             Happening::Agent(host, FromAgent::StdinTaken(bytes)) => self.hands[host].stdin_taken(bytes),
             Happening::Agent(_, FromAgent::Ready | FromAgent::Output { .. }) => {}
             Happening::HostLost(host, why) => self.host_lost(host, &why),
             Happening::Outcome(outcome) => {
-                let verdict = match outcome {
-                    None => Verdict::Finished,
-                    Some(blame) => Verdict::Failed(blame),
-                };
-                self.decide(verdict);
+                let told = self.state.told.take();
+                self.decide(match (outcome, told) {
+                    (Outcome::Failed(blame), _) => Verdict::Failed(Box::new(blame)),
+                    // This word was on its way when we said that the job has failed.
+                    (_, Some(blame)) => Verdict::Failed(blame),
+                    (Outcome::Finished, None) => Verdict::Finished,
+                    (Outcome::Stopped(reason), None) => Verdict::Stopped(reason.what),
+                    (Outcome::Ended(code), None) => Verdict::Ended(code),
+                });
             }
             Happening::Signal(signal) => self.signal(signal),
             Happening::OutputClosed(Stream::Out) => self.state.reader_gone = true,
@@ -193,14 +210,20 @@ impl Watch {
             Happening::OutputFailed(why) => {
                 let help = "is the disk full, or the quota used up?";
                 let blame = blame(exit::CANNOT_WRITE, format!("cannot write the ranks' output: {why}"), help);
-                if matches!(self.state.verdict, Some(Verdict::Finished)) {
+                if matches!(self.state.verdict, Some(Verdict::Finished | Verdict::Stopped(_))) {
                     // The last lines come after the last rank: without them the job is no success.
                     self.state.verdict = Some(Verdict::Failed(Box::new(blame)));
                 } else {
-                    self.boss.fail(blame);
+                    self.fail(blame);
                 }
             }
         }
+    }
+
+    /// The job has failed for a reason that only the launcher knows.
+    fn fail(&mut self, blame: Blame) {
+        self.state.told.get_or_insert_with(|| Box::new(blame.clone()));
+        self.boss.fail(blame);
     }
 
     fn exited(&mut self, rank: u32, ended: Ended) {
@@ -210,6 +233,8 @@ impl Watch {
             // Whoever ended the job is the cause; the rank only followed.
             if self.state.reader_gone {
                 self.decide(Verdict::ReaderGone);
+            } else if ended == Ended::Code(i32::from(exit::STOPPED)) && self.boss.anyone_joined() {
+                // In good order, if all do so: the master's word.
             } else if let Some(signal) = self.state.asked.filter(|signal| followed(ended, *signal)) {
                 self.decide(Verdict::Signalled(signal));
             }
@@ -220,20 +245,17 @@ impl Watch {
     fn host_lost(&mut self, host: usize, why: &str) {
         self.state.hosts_done[host] = true;
         let name = self.hands[host].host().to_string();
-        let lost: Vec<_> =
-            (0u32..).zip(&mut self.ranks).filter(|(_, r)| r.host == host && r.ended.is_none()).collect();
-        if let Some((rank, state)) = lost.first() {
-            let mut blame = blame(
-                exit::RANK_LOST,
-                format!("lost its host ({} ranks there): {why}", lost.len()),
-                "is the host up, and did ssh or its network fail?",
-            );
-            (blame.rank, blame.host, blame.pid) = (Some(*rank), name, state.pid);
-            self.boss.fail(blame);
+        let mut lost = Vec::new();
+        for (rank, state) in (0u32..).zip(&mut self.ranks) {
+            if state.host == host && state.ended.is_none() {
+                state.ended = Some(Ended::Signal(Signal::HUP.as_raw()));
+                lost.push((rank, state.pid));
+            }
         }
-        for (_, state) in lost {
-            state.ended = Some(Ended::Signal(Signal::HUP.as_raw()));
-        }
+        let Some((rank, pid)) = lost.first().copied() else { return };
+        let cause = format!("lost its host ({} ranks there): {why}", lost.len());
+        let help = "is the host up, and did ssh or its network fail?";
+        self.fail(Blame { rank: Some(rank), host: name, pid, ..blame(exit::RANK_LOST, cause, help) });
     }
 
     fn signal(&mut self, signal: i32) {
@@ -244,7 +266,6 @@ impl Watch {
         if !ends {
             return self.all(signal);
         }
-        let name = signals::name(signal);
         if signal == Signal::INT.as_raw() && (self.state.asked.is_some() || self.state.verdict.is_some()) {
             self.say("aeolian: killing the job");
             if self.state.verdict.is_none() {
@@ -255,18 +276,20 @@ impl Watch {
         if self.state.asked.replace(signal).is_some() || self.state.verdict.is_some() {
             return self.all(signal);
         }
-        if signal == Signal::INT.as_raw() {
-            self.say("aeolian: stopping the job in good order (Ctrl-C again kills it)");
-            // A program that knows nothing of Aeolian is told in the only way it understands.
-            if !self.boss.anyone_joined() {
-                self.all(signal);
-            }
+        let interrupt = signal == Signal::INT.as_raw();
+        self.say(&match interrupt {
+            true => "aeolian: stopping the job in good order (Ctrl-C again kills it)".to_string(),
+            false => format!("aeolian: got {}: stopping the job in good order", signals::name(signal)),
+        });
+        if self.boss.anyone_joined() {
+            self.boss.stop(signal);
         } else {
-            self.say(&format!("aeolian: got {name}: stopping the job in good order"));
+            // A program that knows nothing of Aeolian is told in the only way it understands.
             self.all(signal);
+        }
+        if !interrupt {
             self.state.next_step = Some(Instant::now() + STOP_GRACE);
         }
-        self.boss.stop(&name);
     }
 
     /// Ctrl-Z: the whole job stands still until we go on. SIGSTOP, since the ranks' groups have no shell above them
@@ -282,7 +305,7 @@ impl Watch {
         if self.state.verdict.is_some() {
             return;
         }
-        let well = matches!(verdict, Verdict::Finished);
+        let well = matches!(verdict, Verdict::Finished | Verdict::Stopped(_));
         self.state.verdict = Some(verdict);
         if !well {
             // The job master's word reaches only ranks that joined.
@@ -292,13 +315,14 @@ impl Watch {
 
     fn tick(&mut self) {
         let now = Instant::now();
+        self.boss.look_again();
         if let Some((at, limit)) = self.ends_at
             && now >= at
             && self.state.verdict.is_none()
         {
             self.ends_at = None;
             let cause = format!("the time limit of {} s was reached", limit.as_secs_f64());
-            self.boss.fail(blame(exit::TIME_LIMIT, cause, "raise --timeout, or give the job more ranks"));
+            self.fail(blame(exit::TIME_LIMIT, cause, "raise --timeout, or give the job more ranks"));
         }
         if self.state.next_step.is_some_and(|at| now >= at) {
             self.state.next_step = None;
@@ -340,7 +364,7 @@ impl Watch {
 
     fn say(&self, text: &str) {
         if !self.quiet {
-            self.terminal.lock().unwrap_or_else(PoisonError::into_inner).message(text);
+            hand::say(&self.terminal, text);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A rank's connection to the job master, and the thread that keeps it.
 
-use super::protocol::{Activity, Card, JobId, JobInfo, PROTOCOL, ToMaster, ToRank, decode, encode};
+use super::protocol::{
+    Activity, Card, JobId, JobInfo, PROTOCOL, StopReason, ToMaster, ToRank, decode, encode,
+};
 use crate::error::{Blame, NetError, Result};
 use crate::exit;
 use crate::noise::{NoiseStream, Readiness, Role, prologue};
@@ -23,8 +25,6 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub struct ControlConfig {
     /// End this process when the job has failed and the main thread does not (off for ranks that are threads of a test).
     pub exit_on_abort: bool,
-    /// How long a program that listens for stop requests has to end after one.
-    pub stop_grace: Duration,
     /// The job master is a thread of rank 0, which may be stopped together with it.
     pub master_is_rank_0: bool,
     /// Shows a failure of which only this rank can know: the loss of the job master.
@@ -229,7 +229,7 @@ impl Pending {
                     return Err(NetError::NotAllowed { peer: format!("rank {rank}"), what });
                 }
                 ToRank::Abort(blame) => return Err(NetError::JobFailed(Box::new(blame))),
-                ToRank::Stop { reason, code } => early_stop = Some((reason, code)),
+                ToRank::Stop(reason) => early_stop = Some(reason),
                 other => {
                     return Err(NetError::Protocol { peer, what: format!("{other:?} before the welcome") });
                 }
@@ -266,13 +266,14 @@ impl Pending {
             shared: shared.clone(),
             bell,
             hang: info.settings.hang_timeout,
+            stop_grace: info.settings.stop_grace,
             heard: Instant::now(),
             beat: Instant::now(),
             stop_by: None,
             end_by: None,
         };
-        if let Some((reason, code)) = early_stop {
-            keeper.stop(&reason, code);
+        if let Some(reason) = early_stop {
+            keeper.stop(&reason);
         }
         let thread = std::thread::Builder::new()
             .name("aeolian-control".into())
@@ -351,6 +352,7 @@ struct Keeper {
     shared: Arc<Shared>,
     bell: Bell,
     hang: Duration,
+    stop_grace: Duration,
     heard: Instant,
     beat: Instant,
     /// A program that listens has until then.
@@ -432,7 +434,7 @@ impl Keeper {
             match decode(&bytes, &self.peer)? {
                 ToRank::Beat => {}
                 ToRank::Abort(blame) => self.abort(blame),
-                ToRank::Stop { reason, code } => self.stop(&reason, code),
+                ToRank::Stop(reason) => self.stop(&reason),
                 ToRank::AllFinished => {
                     self.shared.all_finished.store(true, Ordering::Release);
                     self.shared.wake();
@@ -471,12 +473,12 @@ impl Keeper {
         }
     }
 
-    fn stop(&mut self, reason: &str, code: u8) {
+    fn stop(&mut self, reason: &StopReason) {
         if self.stop_by.is_some() || self.shared.finished.load(Ordering::Acquire) {
             return;
         }
         let blame = |cause: String| Blame {
-            code,
+            code: reason.code,
             rank: None,
             host: String::new(),
             pid: 0,
@@ -486,13 +488,13 @@ impl Keeper {
                 .into(),
         };
         if self.shared.listens.load(Ordering::Acquire) {
-            let grace = self.shared.config.stop_grace;
-            let cause = format!("asked to stop ({reason}), did not within {} s", grace.as_secs_f32());
+            let grace = self.stop_grace;
+            let cause = format!("asked to stop ({}), did not within {} s", reason.what, grace.as_secs_f32());
             self.stop_by = Some((Instant::now() + grace, blame(cause)));
             self.shared.stop.store(true, Ordering::Release);
             self.shared.wake();
         } else {
-            let blame = blame(format!("stopped by {reason}"));
+            let blame = blame(format!("stopped by {}", reason.what));
             self.stop_by = Some((Instant::now() + Duration::from_secs(3600), blame.clone()));
             self.shared.send(ToMaster::Failed(blame));
         }

@@ -5,3 +5,4 @@ mod hooks;
 pub mod protocol;
 
 pub use client::{Control, ControlConfig, Pending};
+pub use protocol::{JobId, JobSettings, Protection, StopReason, TransportChoice};

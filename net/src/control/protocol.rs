@@ -120,6 +120,8 @@ impl std::str::FromStr for TransportChoice {
 pub struct JobSettings {
     /// A rank or job master that is silent for so long counts as hung.
     pub hang_timeout: Duration,
+    /// A program that listens for stop requests has so long to end after one.
+    pub stop_grace: Duration,
     /// Protection of the data connections.
     pub protection: Protection,
     /// Wires.
@@ -129,10 +131,14 @@ pub struct JobSettings {
 /// The default of [`JobSettings::hang_timeout`].
 pub const HANG_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The default of [`JobSettings::stop_grace`]: below the 30 s that Slurm leaves between SIGTERM and SIGKILL.
+pub const STOP_GRACE: Duration = Duration::from_secs(25);
+
 impl Default for JobSettings {
     fn default() -> JobSettings {
         JobSettings {
             hang_timeout: HANG_TIMEOUT,
+            stop_grace: STOP_GRACE,
             protection: Protection::Checksummed,
             transport: TransportChoice::Auto,
         }
@@ -173,6 +179,44 @@ pub struct JobInfo {
     pub cards: Vec<Card>,
     /// What they have in common.
     pub settings: JobSettings,
+}
+
+/// Why a job is asked to end in good order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopReason {
+    /// As a phrase: `SIGTERM at rank 2 on n1 (pid 4711)`.
+    pub what: String,
+    /// The code that programs end with which never look for stop requests.
+    pub code: u8,
+}
+
+impl StopReason {
+    /// A signal, to a place in words (`rank 2 on n1`, `aeolian run`).
+    pub fn signal(signal: i32, place: &str) -> StopReason {
+        let code = if signal == libc::SIGINT { crate::exit::INTERRUPTED } else { crate::exit::TERMINATED };
+        StopReason { what: format!("{} to {place}", signal_name(signal)), code }
+    }
+}
+
+/// The name of a signal that ends processes.
+pub fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXCPU => "SIGXCPU",
+        _ => "see signal(7)",
+    }
 }
 
 /// What a rank is doing, as its control thread sees it.
@@ -239,12 +283,7 @@ pub enum ToRank {
         all: Vec<Vec<u8>>,
     },
     /// Please end in good order, or now if you never ask.
-    Stop {
-        /// Why.
-        reason: String,
-        /// The code to end with if you never ask.
-        code: u8,
-    },
+    Stop(StopReason),
     /// The job has failed.
     Abort(Blame),
     /// All ranks have finished.

@@ -1,7 +1,7 @@
 //! The job master's sockets, clock and thread.
 
 use super::state::{Action, ConnId, Event, Outcome, RankExit, RankView, Rules, State};
-use crate::control::protocol::{self, JobId, JobSettings};
+use crate::control::protocol::{self, JobId, JobSettings, StopReason};
 use crate::error::{Blame, NetError, Result};
 use crate::noise::{NoiseStream, Readiness, Role, prologue};
 use crate::secret::Secret;
@@ -139,9 +139,9 @@ impl Master {
         self.tell(Event::Exited { rank, exit });
     }
 
-    /// Asks the ranks to end in good order; programs that never look for it end at once, with `code`.
-    pub fn stop(&self, reason: impl Into<String>, code: u8) {
-        self.tell(Event::StopAsked { reason: reason.into(), code });
+    /// Asks the ranks to end in good order; programs that never look for it end at once, with its code.
+    pub fn stop(&self, reason: StopReason) {
+        self.tell(Event::StopAsked(reason));
     }
 
     /// The job has failed.

@@ -4,7 +4,9 @@
 //! closes before is lost, but where the launcher watches the processes its word (signal, exit code) is waited for shortly;
 //! no heartbeat for the hang time-out is a hang; if all ranks wait and nothing moves for that long they wait for one another.
 
-use crate::control::protocol::{Activity, Card, JobId, JobInfo, JobSettings, PROTOCOL, ToMaster, ToRank};
+use crate::control::protocol::{
+    Activity, Card, JobId, JobInfo, JobSettings, PROTOCOL, StopReason, ToMaster, ToRank, signal_name,
+};
 use crate::error::Blame;
 use crate::exit;
 use std::collections::{BTreeMap, HashMap};
@@ -30,6 +32,10 @@ pub enum RankExit {
 pub enum Outcome {
     /// Every rank said FINISHED.
     Finished,
+    /// Every rank said FINISHED, before the end of its work: the job had been asked to stop.
+    Stopped(StopReason),
+    /// Every rank said FINISHED, and all ended with this code of the program's: it has told why itself.
+    Ended(u8),
     /// This went wrong first.
     Failed(Blame),
 }
@@ -77,12 +83,7 @@ pub enum Event {
         exit: RankExit,
     },
     /// Somebody asks the job to end in good order.
-    StopAsked {
-        /// Why.
-        reason: String,
-        /// The code for programs that do not listen.
-        code: u8,
-    },
+    StopAsked(StopReason),
     /// Somebody knows that the job has failed.
     Fail(Blame),
 }
@@ -146,31 +147,11 @@ pub struct State {
     first_registered: Option<Instant>,
     welcomed: bool,
     exchanges: BTreeMap<u64, HashMap<u32, Vec<u8>>>,
-    stop: Option<(String, u8)>,
+    stop: Option<StopReason>,
     moved: (u64, Instant),
     ticked: Instant,
     all_finished: bool,
     outcome: Option<Outcome>,
-}
-
-fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        libc::SIGHUP => "SIGHUP",
-        libc::SIGINT => "SIGINT",
-        libc::SIGQUIT => "SIGQUIT",
-        libc::SIGILL => "SIGILL",
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGUSR1 => "SIGUSR1",
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGUSR2 => "SIGUSR2",
-        libc::SIGPIPE => "SIGPIPE",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGXCPU => "SIGXCPU",
-        _ => "see signal(7)",
-    }
 }
 
 fn signal_remedy(signal: i32) -> &'static str {
@@ -279,10 +260,10 @@ impl State {
                     self.judge(now, rank, &mut out);
                 }
             }
-            Event::StopAsked { reason, code } => {
+            Event::StopAsked(reason) => {
                 if self.stop.is_none() {
-                    self.stop = Some((reason.clone(), code));
-                    self.tell_all(&ToRank::Stop { reason, code }, &mut out);
+                    self.stop = Some(reason.clone());
+                    self.tell_all(&ToRank::Stop(reason), &mut out);
                 }
             }
             Event::Fail(blame) => self.fail(blame, &mut out),
@@ -345,9 +326,8 @@ impl State {
                 }
             }
             ToMaster::Signal(signal) => {
-                let reason = format!("{} at rank {rank} on {} (pid {})", signal_name(signal), r.host, r.pid);
-                let code = if signal == libc::SIGINT { exit::INTERRUPTED } else { exit::TERMINATED };
-                out.extend(self.handle(now, Event::StopAsked { reason, code }));
+                let place = format!("rank {rank} on {} (pid {})", r.host, r.pid);
+                out.extend(self.handle(now, Event::StopAsked(StopReason::signal(signal, &place))));
             }
         }
     }
@@ -402,8 +382,8 @@ impl State {
         self.conns.insert(conn, card.rank);
         r.card = Some(card);
         self.first_registered.get_or_insert(now);
-        if let Some((reason, code)) = &self.stop {
-            out.push(Action::Send(conn, ToRank::Stop { reason: reason.clone(), code: *code }));
+        if let Some(reason) = &self.stop {
+            out.push(Action::Send(conn, ToRank::Stop(reason.clone())));
         }
         let cards: Option<Vec<Card>> = self.ranks.iter().map(|r| r.card.clone()).collect();
         if let Some(cards) = cards {
@@ -514,28 +494,26 @@ impl State {
 
     /// Looks whether what is known of a rank's end is enough to decide.
     fn judge(&mut self, now: Instant, rank: u32, out: &mut Vec<Action>) {
-        if matches!(self.outcome, Some(Outcome::Failed(_))) {
+        if self.outcome.is_some() && self.all_finished || matches!(self.outcome, Some(Outcome::Failed(_))) {
             return;
         }
         let r = &self.ranks[rank as usize];
         let late = |since: Instant| now.saturating_duration_since(since) > EXIT_REPORT;
         match (r.finished, r.exit, r.closed) {
-            (true, Some((RankExit::Code(0), _)), _) => self.settle(),
             (true, None, _) | (false, None, None) => {}
-            (true, Some((RankExit::Code(code), _)), _) if code == i32::from(exit::STOPPED) => {
-                let reason = self.stop.as_ref().map_or(String::new(), |s| format!(": {}", s.0));
-                let cause = format!("stopped in good order before the end{reason}");
-                self.fail_rank(rank, exit::STOPPED, cause, "run it again to go on", out);
-            }
-            (true, Some((RankExit::Code(code), _)), _) => {
-                let cause = format!("ended with code {code} after it had said FINISHED");
-                self.fail_rank(
-                    rank,
-                    code as u8,
-                    cause,
-                    "the code is the program's own: see its output above",
-                    out,
-                );
+            (true, Some((RankExit::Code(code), at)), _) => {
+                self.settle();
+                // Others may end with the same code: then it is the program's word, not this rank's trouble.
+                if self.outcome.is_none() && code != 0 && late(at) {
+                    let cause = format!("ended with code {code} after it had said FINISHED");
+                    self.fail_rank(
+                        rank,
+                        code as u8,
+                        cause,
+                        "the code is the program's own: see its output above",
+                        out,
+                    );
+                }
             }
             (_, Some((RankExit::Signal(signal), at)), _) => {
                 // What it said before it died is worth a moment.
@@ -568,9 +546,26 @@ impl State {
 
     /// All have said FINISHED; where a launcher tells how processes end, success waits for that too.
     fn settle(&mut self) {
-        let ended = |r: &Rank| matches!(r.exit, Some((RankExit::Code(0), _)));
-        if self.all_finished && (!self.rules.exit_reports_expected || self.ranks.iter().all(ended)) {
-            self.outcome.get_or_insert(Outcome::Finished);
+        if !self.all_finished || self.outcome.is_some() {
+            return;
+        }
+        if !self.rules.exit_reports_expected {
+            self.outcome = Some(Outcome::Finished);
+            return;
+        }
+        let code = |r: &Rank| match r.exit {
+            Some((RankExit::Code(code), _)) => Some(code),
+            _ => None,
+        };
+        let first = self.ranks.first().and_then(code);
+        if first.is_some() && self.ranks.iter().all(|r| code(r) == first) {
+            self.outcome = match (first, &self.stop) {
+                (Some(0), _) => Some(Outcome::Finished),
+                (Some(c), Some(reason)) if c == i32::from(exit::STOPPED) => {
+                    Some(Outcome::Stopped(reason.clone()))
+                }
+                (c, _) => Some(Outcome::Ended(c.unwrap_or(0) as u8)),
+            };
         }
     }
 
@@ -629,7 +624,7 @@ impl State {
         let settled = match &self.outcome {
             Some(Outcome::Failed(_)) => true,
             // All said FINISHED, then one ended badly after all.
-            Some(Outcome::Finished) | None => false,
+            _ => false,
         };
         if !settled {
             self.outcome = Some(Outcome::Failed(blame.clone()));

@@ -1,0 +1,146 @@
+//! Progress on standard error: a bar on a terminal, a line every 10 % in a log, nothing with `--quiet`.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Not at all (`--quiet`, and every rank but 0).
+    Silent,
+    /// One line every 10 %.
+    Lines,
+    /// A bar that is drawn over itself.
+    Bar,
+}
+
+impl Mode {
+    /// What suits this process: only rank 0 talks, and draws only on a terminal.
+    pub fn choose(rank: usize, quiet: bool) -> Mode {
+        match (rank, quiet) {
+            (0, false) if std::io::stderr().is_terminal() => Mode::Bar,
+            (0, false) => Mode::Lines,
+            _ => Mode::Silent,
+        }
+    }
+}
+
+struct State {
+    shown_at: Option<Instant>,
+    tenth: u64,
+    out: Box<dyn Write + Send>,
+}
+
+/// The progress of one stretch of work. Any thread may report.
+pub struct Progress {
+    title: String,
+    mode: Mode,
+    start: Instant,
+    state: Mutex<State>,
+}
+
+impl Progress {
+    /// Starts the clock; `title` begins every line (`kmeans: read`).
+    pub fn new(title: &str, mode: Mode) -> Self {
+        Self::with_output(title, mode, Box::new(std::io::stderr()))
+    }
+
+    /// The same, written to `out`.
+    pub fn with_output(title: &str, mode: Mode, out: Box<dyn Write + Send>) -> Self {
+        let state = Mutex::new(State { shown_at: None, tenth: 0, out });
+        Progress { title: title.to_owned(), mode, start: Instant::now(), state }
+    }
+
+    /// Reports that `done` of `total` is done. `note` is called only if something will be shown.
+    pub fn tick(&self, done: u64, total: u64, note: impl FnOnce() -> String) {
+        if self.mode == Mode::Silent || total == 0 {
+            return;
+        }
+        let Ok(mut state) = self.state.lock() else { return };
+        let eta =
+            seconds(self.start.elapsed().mul_f64(total.saturating_sub(done) as f64 / done.max(1) as f64));
+        let percent = done * 100 / total;
+        // A closed standard error is no reason to stop a computation.
+        if self.mode == Mode::Bar {
+            if state.shown_at.is_some_and(|t| t.elapsed() < Duration::from_millis(80)) && done < total {
+                return;
+            }
+            let bar: String = (0..24).map(|i| if i * 100 < percent * 24 { '#' } else { '.' }).collect();
+            let line = format!("{} [{bar}] {percent:3} %  {}  ETA {eta}", self.title, note());
+            let _ = write!(state.out, "\r\x1b[2K{}", line.chars().take(columns()).collect::<String>());
+            let _ = state.out.flush();
+            state.shown_at = Some(Instant::now());
+        } else if done * 10 / total > state.tenth {
+            state.tenth = done * 10 / total;
+            let _ = writeln!(state.out, "{}: {percent:3} %  {}  ETA {eta}", self.title, note());
+        }
+    }
+
+    /// Ends it: the bar is wiped away, and `line` (if not empty) stays.
+    pub fn finish(&self, line: &str) {
+        let Ok(mut state) = self.state.lock() else { return };
+        if self.mode == Mode::Bar {
+            let _ = write!(state.out, "\r\x1b[2K");
+        }
+        if self.mode != Mode::Silent && !line.is_empty() {
+            let _ = writeln!(state.out, "{}: {line}", self.title);
+        }
+        let _ = state.out.flush();
+    }
+}
+
+fn columns() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |w| usize::from(w.ws_col).max(20)) - 1
+}
+
+/// A duration in words: `0.03 s`, `12 s`, `3 min 20 s`, `2 h 05 min`.
+///
+/// ```
+/// use std::time::Duration;
+/// assert_eq!(aeolian_examples::progress::seconds(Duration::from_secs(200)), "3 min 20 s");
+/// ```
+pub fn seconds(time: Duration) -> String {
+    let s = time.as_secs();
+    match s {
+        0..10 => format!("{:.2} s", time.as_secs_f64()),
+        10..60 => format!("{s} s"),
+        60..3600 => format!("{} min {:02} s", s / 60, s % 60),
+        _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn shown(mode: Mode) -> String {
+        let out = Shared::default();
+        let progress = Progress::with_output("t", mode, Box::new(out.clone()));
+        (1..=1000).for_each(|i| progress.tick(i, 1000, || format!("step {i}")));
+        progress.finish("done");
+        String::from_utf8(out.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn ten_lines_in_a_log_a_bar_on_a_terminal_nothing_when_quiet() {
+        let log = shown(Mode::Lines);
+        assert_eq!(log.lines().count(), 11, "{log}");
+        assert!(log.starts_with("t:  10 %  step 100  ETA ") && log.ends_with("t: done\n"), "{log}");
+        let bar = shown(Mode::Bar);
+        assert!(bar.starts_with("\r\x1b[2Kt [") && bar.contains("100 %  step 1000"), "{bar}");
+        assert_eq!(shown(Mode::Silent), "");
+    }
+}

@@ -1,0 +1,173 @@
+//! Which centroid is nearest: the register tile, where nearly all time goes.
+//!
+//! Points lie in lanes: a tile is two registers of points. [`GROUP`] centroids at a time are scored against it, one fused
+//! multiply-add a dimension, and those are what the loop is bound by. Modern cores issue a vector minimum beside them
+//! for nothing, but a comparison takes the multiplier's place. Hence two ways to find the smallest score:
+//! - **direct**: one comparison for each score (`k / lanes` cycles a point);
+//! - **grouped**: only the minimum of each group, one comparison a group, then the winner inside the winning group
+//!   by computing its scores once more for each point, now with centroids in lanes (a cost that does not grow with `k`).
+use super::Real;
+use super::prepared::{GROUP, Prepared};
+use pulp::Simd;
+
+/// Lanes of a tile, in registers.
+pub(super) const VECTORS: usize = 2;
+
+/// One dimension of a tile of points.
+pub(super) type Row<T, S> = [<T as Real>::Reals<S>; VECTORS];
+
+/// Writes the nearest centroid of each point of `tile` (one row a dimension) to `labels` (lanes x [`VECTORS`]).
+#[inline(always)]
+pub(super) fn assign<T: Real, S: Simd, E: Simd>(
+    simd: S,
+    narrow: E,
+    p: &Prepared<T>,
+    tile: &[Row<T, S>],
+    labels: &mut [u32],
+) {
+    // The number of accumulators must fit the registers, or they live on the stack.
+    let grouped = p.k() > 9 * tile.len();
+    match (grouped, S::REGISTER_COUNT >= 32) {
+        (true, true) => by_group::<T, S, E, 8>(simd, narrow, p, tile, labels),
+        (true, false) => by_group::<T, S, E, 4>(simd, narrow, p, tile, labels),
+        (false, true) => direct::<T, S, 8>(simd, p, tile, labels),
+        (false, false) => direct::<T, S, 4>(simd, p, tile, labels),
+    }
+}
+
+/// Scores of the `M` centroids of a group that start at `first`.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
+fn scores<T: Real, S: Simd, const M: usize>(
+    simd: S,
+    tile: &[Row<T, S>],
+    packed: &[[T; GROUP]],
+    norms: &[T; GROUP],
+    first: usize,
+) -> [Row<T, S>; M] {
+    let mut acc = [[T::splat(simd, T::ZERO); VECTORS]; M];
+    for (acc, &norm) in acc.iter_mut().zip(&norms[first..]) {
+        *acc = [T::splat(simd, norm); VECTORS];
+    }
+    for (x, c) in tile.iter().zip(packed) {
+        for (m, acc) in acc.iter_mut().enumerate() {
+            let c = T::splat(simd, c[first + m]);
+            for v in 0..VECTORS {
+                acc[v] = T::fma(simd, x[v], c, acc[v]);
+            }
+        }
+    }
+    acc
+}
+
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
+fn direct<T: Real, S: Simd, const M: usize>(
+    simd: S,
+    p: &Prepared<T>,
+    tile: &[Row<T, S>],
+    labels: &mut [u32],
+) {
+    let mut best: Row<T, S> = [T::splat(simd, T::INFINITY); VECTORS];
+    let mut winner = [T::splat_index(simd, T::index(0)); VECTORS];
+    for (g, (packed, norms)) in p.packed.chunks_exact(tile.len()).zip(p.norms.iter()).enumerate() {
+        for first in (0..GROUP).step_by(M) {
+            let acc = scores::<T, S, M>(simd, tile, packed, norms, first);
+            for m in 0..M {
+                let here = T::splat_index(simd, T::index(g * GROUP + first + m));
+                for v in 0..VECTORS {
+                    winner[v] = T::where_less(simd, acc[m][v], best[v], here, winner[v]);
+                    best[v] = T::min(simd, acc[m][v], best[v]);
+                }
+            }
+        }
+    }
+    let winner: &[T::Index] = bytemuck::cast_slice(&winner);
+    for (label, &w) in labels.iter_mut().zip(winner) {
+        *label = T::position(w) as u32;
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
+fn by_group<T: Real, S: Simd, E: Simd, const M: usize>(
+    simd: S,
+    narrow: E,
+    p: &Prepared<T>,
+    tile: &[Row<T, S>],
+    labels: &mut [u32],
+) {
+    let mut best: Row<T, S> = [T::splat(simd, T::INFINITY); VECTORS];
+    let mut winner = [T::splat_index(simd, T::index(0)); VECTORS];
+    for (g, (packed, norms)) in p.packed.chunks_exact(tile.len()).zip(p.norms.iter()).enumerate() {
+        let here = T::splat_index(simd, T::index(g));
+        for first in (0..GROUP).step_by(M) {
+            let mut acc = scores::<T, S, M>(simd, tile, packed, norms, first);
+            // A tree, because the latency of M minima in a row would show.
+            let mut left = M;
+            while left > 1 {
+                left /= 2;
+                for m in 0..left {
+                    let other = acc[m + left];
+                    for (a, b) in acc[m].iter_mut().zip(other) {
+                        *a = T::min(simd, *a, b);
+                    }
+                }
+            }
+            for v in 0..VECTORS {
+                winner[v] = T::where_less(simd, acc[0][v], best[v], here, winner[v]);
+                best[v] = T::min(simd, acc[0][v], best[v]);
+            }
+        }
+    }
+    let lanes = labels.len();
+    let best: &[T] = bytemuck::cast_slice(&best);
+    let winner: &[T::Index] = bytemuck::cast_slice(&winner);
+    let coordinates: &[T] = bytemuck::cast_slice(tile);
+    for (lane, ((label, &w), &best)) in labels.iter_mut().zip(winner).zip(best).enumerate() {
+        let g = T::position(w);
+        // The same operations in the same order give the same bits, so the winner is the first that equals the minimum.
+        let in_group = find_in_group::<T, E>(
+            narrow,
+            coordinates.chunks_exact(lanes).map(|x| x[lane]),
+            &p.packed[g * tile.len()..][..tile.len()],
+            p.norms[g],
+            best,
+        );
+        *label = (g * GROUP) as u32 + in_group;
+    }
+}
+
+/// Which of a group of centroids first has the score `best` for the point with coordinates `x`.
+#[inline(always)]
+fn find_in_group<T: Real, E: Simd>(
+    simd: E,
+    x: impl Iterator<Item = T>,
+    packed: &[[T; GROUP]],
+    mut norms: [T; GROUP],
+    best: T,
+) -> u32 {
+    let score: &mut [T::Reals<E>] = bytemuck::cast_slice_mut(&mut norms);
+    for (x, c) in x.zip(packed) {
+        let c: &[T::Reals<E>] = bytemuck::cast_slice(c);
+        let x = T::splat(simd, x);
+        for (score, &c) in score.iter_mut().zip(c) {
+            *score = T::fma(simd, x, c, *score);
+        }
+    }
+    let best = T::splat(simd, best);
+    let none = T::splat_index(simd, T::index(GROUP));
+    let mut at = [T::index(0); GROUP];
+    for (m, at) in at.iter_mut().enumerate() {
+        *at = T::index(m);
+    }
+    for (at, &score) in bytemuck::cast_slice_mut::<_, T::Indices<E>>(&mut at).iter_mut().zip(&*score) {
+        *at = T::where_less(simd, best, score, none, *at);
+    }
+    let mut first = GROUP as u32;
+    for at in at {
+        first = first.min(T::position(at) as u32);
+    }
+    debug_assert!(first < GROUP as u32, "a group has lost its minimum");
+    first.min(GROUP as u32 - 1)
+}

@@ -1,0 +1,61 @@
+//! Times the k-means kernel alone on one thread: `kmeans_kernel FILE.npy K ITERATIONS`, the arguments and the output
+//! of the C + MPI program, so that `run --kernel` can put the two side by side.
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#[path = "../../examples/kmeans/kernel/mod.rs"]
+mod kernel;
+
+use kernel::{Accum, Prepared, Real, pass};
+use std::time::Instant;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let [file, k, iterations] = &args[..] else {
+        // `cargo bench` and `cargo test` start every bench without arguments.
+        return println!("usage: kmeans_kernel FILE.npy K ITERATIONS");
+    };
+    let bytes = std::fs::read(file).expect("cannot read the input");
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let text = String::from_utf8_lossy(&bytes[10..header]).into_owned();
+    let shape = text.split("'shape': (").nth(1).expect("no shape").split(')').next().unwrap();
+    let d: usize = shape.split(',').nth(1).expect("not two-dimensional").trim().parse().unwrap();
+    let (k, iterations) = (k.parse().unwrap(), iterations.parse().unwrap());
+    if text.contains("<f8") {
+        run::<f64>(&bytes[header..], d, k, iterations);
+    } else {
+        run::<f32>(&bytes[header..], d, k, iterations);
+    }
+}
+
+fn run<T: Real>(bytes: &[u8], d: usize, k: usize, iterations: usize) {
+    let mut points = vec![T::ZERO; bytes.len() / size_of::<T>()];
+    bytemuck::cast_slice_mut(&mut points).copy_from_slice(bytes);
+    let n = points.len() / d;
+    let mut mean = vec![0.0; d];
+    for row in points.chunks_exact(d) {
+        mean.iter_mut().zip(row).for_each(|(m, x)| *m += x.to_f64() / n as f64);
+    }
+    let mut centroids: Vec<f64> = points[..k * d].iter().map(|x| x.to_f64()).collect();
+    let mut prepared = Prepared::<T>::new(k, d, &mean);
+    let mut acc = Accum::new(k, d);
+    let mut seconds = Vec::new();
+    for _ in 0..iterations {
+        let start = Instant::now();
+        acc.clear();
+        prepared.update(&centroids);
+        pass(&points, &prepared, &mut acc, None);
+        for (j, &count) in acc.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            for (c, sum) in centroids[j * d..][..d].iter_mut().zip(&acc.sums[j * d..]) {
+                *c = T::from_f64(sum / count as f64).to_f64();
+            }
+        }
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    let mean = seconds.iter().sum::<f64>() / iterations as f64;
+    seconds.sort_by(f64::total_cmp);
+    println!(
+        "{{\"n\":{n},\"d\":{d},\"k\":{k},\"ranks\":1,\"iterations\":{iterations},\"median\":{:.9},\"mean\":{mean:.9},\"min\":{:.9},\"inertia\":{:.17e}}}",
+        seconds[iterations / 2],
+        seconds[0],
+        acc.inertia
+    );
+}
