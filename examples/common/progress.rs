@@ -37,6 +37,7 @@ pub struct Progress {
     title: String,
     mode: Mode,
     start: Instant,
+    silence: Duration,
     state: Mutex<State>,
 }
 
@@ -49,12 +50,18 @@ impl Progress {
     /// The same, written to `out`.
     pub fn with_output(title: &str, mode: Mode, out: Box<dyn Write + Send>) -> Self {
         let state = Mutex::new(State { shown_at: None, tenth: 0, out });
-        Progress { title: title.to_owned(), mode, start: Instant::now(), state }
+        Progress { title: title.to_owned(), mode, start: Instant::now(), silence: Duration::ZERO, state }
+    }
+
+    /// Shows nothing before `silence` has passed: for stretches that are usually too short to be worth a line.
+    pub fn after(mut self, silence: Duration) -> Self {
+        self.silence = silence;
+        self
     }
 
     /// Reports that `done` of `total` is done. `note` is called only if something will be shown.
     pub fn tick(&self, done: u64, total: u64, note: impl FnOnce() -> String) {
-        if self.mode == Mode::Silent || total == 0 {
+        if self.mode == Mode::Silent || total == 0 || self.start.elapsed() < self.silence {
             return;
         }
         let Ok(mut state) = self.state.lock() else { return };

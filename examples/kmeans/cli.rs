@@ -50,7 +50,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "HOW", default_value = "kmeans++")]
     pub(crate) init: String,
     /// Seed of random and kmeans++; the same on any number of ranks
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
     /// Numbers to compute in
     #[arg(long, value_enum, default_value_t = Dtype::F64)]

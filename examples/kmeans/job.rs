@@ -96,14 +96,14 @@ fn run_as<T: Number>(world: &mut World, options: &Options) -> Result<()> {
     let outputs = if world.rank() == 0 { Outputs::check(options) } else { Ok(Outputs::needs(options)) };
     let outputs = agree(world, outputs)?;
 
-    let reading = Progress::new("kmeans: read", mode);
+    let reading = Progress::new("kmeans: read", mode).after(Duration::from_millis(500));
     let (points, names) = read::<T>(world, &workers, options, &reading)?;
     let read_time = begin.elapsed();
     let (n, d) = (points.n_total, points.d());
     reading.finish(&format!("{n} points of {d} numbers in {:.2} s", read_time.as_secs_f64()));
 
     let beginning = Instant::now();
-    let choosing = Progress::new("kmeans: init", mode);
+    let choosing = Progress::new("kmeans: init", mode).after(Duration::from_millis(500));
     let (k, from_file) = if is_keyword(&options.init) {
         (options.k.unwrap_or(10), None)
     } else {

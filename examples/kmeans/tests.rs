@@ -1,1 +1,160 @@
-//! The whole algorithm on ranks as threads.
+//! The whole program on ranks as threads of this process.
+
+use std::path::{Path, PathBuf};
+
+use aeolian::World;
+use aeolian_examples::{Error, random};
+
+use crate::cli::{Options, parse};
+use crate::job;
+
+const RANKS: [u32; 6] = [1, 2, 3, 4, 7, 16];
+
+fn options(args: &[&str]) -> Options {
+    let args = ["kmeans", "--quiet", "--threads", "1"].iter().chain(args).map(Into::into);
+    parse(args, false).unwrap()
+}
+
+/// Runs on `n` ranks; every rank must end alike. Returns the error's text and code, if there is one.
+fn run(n: u32, args: &[&str]) -> Result<(), (String, u8)> {
+    let options = options(args);
+    let mut ends = World::local(n, |mut world| {
+        let end = match job::run(&mut world, &options) {
+            Ok(()) => Ok(()),
+            Err(Error::Net(e)) => return Err(e),
+            Err(e) => Err((e.to_string(), e.exit_code())),
+        };
+        world.finish()?;
+        Ok(end)
+    })
+    .unwrap();
+    assert!(ends.windows(2).all(|w| w[0] == w[1]), "{ends:?}");
+    ends.remove(0)
+}
+
+struct Dir(tempfile::TempDir);
+
+impl Dir {
+    fn new() -> Dir {
+        Dir(tempfile::tempdir().unwrap())
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+    fn write(&self, name: &str, content: &str) -> String {
+        std::fs::write(self.path(name), content).unwrap();
+        self.text(name)
+    }
+}
+
+fn numbers(path: &Path) -> Vec<f64> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.split([',', '\n']).filter(|f| !f.is_empty()).map(|f| f.parse().unwrap()).collect()
+}
+
+/// `n` points around five centres in the plane.
+fn blobs(n: u64) -> String {
+    let unit = |i, c| random::at(5, c, i) as f64 / u64::MAX as f64 - 0.5;
+    let line = |i: u64| {
+        let (x, y) = ((i % 5) as f64 * 3.0 + unit(i, 0), ((i * i) % 5) as f64 * 2.0 + unit(i, 1));
+        format!("{x},{y}\n")
+    };
+    (0..n).map(line).collect()
+}
+
+#[test]
+fn same_clusters_on_any_number_of_ranks() {
+    let dir = Dir::new();
+    let input = dir.write("points.csv", &blobs(501));
+    for (init, dtype) in [("first", "f64"), ("random", "f64"), ("kmeans++", "f64"), ("kmeans++", "f32")] {
+        let mut wanted: Option<(Vec<f64>, Vec<f64>)> = None;
+        for n in RANKS {
+            let (out, labels) = (dir.text("c.csv"), dir.text("l.txt"));
+            let args = [
+                "--input", &input, "--k", "5", "--init", init, "--dtype", dtype, "--output", &out,
+                "--labels", &labels,
+            ];
+            run(n, &args).unwrap();
+            let got = (numbers(Path::new(&out)), numbers(Path::new(&labels)));
+            let (centroids, labels) = wanted.get_or_insert_with(|| got.clone());
+            assert_eq!((got.1.len(), &got.1), (501, &*labels), "{init} {dtype} on {n} ranks");
+            // Sums in another order: a few last bits, nothing more.
+            let near = got.0.iter().zip(&*centroids).all(|(a, b)| (a - b).abs() <= 1e-12 * b.abs().max(1.0));
+            assert!(near, "{init} {dtype} on {n} ranks: {:?} {centroids:?}", got.0);
+        }
+    }
+}
+
+#[test]
+fn empty_cluster_takes_the_farthest_point() {
+    let dir = Dir::new();
+    // Centroid 2 is far from everything: it must take 100, the point farthest from its centroid.
+    let input = dir.write("x.csv", "0\n1\n10\n11\n100\n");
+    let init = dir.write("init.csv", "0\n10\n-1000\n");
+    for n in RANKS {
+        let out = dir.text("c.csv");
+        run(n, &["--input", &input, "--init", &init, "--output", &out]).unwrap();
+        assert_eq!(numbers(Path::new(&out)), [0.5, 10.5, 100.0], "{n} ranks");
+    }
+}
+
+#[test]
+fn more_clusters_than_different_points_is_no_failure() {
+    let dir = Dir::new();
+    let input = dir.write("x.csv", "1,1\n1,1\n1,1\n2,2\n2,2\n");
+    for init in ["first", "random", "kmeans++"] {
+        for n in [1, 3] {
+            let out = dir.text("c.csv");
+            run(n, &["--input", &input, "--k", "4", "--init", init, "--output", &out]).unwrap();
+            assert!(numbers(Path::new(&out)).iter().all(|x| [1.0, 2.0].contains(x)));
+        }
+    }
+}
+
+#[test]
+fn fewer_rows_than_ranks_works() {
+    let dir = Dir::new();
+    let out = dir.text("c.csv");
+    let input = dir.write("x.csv", "h\n1\n5\n");
+    run(7, &["--input", &input, "--k", "2", "--init", "first", "--output", &out]).unwrap();
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "\"h\"\n1\n5\n");
+}
+
+#[test]
+fn one_bad_line_ends_all_ranks_with_one_error() {
+    let dir = Dir::new();
+    let mut lines: Vec<String> = blobs(400).lines().map(str::to_owned).collect();
+    lines[350] = "1.0,oops".into();
+    let input = dir.write("bad.csv", &(lines.join("\n") + "\n"));
+    for (n, rank) in [(2, "rank: 1 of 2"), (4, "rank: 3 of 4"), (7, "rank: 6 of 7")] {
+        let (text, code) = run(n, &["--input", &input, "--k", "5"]).unwrap_err();
+        assert!(text.contains("bad.csv:351: column 2: \"oops\" is not a number"), "{text}");
+        assert!(text.ends_with(rank) && code == 65, "{code} {text}");
+    }
+}
+
+#[test]
+fn errors_of_all_ranks_or_of_rank_0_are_one_too() {
+    let dir = Dir::new();
+    let input = dir.write("x.csv", "1\n2\n3\n");
+    let none = dir.text("none.csv");
+    for (args, code, want) in [
+        (vec!["--input", &none, "--k", "2"], 66, "none.csv: cannot be read: no such file"),
+        (vec!["--input", &input, "--k", "4"], 65, "4 clusters of 3 points"),
+        (
+            vec!["--input", &input, "--k", "2", "--output", "/nonexistent/c.csv"],
+            73,
+            "make its directory first",
+        ),
+        (vec!["--input", &input, "--init", &none], 66, "none.csv: cannot be read"),
+        (vec!["--input", &input, "--k", "2", "--output", &input], 64, "this file is an input"),
+    ] {
+        for n in [1, 3] {
+            let (text, got) = run(n, &args).unwrap_err();
+            assert!(got == code && text.contains(want), "{got} {text}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What a user sees when something is wrong: message, help, exit code, and nothing left behind.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use aeolian_examples::npy::header_bytes;
+
+/// Runs the program in `dir`; returns its exit code and what it said.
+fn kmeans(dir: &Path, args: &[&str]) -> (i32, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_kmeans")).current_dir(dir).args(args).output().unwrap();
+    (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&out.stderr).into_owned())
+}
+
+fn npy(descr: &str, shape: &[u64], body: &[u8]) -> Vec<u8> {
+    [header_bytes(descr, shape), body.to_vec()].concat()
+}
+
+#[test]
+fn every_mistake_has_its_message_and_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    let f8 = |x: &[f64]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    write("ragged.csv", b"1,2\n3,4\n5\n");
+    write("text.csv", b"a,b\n1,2\n3,four\n");
+    write("nan.csv", b"1,2\n3,NaN\n");
+    write("inf.npy", &npy("<f8", &[2, 2], &f8(&[1.0, 2.0, f64::INFINITY, 4.0])));
+    write("empty.csv", b"");
+    write("header.csv", b"a,b\n");
+    write("ok.csv", b"1,2\n3,4\n5,6\n");
+    write("cube.npy", &npy("<f8", &[2, 2, 2], &f8(&[0.0; 8])));
+    write("text.npy", &npy("<U4", &[2], &[0; 32]));
+    write("cut.npy", &npy("<f8", &[2, 2], &f8(&[0.0; 3])));
+    write("norows.npy", &npy("<f8", &[0, 2], &[]));
+    write("init.csv", b"1,2,3\n4,5,6\n");
+    std::fs::create_dir(dir.path().join("sub")).unwrap();
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["--input", "ragged.csv", "--k", "2"], 65, "ragged.csv:3: the row has 1 fields"),
+        (&["--input", "text.csv", "--k", "2"], 65, "text.csv:3: column 2 (b): \"four\" is not a number"),
+        (&["--input", "nan.csv", "--k", "2"], 65, "nan.csv:2: column 2: \"NaN\" is not a finite number"),
+        (
+            &["--input", "inf.npy", "--k", "2"],
+            65,
+            "inf.npy: row 2 (counted from 1), column 1: the value is inf",
+        ),
+        (&["--input", "empty.csv", "--k", "2"], 65, "empty.csv: the file is empty"),
+        (&["--input", "header.csv", "--k", "2"], 65, "header.csv: there are no points in it"),
+        (&["--input", "norows.npy", "--k", "2"], 65, "norows.npy: there are no points in it"),
+        (&["--input", "cube.npy", "--k", "2"], 65, "cube.npy: the array has 3 dimensions (shape [2, 2, 2])"),
+        (&["--input", "text.npy", "--k", "2"], 65, "text.npy: the array holds text"),
+        (&["--input", "cut.npy", "--k", "2"], 65, "it is cut off"),
+        (&["--input", "none.csv", "--k", "2"], 66, "none.csv: cannot be read: no such file or directory"),
+        (&["--input", "sub", "--k", "2"], 66, "sub: cannot be read"),
+        (&["--input", "ok.csv", "--k", "4"], 65, "4 clusters of 3 points"),
+        (&["--input", "ok.csv", "--k", "0"], 64, "--k 0: there must be at least one cluster"),
+        (&["--input", "ok.csv"], 64, "--k is missing"),
+        (&["--input", "ok.csv", "--k", "x"], 64, "invalid value 'x' for '--k <K>'"),
+        (&["--inptu", "ok.csv"], 64, "--input"),
+        (&["--input", "ok.csv", "--k", "2", "--tolerance", "nan"], 64, "--tolerance NaN"),
+        (
+            &["--input", "ok.csv", "--k", "2", "--init", "init.csv"],
+            65,
+            "init.csv: 2 rows of 3 numbers cannot be",
+        ),
+        (
+            &["--input", "ok.csv", "--k", "3", "--init", "ok.csv", "--output", "sub"],
+            73,
+            "sub: is a directory",
+        ),
+        (&["--input", "ok.csv", "--k", "2", "--labels", "no/l.txt"], 73, "no/l.txt: cannot be created"),
+        (
+            &["--input", "ok.csv", "--k", "2", "--report", "a", "--plot", "a"],
+            64,
+            "--report and --plot both name a",
+        ),
+        (&["--input", "/dev/null", "--k", "2"], 66, "/dev/null: is not a regular file"),
+    ];
+    let before = std::fs::read_dir(dir.path()).unwrap().count();
+    for (args, code, want) in cases {
+        let (got, text) = kmeans(dir.path(), args);
+        assert!(
+            got == *code && text.contains(want),
+            "{args:?}: code {got}, said: {text}\nwanted {code}: {want}"
+        );
+        assert!(text.contains("help: ") || text.contains("--help"), "{args:?}: no help in {text}");
+        assert!(!text.contains("panicked"), "{text}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before, "nothing is left behind");
+}
+
+#[test]
+fn a_full_disk_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, text) = kmeans(dir.path(), &["--quiet", "--output", "/dev/full", "--plot", "p.svg"]);
+    assert!(code == 73 && text.contains("/dev/full: cannot be written: no space left"), "{code} {text}");
+}
+
+#[test]
+fn a_mapped_file_that_shrinks_ends_the_run_with_a_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.npy");
+    let n = 400_000u64;
+    let body: Vec<u8> =
+        (0..2 * n).flat_map(|i| (aeolian_examples::random::at(1, 1, i) as f64).to_le_bytes()).collect();
+    std::fs::write(&path, npy("<f8", &[n, 2], &body)).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kmeans"))
+        .args(["--k", "500", "--init", "first", "--tolerance", "0", "--iterations", "100000", "--input"])
+        .arg(&path)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // "read: ... points" comes after the mapping; the iterations take minutes if nothing stops them.
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.contains("400000 points of 2 numbers"), "{first}");
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
+    let limit = Instant::now() + Duration::from_secs(60);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > limit {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let rest: String = lines.map_while(Result::ok).collect::<Vec<_>>().join("\n");
+    assert!(
+        status.code() == Some(74) && rest.contains("a mapped input file was shortened"),
+        "{status} {rest}"
+    );
+}
+
+#[cfg(not(feature = "hdf5"))]
+#[test]
+fn without_hdf5_the_program_says_how_to_get_it() {
+    let (code, text) = kmeans(Path::new("/"), &["--input", "x.h5:/points", "--k", "2"]);
+    assert!(code == 64 && text.contains("--features hdf5") && text.contains("libhdf5-dev"), "{code} {text}");
+}
+
+#[cfg(feature = "hdf5")]
+#[test]
+fn hdf5_parts_and_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = hdf5_metno::File::create(dir.path().join("x.h5")).unwrap();
+    let points: Vec<f32> = (0..40).map(|i| (i % 4) as f32 * 10.0 + (i / 4) as f32).collect();
+    file.new_dataset_builder().with_data(&points).create("line").unwrap();
+    file.new_dataset::<f64>().shape((2, 2, 2)).create("cube").unwrap();
+    file.new_dataset::<bool>().shape((4, 2)).create("flags").unwrap();
+    drop(file);
+    std::fs::write(dir.path().join("fake.h5"), b"not hdf5").unwrap();
+    for (input, code, want) in [
+        ("x.h5:/nothing", 66, "there is no dataset /nothing"),
+        ("x.h5", 66, "the datasets in this file are: /cube, /flags, /line"),
+        ("x.h5:/cube", 65, "the dataset has 3 dimensions (shape [2, 2, 2])"),
+        ("x.h5:/flags", 65, "not real numbers"),
+        ("fake.h5:/x", 65, "HDF5 cannot open the file"),
+        ("none.h5:/x", 66, "none.h5: cannot be read: no such file"),
+    ] {
+        let (got, text) = kmeans(dir.path(), &["--input", input, "--k", "2"]);
+        assert!(got == code && text.contains(want), "{input}: {got} {text}");
+    }
+    let (code, text) =
+        kmeans(dir.path(), &["--input", "x.h5:/line", "--k", "4", "--quiet", "--output", "c.csv"]);
+    assert_eq!(code, 0, "{text}");
+}
