@@ -157,43 +157,13 @@ fn from_environment() -> Result<Meeting> {
     })
 }
 
-/// The address by which other hosts reach this one: of the interface that `AEOLIAN_INTERFACE` names (or the address that
-/// it is), else that of the host's own name, else of the first interface that is up and not loopback.
-fn reachable_address() -> Result<IpAddr> {
-    let all = crate::interfaces::interfaces()?;
-    let usable: Vec<_> = all.iter().filter(|i| i.up && !i.loopback).collect();
-    if let Some(wanted) = env("AEOLIAN_INTERFACE") {
-        let fits = |i: &crate::interfaces::Interface| i.name == wanted || i.address.to_string() == wanted;
-        return all.iter().filter(|i| i.up).find(|i| fits(i)).map(|i| i.address).ok_or_else(|| {
-            let there: Vec<_> = usable.iter().map(|i| format!("{} ({})", i.name, i.address)).collect();
-            NetError::Config {
-                what: format!("AEOLIAN_INTERFACE={wanted}: {} has no such interface that is up", host_name()),
-                help: format!("choose one of {}", there.join(", ")),
-            }
-        });
-    }
-    use std::net::ToSocketAddrs;
-    let named: Vec<IpAddr> =
-        (host_name().as_str(), 0).to_socket_addrs().map_or(vec![], |a| a.map(|a| a.ip()).collect());
-    let own = named.iter().find(|a| usable.iter().any(|i| i.address == **a)).copied();
-    let routable = |a: &IpAddr| match a {
-        IpAddr::V4(v4) => !v4.is_link_local(),
-        IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 != 0xfe80,
-    };
-    own.or_else(|| usable.iter().map(|i| i.address).filter(routable).min_by_key(|a| a.is_ipv6())).ok_or_else(
-        || NetError::Config {
-            what: format!(
-                "{} has no network interface but loopback, and the ranks are on several nodes",
-                host_name()
-            ),
-            help: "name the interface with AEOLIAN_INTERFACE (--interface)".into(),
-        },
-    )
-}
-
 /// Rank 0's side of meeting: starts the master.
 fn host(size: u32, one_node: bool, start: Duration) -> Result<(Master, Meeting)> {
-    let bind = if one_node { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { reachable_address()? };
+    let bind = if one_node {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    } else {
+        crate::interfaces::reachable_address(env("AEOLIAN_INTERFACE").as_deref())?
+    };
     let (secret, job) = (Secret::random()?, JobId::random()?);
     let epoch = u32::from_le_bytes([job.as_bytes()[0], job.as_bytes()[1], job.as_bytes()[2], 1]);
     let master = Master::start(MasterConfig {

@@ -47,6 +47,43 @@ pub fn interfaces() -> Result<Vec<Interface>, NetError> {
     Ok(found)
 }
 
+/// The address by which other hosts reach this one: of the interface `wanted` (a name, or an address), else that of the host's own name, else of the first interface that is up and not loopback.
+pub fn reachable_address(wanted: Option<&str>) -> Result<IpAddr, NetError> {
+    let all = interfaces()?;
+    let usable: Vec<_> = all.iter().filter(|i| i.up && !i.loopback).collect();
+    if let Some(wanted) = wanted {
+        let fits = |i: &Interface| i.name == wanted || i.address.to_string() == wanted;
+        return all.iter().filter(|i| i.up).find(|i| fits(i)).map(|i| i.address).ok_or_else(|| {
+            let there: Vec<_> = usable.iter().map(|i| format!("{} ({})", i.name, i.address)).collect();
+            NetError::Config {
+                what: format!(
+                    "interface {wanted}: {} has no such interface that is up",
+                    crate::node::host_name()
+                ),
+                help: format!("choose one of {}", there.join(", ")),
+            }
+        });
+    }
+    use std::net::ToSocketAddrs;
+    let named: Vec<IpAddr> = (crate::node::host_name().as_str(), 0)
+        .to_socket_addrs()
+        .map_or(vec![], |a| a.map(|a| a.ip()).collect());
+    let own = named.iter().find(|a| usable.iter().any(|i| i.address == **a)).copied();
+    let routable = |a: &IpAddr| match a {
+        IpAddr::V4(v4) => !v4.is_link_local(),
+        IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 != 0xfe80,
+    };
+    own.or_else(|| usable.iter().map(|i| i.address).filter(routable).min_by_key(|a| a.is_ipv6())).ok_or_else(
+        || NetError::Config {
+            what: format!(
+                "{} has no network interface but loopback, and the ranks are on several nodes",
+                crate::node::host_name()
+            ),
+            help: "name the interface with AEOLIAN_INTERFACE (--interface)".into(),
+        },
+    )
+}
+
 /// # Safety
 /// `address` is null or points to a socket address as long as its family asks.
 unsafe fn ip(address: *const libc::sockaddr) -> Option<IpAddr> {

@@ -580,7 +580,7 @@ impl Keeper {
             return self.abort(blame);
         }
         if config.exit_on_abort && rank > 1 && self.shared.mates.iter().all(|m| m.0 > 1) {
-            std::thread::sleep(Duration::from_millis(1000 + 100 * u64::from(rank.min(10))));
+            std::thread::sleep(Duration::from_millis(3000 + 100 * u64::from(rank.min(10))));
         }
         (self.shared.config.report)(&blame);
         self.abort(blame);
