@@ -140,7 +140,8 @@ fn wheel(name: &str) -> Option<PathBuf> {
 pub fn shims() -> Option<&'static Path> {
     static SHIMS: OnceLock<Option<PathBuf>> = OnceLock::new();
     let made = SHIMS.get_or_init(|| {
-        let there: Vec<_> = ["mpicc.openmpi", "mpicc.mpich"].into_iter().filter(|m| need(m).is_some()).collect();
+        let there: Vec<_> =
+            ["mpicc.openmpi", "mpicc.mpich"].into_iter().filter(|m| need(m).is_some()).collect();
         (!there.is_empty()).then(|| build("debian", &there))
     });
     made.as_deref()

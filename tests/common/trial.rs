@@ -27,8 +27,7 @@ struct Seat;
 impl Seat {
     fn take() -> Seat {
         let free = SEATS.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free =
-            SEATS.1.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        let mut free = SEATS.1.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
         *free -= 1;
         Seat
     }
@@ -70,7 +69,14 @@ pub fn start(mut command: Command, limit: Duration) -> Trial {
     let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     Trial {
         child,
-        command: format!("{command:?}").chars().rev().take(300).collect::<Vec<_>>().into_iter().rev().collect(),
+        command: format!("{command:?}")
+            .chars()
+            .rev()
+            .take(300)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect(),
         mark,
         dir,
         shm_before,
@@ -93,15 +99,23 @@ pub fn run(command: Command, limit: Duration) -> Done {
 impl Trial {
     /// What it has written so far: standard output and standard error.
     pub fn output(&self) -> (String, String) {
-        let text = |name| {
-            String::from_utf8_lossy(&std::fs::read(self.dir.path().join(name)).unwrap()).into_owned()
-        };
+        let text =
+            |name| String::from_utf8_lossy(&std::fs::read(self.dir.path().join(name)).unwrap()).into_owned();
         (text("out"), text("err"))
     }
 
-    /// Waits until its standard output contains `text`.
-    pub fn wait_for_output(&self, text: &str) {
-        wait_for(&format!("{text:?} from {}", self.command), || self.output().0.contains(text).then_some(()));
+    /// Waits until its standard output contains `text`, or it is over.
+    pub fn wait_for_output(&mut self, text: &str) {
+        let what = format!("{text:?} from {}", self.command);
+        wait_for(&what, || {
+            let over = self.child.try_wait().unwrap().is_some();
+            (over || self.output().0.contains(text)).then_some(())
+        });
+    }
+
+    /// From now on it may take `limit`.
+    pub fn allow(&mut self, limit: Duration) {
+        (self.started, self.limit) = (Instant::now(), limit);
     }
 
     /// Sends a signal to the launcher alone.
@@ -151,7 +165,8 @@ impl Trial {
             if environ.split(|b| *b == 0).any(|v| v == mark.as_bytes()) {
                 let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
                 let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-                let state = stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).unwrap_or('?');
+                let state =
+                    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).unwrap_or('?');
                 found.push((pid, format!("{state} {}", String::from_utf8_lossy(&line).replace('\0', " "))));
             }
         }
