@@ -62,6 +62,7 @@ fn start(site: &Site, args: &[&str]) -> Trial {
     let args = [&["drill", "--seconds", "60"], args].concat();
     let mut trial = trial::start(with_hang_timeout(site.clone()).command(RANKS, &args), START);
     trial.wait_for_output("ranks at work");
+    trial.note_shared_memory();
     trial.allow(BOUND);
     trial
 }
@@ -248,6 +249,13 @@ fn killed_launchers_leave_no_ranks() {
         trial.signal(Signal::KILL);
         trial.wait();
         trial.assert_gone_within(BOUND);
+        let (own, theirs): (Vec<_>, Vec<_>) = trial
+            .left_shared_memory()
+            .into_iter()
+            .partition(|f| !f.file_name().unwrap().to_string_lossy().starts_with("vader_segment."));
+        assert!(own.is_empty(), "{own:?}");
+        // Open MPI's segments are mpirun's to remove, which was killed.
+        theirs.iter().for_each(|file| std::fs::remove_file(file).unwrap());
     }
 }
 
@@ -266,7 +274,10 @@ fn stopped_launchers_end_the_ranks() {
         trial.signal(Signal::CONT);
         let done = trial.wait();
         assert!(!done.status.success(), "{done:?}");
-        assert_eq!(errors(&done).len(), 1, "{done:?}");
+        // One of a rank, as the launcher could not speak; and the launcher's, when it can again.
+        let errors = errors(&done);
+        assert!(errors[0].contains("lost the job master") && errors.len() <= 2, "{done:?}");
+        assert_eq!(done.code(), 86, "{done:?}");
         trial.assert_clean(&done);
     }
 }
@@ -288,7 +299,7 @@ fn launchers() -> Vec<Site> {
 fn stop_requests() {
     let site = Site::run(&["--transport", "shm"]);
     for (signal, in_order, at_once) in
-        [(Signal::TERM, 143, 143), (Signal::INT, 130, 130), (Signal::USR1, 75, 143)]
+        [(Signal::TERM, 75, 143), (Signal::INT, 75, 130), (Signal::USR1, 75, 143)]
     {
         let mut trial = start(&site, &["--fault", "none", "--listen"]);
         trial.signal(signal);
