@@ -428,6 +428,9 @@ fn join(
     let ringer = bell.ringer()?;
     control.set_waker(Box::new(move || ringer.ring()));
     control.install_process_hooks();
+    if let Some(master) = &master {
+        crate::control::hosts_master(master.drainer());
+    }
     crate::panics::remember();
     let made = wires(rank, size, &meeting, &info, mesh, shm, mpi, limit);
     let (wires, kept) = match made {
