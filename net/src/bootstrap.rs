@@ -390,6 +390,9 @@ fn join(
     let ringer = bell.ringer()?;
     control.set_waker(Box::new(move || ringer.ring()));
     control.install_process_hooks();
+    if let Some(master) = &master {
+        crate::control::hosts_master(master.drainer());
+    }
     crate::panics::remember();
     let made = wires(rank, size, &meeting, &info, mesh, shm, mpi, limit);
     let (wires, kept) = match made {
@@ -410,6 +413,11 @@ fn join(
             });
         }
     };
+    // An MPI that carries nothing has done its part. While it lives, launchers end the job their own way when a rank fails
+    // (Hydra kills all, and may call that a success), and Open MPI's segments wait for mpirun to remove them.
+    if let Some(mut mpi) = kept {
+        mpi.finalize()?;
+    }
     let mut world = World::assemble(Parts {
         rank,
         size,
@@ -420,15 +428,12 @@ fn join(
         cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
     });
     world.keep_master(master);
-    if let Some(mpi) = kept {
-        world.keep_mpi(mpi);
-    }
     Ok(world)
 }
 
 type Wires = Vec<(Box<dyn Transport>, Vec<u32>)>;
 
-/// Chooses and makes the wires. An MPI that carries nothing is handed back, to be finalized.
+/// Chooses and makes the wires. An MPI that carries nothing is handed back, to be finalized at once.
 #[allow(clippy::too_many_arguments)]
 fn wires(
     rank: u32,

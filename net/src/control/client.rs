@@ -193,8 +193,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        self.shared.quit.store(true, Ordering::Release);
-        self.shared.ringer.ring();
+        self.shared.hang_up();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -314,6 +313,12 @@ impl Shared {
         {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
+    }
+
+    /// Lets the control thread end, once all is sent.
+    pub(super) fn hang_up(&self) {
+        self.quit.store(true, Ordering::Release);
+        self.ringer.ring();
     }
 
     pub(super) fn send(&self, message: ToMaster) {
