@@ -31,6 +31,7 @@ use crate::world::{Layout, Parts, World};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+use zeroize::{Zeroize, Zeroizing};
 
 /// How long ranks may take to come, unless `AEOLIAN_START_TIMEOUT` says otherwise.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -44,8 +45,14 @@ struct Meeting {
 }
 
 impl Meeting {
-    fn to_text(&self) -> String {
-        format!("{} {} {} {}", self.master, self.job, self.epoch, self.secret.to_hex_line().trim_end())
+    fn to_text(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!(
+            "{} {} {} {}",
+            self.master,
+            self.job,
+            self.epoch,
+            self.secret.to_hex_line().trim_end()
+        ))
     }
 
     fn from_text(text: &str) -> Result<Meeting> {
@@ -205,7 +212,7 @@ fn by_file(launch: &Launch, start: Duration) -> Result<World> {
         // Dropped, and so removed, once all have come.
         join(0, launch.size, meeting, Some(master), None, Some(published), start, launch.launcher)
     } else {
-        let meeting = Meeting::from_text(&rendezvous::find(&dir, &name, start)?)?;
+        let meeting = Meeting::from_text(&Zeroizing::new(rendezvous::find(&dir, &name, start)?))?;
         join(launch.rank, launch.size, meeting, None, None, None, start, launch.launcher)
     }
 }
@@ -295,8 +302,8 @@ fn by_mpi(launch: &Launch, library: &mpi::MpiLibrary, start: Duration) -> Result
     if let Some(e) = trouble {
         return Err(e);
     }
-    let meeting = Meeting::from_text(&String::from_utf8_lossy(&text));
-    text.fill(0);
+    let meeting = Meeting::from_text(&Zeroizing::new(String::from_utf8_lossy(&text).into_owned()));
+    text.zeroize();
     join(rank, size, meeting?, master, Some(mpi), None, start, launch.launcher)
 }
 
@@ -338,7 +345,10 @@ fn by_kvs(launch: &Launch, mut kvs: Box<dyn Kvs>, start: Duration) -> Result<Wor
         master = Some(m);
     }
     kvs.fence()?;
-    let meeting = Meeting::from_text(&String::from_utf8_lossy(&kvs.get(0, "aeolian-meet")?))?;
+    let meeting = {
+        let bytes = Zeroizing::new(kvs.get(0, "aeolian-meet")?);
+        Meeting::from_text(&Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))?
+    };
     kvs.finalize()?;
     join(rank, size, meeting, master, None, None, start, launch.launcher)
 }

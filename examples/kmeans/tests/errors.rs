@@ -1,6 +1,4 @@
 //! What a user sees when something is wrong: message, help, exit code, and nothing left behind.
-#![allow(clippy::unwrap_used)]
-
 #![allow(clippy::unwrap_used)] // a test that cannot go on should stop
 
 use std::path::Path;
