@@ -260,7 +260,7 @@ impl<B: Buffer> Engine<B> {
             // SAFETY: done is at least as long as the list of requests, which is as long as slots.
             unsafe { (ops.testsome)(ctx, done.as_mut_ptr(), done.len() as u64, &mut count) }
         })?;
-        self.requests_done += count as u64;
+        self.requests_done += count;
         let mut reported = 0;
         for k in 0..count as usize {
             match self.slots.swap_remove(self.done[k] as usize) {
