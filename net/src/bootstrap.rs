@@ -14,6 +14,7 @@ use crate::control::protocol::{
 };
 use crate::control::{Control, ControlConfig};
 use crate::error::{Blame, NetError, Result};
+use crate::interfaces;
 use crate::launcher::{Launch, Launcher};
 use crate::master::{Master, MasterConfig};
 use crate::mpi::{self, Mpi, Prefer};
@@ -157,43 +158,9 @@ fn from_environment() -> Result<Meeting> {
     })
 }
 
-/// The address by which other hosts reach this one: of the interface that `AEOLIAN_INTERFACE` names (or the address that
-/// it is), else that of the host's own name, else of the first interface that is up and not loopback.
-fn reachable_address() -> Result<IpAddr> {
-    let all = crate::interfaces::interfaces()?;
-    let usable: Vec<_> = all.iter().filter(|i| i.up && !i.loopback).collect();
-    if let Some(wanted) = env("AEOLIAN_INTERFACE") {
-        let fits = |i: &crate::interfaces::Interface| i.name == wanted || i.address.to_string() == wanted;
-        return all.iter().filter(|i| i.up).find(|i| fits(i)).map(|i| i.address).ok_or_else(|| {
-            let there: Vec<_> = usable.iter().map(|i| format!("{} ({})", i.name, i.address)).collect();
-            NetError::Config {
-                what: format!("AEOLIAN_INTERFACE={wanted}: {} has no such interface that is up", host_name()),
-                help: format!("choose one of {}", there.join(", ")),
-            }
-        });
-    }
-    use std::net::ToSocketAddrs;
-    let named: Vec<IpAddr> =
-        (host_name().as_str(), 0).to_socket_addrs().map_or(vec![], |a| a.map(|a| a.ip()).collect());
-    let own = named.iter().find(|a| usable.iter().any(|i| i.address == **a)).copied();
-    let routable = |a: &IpAddr| match a {
-        IpAddr::V4(v4) => !v4.is_link_local(),
-        IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 != 0xfe80,
-    };
-    own.or_else(|| usable.iter().map(|i| i.address).filter(routable).min_by_key(|a| a.is_ipv6())).ok_or_else(
-        || NetError::Config {
-            what: format!(
-                "{} has no network interface but loopback, and the ranks are on several nodes",
-                host_name()
-            ),
-            help: "name the interface with AEOLIAN_INTERFACE (--interface)".into(),
-        },
-    )
-}
-
 /// Rank 0's side of meeting: starts the master.
 fn host(size: u32, one_node: bool, start: Duration) -> Result<(Master, Meeting)> {
-    let bind = if one_node { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { reachable_address()? };
+    let bind = if one_node { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { interfaces::reachable()?.address };
     let (secret, job) = (Secret::random()?, JobId::random()?);
     let epoch = u32::from_le_bytes([job.as_bytes()[0], job.as_bytes()[1], job.as_bytes()[2], 1]);
     let master = Master::start(MasterConfig {
@@ -244,16 +211,11 @@ fn by_file(launch: &Launch, start: Duration) -> Result<World> {
 }
 
 fn by_launcher(launch: &Launch, start: Duration) -> Result<World> {
-    let prefer = match launch.launcher {
-        Launcher::OpenMpi | Launcher::SlurmPmix | Launcher::Pmix => Prefer::OpenMpi,
-        Launcher::Hydra | Launcher::SlurmPmi2 => Prefer::Mpich,
-        _ => Prefer::Either,
-    };
     let without = matches!(env("AEOLIAN_MPI").as_deref(), Some("none" | "off"));
     let rejected = if without {
         vec![]
     } else {
-        match mpi::find(prefer) {
+        match mpi::find(Prefer::of(launch.launcher)) {
             Ok(found) => return by_mpi(launch, &found.library, start),
             Err(rejected) => rejected,
         }
@@ -428,6 +390,9 @@ fn join(
     let ringer = bell.ringer()?;
     control.set_waker(Box::new(move || ringer.ring()));
     control.install_process_hooks();
+    if let Some(master) = &master {
+        crate::control::hosts_master(master.drainer());
+    }
     crate::panics::remember();
     let made = wires(rank, size, &meeting, &info, mesh, shm, mpi, limit);
     let (wires, kept) = match made {
@@ -448,6 +413,11 @@ fn join(
             });
         }
     };
+    // An MPI that carries nothing has done its part. While it lives, launchers end the job their own way when a rank fails
+    // (Hydra kills all, and may call that a success), and Open MPI's segments wait for mpirun to remove them.
+    if let Some(mut mpi) = kept {
+        mpi.finalize()?;
+    }
     let mut world = World::assemble(Parts {
         rank,
         size,
@@ -458,15 +428,12 @@ fn join(
         cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
     });
     world.keep_master(master);
-    if let Some(mpi) = kept {
-        world.keep_mpi(mpi);
-    }
     Ok(world)
 }
 
 type Wires = Vec<(Box<dyn Transport>, Vec<u32>)>;
 
-/// Chooses and makes the wires. An MPI that carries nothing is handed back, to be finalized.
+/// Chooses and makes the wires. An MPI that carries nothing is handed back, to be finalized at once.
 #[allow(clippy::too_many_arguments)]
 fn wires(
     rank: u32,

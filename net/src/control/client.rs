@@ -37,6 +37,9 @@ pub struct Pending {
     master: SocketAddr,
 }
 
+/// What all ranks gave in one exchange, by rank.
+type Parts = Vec<Vec<u8>>;
+
 pub(super) struct Shared {
     pub(super) rank: u32,
     host: String,
@@ -53,7 +56,7 @@ pub(super) struct Shared {
     flushed: (Mutex<bool>, Condvar),
     outbox: Mutex<Vec<ToMaster>>,
     ringer: Ringer,
-    exchanged: (Mutex<HashMap<u64, Vec<Vec<u8>>>>, Condvar),
+    exchanged: (Mutex<HashMap<u64, Parts>>, Condvar),
     rounds: AtomicU64,
     waker: Mutex<Option<Box<dyn Fn() + Send>>>,
     pub(super) signals: [AtomicI32; 3],
@@ -190,8 +193,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        self.shared.quit.store(true, Ordering::Release);
-        self.shared.ringer.ring();
+        self.shared.hang_up();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -311,6 +313,12 @@ impl Shared {
         {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
+    }
+
+    /// Lets the control thread end, once all is sent.
+    pub(super) fn hang_up(&self) {
+        self.quit.store(true, Ordering::Release);
+        self.ringer.ring();
     }
 
     pub(super) fn send(&self, message: ToMaster) {
@@ -580,7 +588,7 @@ impl Keeper {
             return self.abort(blame);
         }
         if config.exit_on_abort && rank > 1 && self.shared.mates.iter().all(|m| m.0 > 1) {
-            std::thread::sleep(Duration::from_millis(1000 + 100 * u64::from(rank.min(10))));
+            std::thread::sleep(Duration::from_millis(3000 + 100 * u64::from(rank.min(10))));
         }
         (self.shared.config.report)(&blame);
         self.abort(blame);

@@ -14,7 +14,19 @@ const SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
 /// How long an ending process waits for the job master's verdict on it.
 const LAST_ECHO: Duration = Duration::from_millis(300);
 
+/// How long it waits, if it hosts the job master, until all others have heard the verdict.
+const LAST_VERDICT: Duration = Duration::from_secs(1);
+
 static JOB: OnceLock<Weak<Shared>> = OnceLock::new();
+/// Waits until all have heard the verdict of the job master of this process.
+static DRAIN: OnceLock<Drain> = OnceLock::new();
+
+type Drain = Box<dyn Fn(Duration) + Send + Sync>;
+
+/// This process hosts the job master, whose verdict `drain` sees off.
+pub(crate) fn hosts_master(drain: impl Fn(Duration) + Send + Sync + 'static) {
+    let _ = DRAIN.set(Box::new(drain));
+}
 
 /// glibc tells an exit handler the code; elsewhere it stays unknown.
 #[cfg(target_env = "gnu")]
@@ -48,6 +60,20 @@ fn farewell(code: Option<i32>) {
         let end = Instant::now() + LAST_ECHO;
         while !job.has_failed() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(1));
+        }
+        if let Some(drain) = DRAIN.get()
+            && job.has_failed()
+        {
+            job.hang_up();
+            drain(LAST_VERDICT);
+        }
+        if code == Some(0) {
+            // Success is never an accident: launchers that know nothing of FINISHED must not take this for one.
+            // SAFETY: all open C streams are flushed; then the process ends (Rust has flushed its own before exit handlers).
+            unsafe {
+                libc::fflush(std::ptr::null_mut());
+                libc::_exit(i32::from(crate::exit::LEFT_EARLY));
+            }
         }
     }
 }

@@ -79,7 +79,7 @@ impl Mesh {
             link.shake = Some(shake);
             links.push(link);
         }
-        let mut done: Vec<(u32, TcpStream, Established)> = Vec::new();
+        let mut done: Vec<(u32, TcpStream, Box<Established>)> = Vec::new();
         while done.len() < peers.len() {
             let now = Instant::now();
             if now >= deadline {
@@ -120,7 +120,7 @@ impl Mesh {
             .into_iter()
             .map(|(peer, stream, keys)| {
                 tune(&stream, config.user_timeout);
-                Conn::new(peer, stream, config.epoch, Guard::new(config.protection, keys))
+                Conn::new(peer, stream, config.epoch, Guard::new(config.protection, *keys))
             })
             .collect();
         Tcp::new(config.size, conns)
@@ -153,7 +153,7 @@ impl Mesh {
 
 enum Progress {
     Waiting,
-    Done(u32, Established),
+    Done(u32, Box<Established>),
 }
 
 /// A connection whose other end has not proven itself yet.
@@ -237,11 +237,11 @@ impl Link {
             let mut alive = Vec::new();
             keys.cipher.encrypt(b"", &mut alive)?;
             self.send(&alive)?;
-            return Ok(Progress::Done(peer, keys));
+            return Ok(Progress::Done(peer, Box::new(keys)));
         }
         if let Some((peer, mut keys)) = self.keys.take() {
             keys.cipher.decrypt(&message, &mut Vec::new())?;
-            return Ok(Progress::Done(peer, keys));
+            return Ok(Progress::Done(peer, Box::new(keys)));
         }
         let mut shake = Handshake::new(Role::Responder, &config.secret, context)?;
         let hello = shake.read(&message)?;
