@@ -62,6 +62,8 @@ pub(super) struct Shared {
     rounds: AtomicU64,
     waker: Mutex<Option<Box<dyn Fn() + Send>>>,
     pub(super) signals: [AtomicI32; 3],
+    /// Nobody listens to signals any more: they do again what the system does with them.
+    pub(super) deaf: Arc<AtomicBool>,
     config: ControlConfig,
     quit: AtomicBool,
     /// Ranks of this node but this one, with their processes.
@@ -221,6 +223,7 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         self.shared.quit.store(true, Ordering::Release);
+        self.shared.deaf.store(true, Ordering::Release);
         self.shared.ringer.ring();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -285,6 +288,7 @@ impl Pending {
             rounds: AtomicU64::new(0),
             waker: Mutex::new(None),
             signals: [const { AtomicI32::new(-1) }; 3],
+            deaf: Arc::new(AtomicBool::new(false)),
             config,
             quit: AtomicBool::new(false),
             mates: mates(&info, rank),

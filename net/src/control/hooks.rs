@@ -74,6 +74,8 @@ pub(super) fn install(shared: &Arc<Shared>) {
         let ready = read.set_nonblocking(true).is_ok() && write.set_nonblocking(true).is_ok();
         if ready && signal_hook::low_level::pipe::register(signal, write).is_ok() {
             slot.store(read.into_raw_fd(), Ordering::Release);
+            // A program that goes on after its world is finished can still be ended by Ctrl-C.
+            let _ = signal_hook::flag::register_conditional_default(signal, shared.deaf.clone());
         }
     }
 }
