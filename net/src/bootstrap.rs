@@ -15,7 +15,7 @@ use crate::control::protocol::{
 use crate::control::{Control, ControlConfig};
 use crate::error::{Blame, NetError, Result};
 use crate::launcher::{Launch, Launcher};
-use crate::master::{Master, MasterConfig};
+use crate::master::{Master, MasterConfig, Outcome};
 use crate::mpi::{self, Mpi, Prefer};
 use crate::node::{NodeId, host_name};
 use crate::pmi::{self, Kvs};
@@ -33,6 +33,15 @@ use std::time::Duration;
 
 /// How long ranks may take to come, unless `AEOLIAN_START_TIMEOUT` says otherwise.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long rank 0 stays, when it cannot join, for the others to hear the job master's verdict.
+const LAST_VERDICT: Duration = Duration::from_secs(2);
+
+/// How long rank 0 waits then for ranks that have not registered yet.
+const LATE_COMERS: Duration = Duration::from_millis(300);
+
+/// What rank 0 tells the others, in place of a [`Meeting`], if there is none.
+const NO_MASTER: &[u8] = b"none";
 
 /// What all ranks must know to meet.
 struct Meeting {
@@ -326,12 +335,21 @@ fn by_mpi(launch: &Launch, library: &mpi::MpiLibrary, start: Duration) -> Result
                 text[..line.len()].copy_from_slice(line.as_bytes());
                 master = Some(m);
             }
-            Err(e) => trouble = Some(e),
+            Err(e) => {
+                text[..NO_MASTER.len()].copy_from_slice(NO_MASTER);
+                trouble = Some(e);
+            }
         }
     }
     mpi.bcast(&mut text, 0)?;
     if let Some(e) = trouble {
         return Err(e);
+    }
+    if text.starts_with(NO_MASTER) {
+        return Err(NetError::Config {
+            what: "rank 0 could not start the job master".into(),
+            help: "its own message says why".into(),
+        });
     }
     let meeting = Meeting::from_text(&String::from_utf8_lossy(&text));
     text.fill(0);
@@ -400,6 +418,50 @@ fn join(
     start: Duration,
     launcher: Launcher,
 ) -> Result<World> {
+    match register(rank, size, meeting, mpi, published, start, launcher) {
+        Ok(mut world) => {
+            world.keep_master(master);
+            Ok(world)
+        }
+        Err(e) => match master {
+            Some(master) => Err(take_leave(&master, e)),
+            None => Err(e),
+        },
+    }
+}
+
+/// Rank 0 cannot join: the others must hear why before the job master goes with it.
+fn take_leave(master: &Master, e: NetError) -> NetError {
+    if !matches!(e, NetError::JobFailed(_)) {
+        master.fail(Blame {
+            code: e.exit_code(),
+            rank: Some(0),
+            host: host_name(),
+            pid: std::process::id(),
+            phase: "start-up".into(),
+            cause: e.to_string(),
+            remedy: String::new(),
+        });
+    }
+    let official = master.wait(LAST_VERDICT);
+    // Some may be on their way to it.
+    std::thread::sleep(LATE_COMERS);
+    master.drain(LAST_VERDICT);
+    match official {
+        Some(Outcome::Failed(blame)) => NetError::JobFailed(Box::new(blame)),
+        _ => e,
+    }
+}
+
+fn register(
+    rank: u32,
+    size: u32,
+    meeting: Meeting,
+    mpi: Option<Mpi>,
+    published: Option<rendezvous::Published>,
+    start: Duration,
+    launcher: Launcher,
+) -> Result<World> {
     // A little more than the master's own bound, so that its verdict arrives.
     let limit = start + Duration::from_secs(10);
     let pending = Control::connect(meeting.master, &meeting.secret, meeting.job, meeting.epoch, limit)?;
@@ -422,10 +484,10 @@ fn join(
         master_is_rank_0: launcher != Launcher::Aeolian,
         report: Box::new(report),
     };
-    let (control, info) = pending.register(card, limit, config)?;
-    drop(published);
     let bell = Bell::new()?;
     let ringer = bell.ringer()?;
+    let (control, info) = pending.register(card, limit, config)?;
+    drop(published);
     control.set_waker(Box::new(move || ringer.ring()));
     control.install_process_hooks();
     crate::panics::remember();
@@ -442,10 +504,7 @@ fn join(
                 cause: e.to_string(),
                 remedy: String::new(),
             });
-            return Err(match control.exchange(&[], Duration::from_millis(300)) {
-                Err(failed @ NetError::JobFailed(_)) => failed,
-                _ => e,
-            });
+            return Err(control.failure().map_or(e, |blame| NetError::JobFailed(Box::new(blame.clone()))));
         }
     };
     let mut world = World::assemble(Parts {
@@ -457,7 +516,6 @@ fn join(
         layout: layout(&info),
         cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
     });
-    world.keep_master(master);
     if let Some(mpi) = kept {
         world.keep_mpi(mpi);
     }
