@@ -495,9 +495,11 @@ fn register(
     let (wires, kept) = match made {
         Ok(made) => made,
         Err(e) => {
+            // If it is another rank that is gone, that one is to blame (and the job master knows its host and process).
+            let lost = e.lost_rank().filter(|lost| *lost != rank && *lost < size);
             control.fail(Blame {
                 code: e.exit_code(),
-                rank: Some(rank),
+                rank: lost.or(Some(rank)),
                 host: host_name(),
                 pid: std::process::id(),
                 phase: "start-up".into(),

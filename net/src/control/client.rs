@@ -170,6 +170,9 @@ impl Control {
     /// one, which yields for a second to first-hand knowledge. Returns when the verdict has come, which may be an earlier
     /// cause: see [`Control::failure`]; after 2.5 s in any case.
     pub fn fail(&self, blame: Blame) {
+        if self.shared.has_failed() {
+            return;
+        }
         self.shared.send_and_flush(ToMaster::Failed(blame));
         self.shared.wait_for_verdict(VERDICT);
     }
@@ -359,6 +362,10 @@ fn is_one_of_us(pid: u32) -> bool {
 impl Shared {
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn hosts_master(&self) -> bool {
+        self.config.master_is_rank_0 && self.rank == 0
     }
 
     /// Ends a hung rank of this node: some launchers (Hydra) wait for ever for a stopped process to take their SIGTERM.

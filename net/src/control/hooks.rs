@@ -14,6 +14,9 @@ const SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
 /// How long an ending process waits for the job master's verdict on it.
 const LAST_ECHO: Duration = Duration::from_millis(300);
 
+/// How long a job master in this process has to pass on a verdict that this rank has heard.
+const LAST_WRITES: Duration = Duration::from_millis(30);
+
 static JOB: OnceLock<Weak<Shared>> = OnceLock::new();
 
 /// glibc tells an exit handler the code; elsewhere it stays unknown.
@@ -43,6 +46,13 @@ fn farewell(code: Option<i32>) {
     if let Some(job) = JOB.get().and_then(Weak::upgrade)
         && !job.finished.load(Ordering::Acquire)
     {
+        if job.has_failed() {
+            // All is said; a job master in this process may be about to say it to the others.
+            if job.hosts_master() {
+                std::thread::sleep(LAST_WRITES);
+            }
+            return;
+        }
         job.send_and_flush(ToMaster::Left(code));
         // If the job master is a thread of this process, it must get to tell the others before it dies with us.
         let end = Instant::now() + LAST_ECHO;
