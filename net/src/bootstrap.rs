@@ -16,7 +16,7 @@ use crate::control::{Control, ControlConfig};
 use crate::error::{Blame, NetError, Result};
 use crate::interfaces;
 use crate::launcher::{Launch, Launcher};
-use crate::master::{Master, MasterConfig};
+use crate::master::{Master, MasterConfig, Outcome};
 use crate::mpi::{self, Mpi, Prefer};
 use crate::node::{NodeId, host_name};
 use crate::pmi::{self, Kvs};
@@ -35,6 +35,15 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// How long ranks may take to come, unless `AEOLIAN_START_TIMEOUT` says otherwise.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long rank 0 stays, when it cannot join, for the others to hear the job master's verdict.
+const LAST_VERDICT: Duration = Duration::from_secs(2);
+
+/// How long rank 0 waits then for ranks that have not registered yet.
+const LATE_COMERS: Duration = Duration::from_millis(300);
+
+/// What rank 0 tells the others, in place of a [`Meeting`], if there is none.
+const NO_MASTER: &[u8] = b"none";
 
 /// What all ranks must know to meet.
 struct Meeting {
@@ -297,12 +306,21 @@ fn by_mpi(launch: &Launch, library: &mpi::MpiLibrary, start: Duration) -> Result
                 text[..line.len()].copy_from_slice(line.as_bytes());
                 master = Some(m);
             }
-            Err(e) => trouble = Some(e),
+            Err(e) => {
+                text[..NO_MASTER.len()].copy_from_slice(NO_MASTER);
+                trouble = Some(e);
+            }
         }
     }
     mpi.bcast(&mut text, 0)?;
     if let Some(e) = trouble {
         return Err(e);
+    }
+    if text.starts_with(NO_MASTER) {
+        return Err(NetError::Config {
+            what: "rank 0 could not start the job master".into(),
+            help: "its own message says why".into(),
+        });
     }
     let meeting = Meeting::from_text(&Zeroizing::new(String::from_utf8_lossy(&text).into_owned()));
     text.zeroize();
@@ -374,6 +392,53 @@ fn join(
     start: Duration,
     launcher: Launcher,
 ) -> Result<World> {
+    match register(rank, size, meeting, mpi, published, start, launcher) {
+        Ok(mut world) => {
+            if let Some(master) = &master {
+                crate::control::hosts_master(master.drainer());
+            }
+            world.keep_master(master);
+            Ok(world)
+        }
+        Err(e) => match master {
+            Some(master) => Err(take_leave(&master, e)),
+            None => Err(e),
+        },
+    }
+}
+
+/// Rank 0 cannot join: the others must hear why before the job master goes with it.
+fn take_leave(master: &Master, e: NetError) -> NetError {
+    if !matches!(e, NetError::JobFailed(_)) {
+        master.fail(Blame {
+            code: e.exit_code(),
+            rank: Some(0),
+            host: host_name(),
+            pid: std::process::id(),
+            phase: "start-up".into(),
+            cause: e.to_string(),
+            remedy: String::new(),
+        });
+    }
+    let official = master.wait(LAST_VERDICT);
+    // Some may be on their way to it.
+    std::thread::sleep(LATE_COMERS);
+    master.drain(LAST_VERDICT);
+    match official {
+        Some(Outcome::Failed(blame)) => NetError::JobFailed(Box::new(blame)),
+        _ => e,
+    }
+}
+
+fn register(
+    rank: u32,
+    size: u32,
+    meeting: Meeting,
+    mpi: Option<Mpi>,
+    published: Option<rendezvous::Published>,
+    start: Duration,
+    launcher: Launcher,
+) -> Result<World> {
     // A little more than the master's own bound, so that its verdict arrives.
     let limit = start + Duration::from_secs(10);
     let pending = Control::connect(meeting.master, &meeting.secret, meeting.job, meeting.epoch, limit)?;
@@ -396,33 +461,29 @@ fn join(
         master_is_rank_0: launcher != Launcher::Aeolian,
         report: Box::new(report),
     };
-    let (control, info) = pending.register(card, limit, config)?;
-    drop(published);
     let bell = Bell::new()?;
     let ringer = bell.ringer()?;
+    let (control, info) = pending.register(card, limit, config)?;
+    drop(published);
     control.set_waker(Box::new(move || ringer.ring()));
     control.install_process_hooks();
-    if let Some(master) = &master {
-        crate::control::hosts_master(master.drainer());
-    }
     crate::panics::remember();
     let made = wires(rank, size, &meeting, &info, mesh, shm, mpi, limit);
     let (wires, kept) = match made {
         Ok(made) => made,
         Err(e) => {
+            // If it is another rank that is gone, that one is to blame (and the job master knows its host and process).
+            let lost = e.lost_rank().filter(|lost| *lost != rank && *lost < size);
             control.fail(Blame {
                 code: e.exit_code(),
-                rank: Some(rank),
+                rank: lost.or(Some(rank)),
                 host: host_name(),
                 pid: std::process::id(),
                 phase: "start-up".into(),
                 cause: e.to_string(),
                 remedy: String::new(),
             });
-            return Err(match control.exchange(&[], Duration::from_millis(300)) {
-                Err(failed @ NetError::JobFailed(_)) => failed,
-                _ => e,
-            });
+            return Err(control.failure().map_or(e, |blame| NetError::JobFailed(Box::new(blame.clone()))));
         }
     };
     // An MPI that carries nothing has done its part. While it lives, launchers end the job their own way when a rank fails
@@ -439,7 +500,6 @@ fn join(
         layout: layout(&info),
         cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
     });
-    world.keep_master(master);
     Ok(world)
 }
 

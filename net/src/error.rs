@@ -132,6 +132,20 @@ impl NetError {
         move |source| NetError::Os { what, source }
     }
 
+    /// The rank that is gone, if that is what this error says.
+    ///
+    /// ```
+    /// use aeolian_net::NetError;
+    /// let lost = |peer: &str| NetError::Lost { peer: peer.into(), what: "closed".into() }.lost_rank();
+    /// assert_eq!((lost("rank 3"), lost("the job master")), (Some(3), None));
+    /// ```
+    pub fn lost_rank(&self) -> Option<u32> {
+        match self {
+            NetError::Lost { peer, .. } => peer.strip_prefix("rank ")?.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// The exit code that a program ends with when this error ends it.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -2,7 +2,7 @@
 
 use crate::buffer::Buf;
 use crate::engine::{Engine, Message, Posted, Traffic};
-use crate::error::{NetError, Result};
+use crate::error::{Blame, NetError, Result};
 use crate::exit;
 use crate::master::Master;
 use crate::mpi::Mpi;
@@ -417,7 +417,7 @@ impl World {
 
     /// Tells the job that this rank has failed, before it ends: all others end too, with this cause and code.
     pub fn fail(&self, code: u8, cause: impl Into<String>, remedy: impl Into<String>) {
-        self.supervisor.fail(crate::error::Blame {
+        self.supervisor.fail(Blame {
             code,
             rank: Some(self.rank),
             host: crate::node::host_name(),
@@ -460,10 +460,27 @@ impl World {
 
     /// An error of the wires: the whole job learns of it.
     fn sick(&self, error: NetError) -> NetError {
-        if !matches!(error, NetError::JobFailed(_) | NetError::Usage(_)) {
-            self.fail(error.exit_code(), error.to_string(), "");
+        if matches!(error, NetError::JobFailed(_) | NetError::Usage(_)) {
+            return error;
         }
-        error
+        match error.lost_rank().filter(|lost| *lost != self.rank && *lost < self.size) {
+            // Who is to blame, if we are right; the job master may know better.
+            Some(lost) => self.supervisor.fail(Blame {
+                code: exit::RANK_LOST,
+                rank: Some(lost),
+                host: self.layout.hosts[self.layout.node_of[lost as usize] as usize].clone(),
+                pid: 0,
+                phase: String::new(),
+                cause: error.to_string(),
+                remedy: "look at the launcher's and the system's log of that host, and at the network between the hosts".into(),
+            }),
+            None => self.fail(error.exit_code(), error.to_string(), ""),
+        }
+        match self.supervisor.failure() {
+            // The official cause is not our own trouble: it has been told, and decides the exit code.
+            Some(blame) if blame.rank != Some(self.rank) => failed(blame),
+            _ => error,
+        }
     }
 }
 

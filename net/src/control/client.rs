@@ -11,6 +11,7 @@ use crate::supervisor::OpName;
 use crate::transport::{Bell, Ringer};
 use rustix::event::{PollFd, PollFlags};
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -20,6 +21,10 @@ use std::time::{Duration, Instant};
 const ABORT_GRACE: Duration = Duration::from_millis(500);
 /// How long a failure may take to get to the master.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long [`Control::fail`] waits for the verdict (the master may wait a second for a better explanation).
+const VERDICT: Duration = Duration::from_millis(2500);
+/// How long a master may hang up on our proof (it does so while strangers crowd its door) before we believe that it means us.
+const HANG_UPS: Duration = Duration::from_secs(8);
 
 /// How a control thread behaves.
 pub struct ControlConfig {
@@ -60,6 +65,8 @@ pub(super) struct Shared {
     rounds: AtomicU64,
     waker: Mutex<Option<Box<dyn Fn() + Send>>>,
     pub(super) signals: [AtomicI32; 3],
+    /// Nobody listens to signals any more: they do again what the system does with them.
+    pub(super) deaf: Arc<AtomicBool>,
     config: ControlConfig,
     quit: AtomicBool,
     /// Ranks of this node but this one, with their processes.
@@ -79,10 +86,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Control {
-    /// Connects to the job master and proves the secret; tries again while nobody listens, until `limit`.
+    /// Connects to the job master and proves the secret; tries again while nobody listens there, until `limit`, and, for
+    /// 8 s at most, when the master hangs up on us before the proof.
     ///
     /// # Errors
-    /// [`NetError::Lost`] if nobody answers in time, [`NetError::NotAllowed`] if the master does not know our secret.
+    /// [`NetError::Lost`] if nobody answers in time, [`NetError::NotAllowed`] if the master does not know our secret,
+    /// [`NetError::Os`] if the address makes no sense.
     pub fn connect(
         addr: SocketAddr,
         secret: &Secret,
@@ -91,24 +100,44 @@ impl Control {
         limit: Duration,
     ) -> Result<Pending> {
         let deadline = Instant::now() + limit;
+        let context = prologue("control", job, epoch);
         let mut pause = Duration::from_millis(2);
-        let stream = loop {
+        let mut hung_up: Option<Instant> = None;
+        loop {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            match TcpStream::connect_timeout(&addr, left) {
-                Ok(stream) => break stream,
-                Err(e) if Instant::now() + pause >= deadline => {
-                    return Err(NetError::Lost {
-                        peer: format!("the job master at {addr}"),
-                        what: format!("cannot connect: {e}"),
-                    });
+            let problem = match TcpStream::connect_timeout(&addr, left) {
+                // Nobody listens at a port of our own host, and the system has connected us with ourselves.
+                Ok(stream) if stream.local_addr().is_ok_and(|own| own == addr) => {
+                    "nobody listens there".into()
                 }
-                Err(_) => std::thread::sleep(pause),
+                Ok(stream) => {
+                    let mut stream = NoiseStream::new(stream, Role::Initiator, secret, &context)?;
+                    match stream.prove(deadline) {
+                        Ok(()) => return Ok(Pending { stream, master: addr }),
+                        Err(e @ NetError::Lost { .. }) => {
+                            if hung_up.get_or_insert_with(Instant::now).elapsed() >= HANG_UPS {
+                                return Err(not_allowed(addr));
+                            }
+                            e.to_string()
+                        }
+                        Err(e) => return Err(e),
+                    }
+                }
+                Err(e) if may_pass(e.kind()) => format!("cannot connect: {e}"),
+                Err(e) => {
+                    return Err(NetError::os(format!("connecting to the job master at {addr}"))(e));
+                }
+            };
+            if Instant::now() + pause >= deadline {
+                return Err(match hung_up {
+                    Some(_) => not_allowed(addr),
+                    None => NetError::Lost { peer: format!("the job master at {addr}"), what: problem },
+                });
             }
+            // Not all ranks of a node at the same moment.
+            std::thread::sleep(pause + Duration::from_micros(u64::from(std::process::id() % 64) * 50));
             pause = (pause * 2).min(Duration::from_millis(200));
-        };
-        let mut stream = NoiseStream::new(stream, Role::Initiator, secret, &prologue("control", job, epoch))?;
-        stream.prove(deadline)?;
-        Ok(Pending { stream, master: addr })
+        }
     }
 
     /// The operation that this rank is in now; a few stores.
@@ -140,9 +169,15 @@ impl Control {
         self.shared.stop.load(Ordering::Acquire)
     }
 
-    /// Tells the master that this rank has failed; returns when the words are on their way (or cannot be sent).
+    /// Tells the master that this rank has failed, or (code [`exit::RANK_LOST`] and another's number) that it lost another
+    /// one, which yields for a second to first-hand knowledge. Returns when the verdict has come, which may be an earlier
+    /// cause: see [`Control::failure`]; after 2.5 s in any case.
     pub fn fail(&self, blame: Blame) {
+        if self.shared.has_failed() {
+            return;
+        }
         self.shared.send_and_flush(ToMaster::Failed(blame));
+        self.shared.wait_for_verdict(VERDICT);
     }
 
     /// Says FINISHED.
@@ -193,6 +228,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
+        self.shared.deaf.store(true, Ordering::Release);
         self.shared.hang_up();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -257,6 +293,7 @@ impl Pending {
             rounds: AtomicU64::new(0),
             waker: Mutex::new(None),
             signals: [const { AtomicI32::new(-1) }; 3],
+            deaf: Arc::new(AtomicBool::new(false)),
             config,
             quit: AtomicBool::new(false),
             mates: mates(&info, rank),
@@ -287,6 +324,31 @@ impl Pending {
     }
 }
 
+/// Errors of `connect` that pass when the other end gets ready or the network does.
+fn may_pass(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::TimedOut
+            | ErrorKind::WouldBlock
+            | ErrorKind::Interrupted
+            | ErrorKind::AddrNotAvailable
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+    )
+}
+
+fn not_allowed(addr: SocketAddr) -> NetError {
+    NetError::NotAllowed {
+        peer: format!("the job master at {addr}"),
+        what: "it hangs up on our proof: it has another secret, job or attempt of it (or is no job master at all)"
+            .into(),
+    }
+}
+
 /// The other ranks of this rank's node, with their processes.
 fn mates(info: &JobInfo, rank: u32) -> Vec<(u32, u32)> {
     let Some(me) = info.cards.get(rank as usize) else { return vec![] };
@@ -303,6 +365,10 @@ fn is_one_of_us(pid: u32) -> bool {
 impl Shared {
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn hosts_master(&self) -> bool {
+        self.config.master_is_rank_0 && self.rank == 0
     }
 
     /// Ends a hung rank of this node: some launchers (Hydra) wait for ever for a stopped process to take their SIGTERM.
@@ -332,6 +398,13 @@ impl Shared {
         self.send(message);
         let (flushed, changed) = &self.flushed;
         let _ = changed.wait_timeout_while(lock(flushed), LAST_WORDS, |done| !*done);
+    }
+
+    /// Until the job has failed or finished, which the master's loss also ends.
+    fn wait_for_verdict(&self, limit: Duration) {
+        let over = || self.failed.load(Ordering::Acquire) || self.all_finished.load(Ordering::Acquire);
+        let (rounds, changed) = &self.exchanged;
+        let _ = changed.wait_timeout_while(lock(rounds), limit, |_| !over());
     }
 
     fn activity(&self) -> Activity {
@@ -393,7 +466,8 @@ impl Keeper {
             self.signals();
             self.launcher();
             self.deadlines();
-            if self.shared.quit.load(Ordering::Acquire) && !self.stream.wants_write() && self.outbox_empty() {
+            let said_all = self.stream.is_closed() || (!self.stream.wants_write() && self.outbox_empty());
+            if self.shared.quit.load(Ordering::Acquire) && said_all {
                 self.stream.shut_down();
                 return;
             }
@@ -409,7 +483,8 @@ impl Keeper {
     }
 
     fn wait(&self, limit: Duration) {
-        let limit = self.end_by.map_or(limit, |end| limit.min(end.saturating_duration_since(Instant::now())));
+        let end = self.end_by.filter(|_| self.shared.config.exit_on_abort);
+        let limit = end.map_or(limit, |end| limit.min(end.saturating_duration_since(Instant::now())));
         let mut flags = PollFlags::IN;
         if self.stream.wants_write() {
             flags |= PollFlags::OUT;

@@ -2,7 +2,6 @@
 
 use super::client::Shared;
 use super::protocol::ToMaster;
-use crate::exit;
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
@@ -17,6 +16,9 @@ const LAST_ECHO: Duration = Duration::from_millis(300);
 
 /// How long it waits, if it hosts the job master, until all others have heard the verdict.
 const LAST_VERDICT: Duration = Duration::from_secs(1);
+
+/// How long a job master in this process has to pass on a verdict that this rank has heard.
+const LAST_WRITES: Duration = Duration::from_millis(30);
 
 static JOB: OnceLock<Weak<Shared>> = OnceLock::new();
 /// Waits until all have heard the verdict of the job master of this process.
@@ -56,16 +58,18 @@ fn farewell(code: Option<i32>) {
     if let Some(job) = JOB.get().and_then(Weak::upgrade)
         && !job.finished.load(Ordering::Acquire)
     {
+        if job.has_failed() {
+            // All is said; a job master in this process may be about to say it to the others.
+            if job.hosts_master() {
+                std::thread::sleep(LAST_WRITES);
+            }
+            return;
+        }
         job.send_and_flush(ToMaster::Left(code));
         // If the job master is a thread of this process, it must get to tell the others before it dies with us.
         let end = Instant::now() + LAST_ECHO;
         while !job.has_failed() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(1));
-        }
-        if code.unwrap_or(0) == 0 {
-            // Some launchers (Hydra) would take 0 for success and end the others before they can object.
-            // SAFETY: ends the process; all other exit handlers are given up for that.
-            unsafe { libc::_exit(i32::from(exit::LEFT_EARLY)) };
         }
         if let Some(drain) = DRAIN.get()
             && job.has_failed()
@@ -73,7 +77,7 @@ fn farewell(code: Option<i32>) {
             job.hang_up();
             drain(LAST_VERDICT);
         }
-        if code == Some(0) {
+        if code.unwrap_or(0) == 0 {
             // Success is never an accident: launchers that know nothing of FINISHED must not take this for one.
             // SAFETY: all open C streams are flushed; then the process ends (Rust has flushed its own before exit handlers).
             unsafe {
@@ -106,6 +110,8 @@ pub(super) fn install(shared: &Arc<Shared>) {
         let ready = read.set_nonblocking(true).is_ok() && write.set_nonblocking(true).is_ok();
         if ready && signal_hook::low_level::pipe::register(signal, write).is_ok() {
             slot.store(read.into_raw_fd(), Ordering::Release);
+            // A program that goes on after its world is finished can still be ended by Ctrl-C.
+            let _ = signal_hook::flag::register_conditional_default(signal, shared.deaf.clone());
         }
     }
 }

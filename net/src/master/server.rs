@@ -13,9 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Connections that have not proven themselves: how many at a time, and for how long.
+/// Connections that have not proven themselves: how many at a time, of one address that is not this host, and for how long.
 const UNPROVEN: usize = 64;
+const UNPROVEN_OF_ONE: usize = 32;
 const UNPROVEN_TIME: Duration = Duration::from_secs(5);
+/// After so long such a connection makes room if others wait at the door.
+const UNPROVEN_TURN: Duration = Duration::from_millis(300);
+/// For so long nobody is let in once the system has no descriptors left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+/// A master that is dropped gives its last words so long to leave.
+const LINGER: Duration = Duration::from_secs(2);
 /// A proven connection must register within this.
 const UNREGISTERED_TIME: Duration = Duration::from_secs(10);
 /// A rank that reads so little that this much waits for it is closed.
@@ -77,6 +84,8 @@ impl Master {
         let listener = TcpListener::bind((config.bind, 0))
             .map_err(NetError::os(format!("listening as job master on {}", config.bind)))?;
         listener.set_nonblocking(true).map_err(NetError::os("listening as job master"))?;
+        // The standard library's queue is short for a node full of ranks that come at once.
+        let _ = rustix::net::listen(&listener, 4096);
         let address = listener.local_addr().map_err(NetError::os("asking for the job master's port"))?;
         let shared = Arc::new(Shared {
             commands: Mutex::new(Vec::new()),
@@ -105,6 +114,7 @@ impl Master {
             listener,
             conns: Vec::new(),
             next: 0,
+            deaf_until: None,
             tick: (config.settings.hang_timeout / 10)
                 .clamp(Duration::from_millis(5), Duration::from_millis(250)),
             shared: shared.clone(),
@@ -207,6 +217,8 @@ struct Server {
     listener: TcpListener,
     conns: Vec<Conn>,
     next: ConnId,
+    /// Nobody is let in before this.
+    deaf_until: Option<Instant>,
     tick: Duration,
     shared: Arc<Shared>,
 }
@@ -214,6 +226,7 @@ struct Server {
 impl Server {
     fn run(mut self) {
         let mut ticked = Instant::now();
+        let mut end: Option<Instant> = None;
         loop {
             self.poll(self.tick.saturating_sub(ticked.elapsed()));
             self.accept();
@@ -231,18 +244,25 @@ impl Server {
             }
             self.write_and_reap();
             self.publish();
-            if self.shared.quit.load(Ordering::Acquire) && self.conns.iter().all(|c| !c.stream.wants_write())
-            {
-                return;
+            if self.shared.quit.load(Ordering::Acquire) {
+                // A stopped rank never takes its last words.
+                let since = *end.get_or_insert_with(Instant::now);
+                if self.conns.iter().all(|c| !c.stream.wants_write()) || since.elapsed() > LINGER {
+                    return;
+                }
             }
         }
     }
 
-    fn poll(&self, limit: Duration) {
-        let mut fds = vec![
-            PollFd::from_borrowed_fd(self.shared.bell.fd(), PollFlags::IN),
-            PollFd::new(&self.listener, PollFlags::IN),
-        ];
+    fn poll(&mut self, limit: Duration) {
+        let mut limit = limit;
+        let mut fds = vec![PollFd::from_borrowed_fd(self.shared.bell.fd(), PollFlags::IN)];
+        if self.may_accept() {
+            fds.push(PollFd::new(&self.listener, PollFlags::IN));
+        } else {
+            // Somebody may wait at the door, and nothing tells when there is room.
+            limit = limit.min(Duration::from_millis(50));
+        }
         for conn in &self.conns {
             let mut flags = PollFlags::IN;
             if conn.stream.wants_write() {
@@ -257,11 +277,23 @@ impl Server {
         self.shared.bell.clear();
     }
 
+    fn unproven(&self) -> impl Iterator<Item = &Conn> {
+        self.conns.iter().filter(|c| !c.stream.is_proven())
+    }
+
+    /// False while the room before the proof is full of connections that have just come: the others wait in the system's
+    /// queue.
+    fn may_accept(&self) -> bool {
+        !self.deaf_until.is_some_and(|until| Instant::now() < until)
+            && (self.unproven().count() < UNPROVEN
+                || self.unproven().any(|c| c.since.elapsed() >= UNPROVEN_TURN))
+    }
+
     fn accept(&mut self) {
-        loop {
+        while self.may_accept() {
             match self.listener.accept() {
-                Ok((stream, _)) => {
-                    if self.conns.iter().filter(|c| !c.stream.is_proven()).count() >= UNPROVEN {
+                Ok((stream, peer)) => {
+                    if !self.make_room(peer.ip()) {
                         continue;
                     }
                     if let Ok(stream) = NoiseStream::new(stream, Role::Responder, &self.secret, &self.context)
@@ -272,9 +304,33 @@ impl Server {
                     }
                 }
                 Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
-                Err(_) => return,
+                Err(e) => {
+                    if e.kind() != ErrorKind::WouldBlock {
+                        // Out of descriptors or memory: the listener stays ready, and must not keep us busy.
+                        self.deaf_until = Some(Instant::now() + EXHAUSTED);
+                    }
+                    return;
+                }
             }
         }
+    }
+
+    /// Ends the unproven connection that has been there longest, where there are too many; false if all have just come.
+    /// Those go first that have not even shown a first message made with the secret.
+    fn make_room(&mut self, ip: IpAddr) -> bool {
+        let far = !ip.to_canonical().is_loopback();
+        let same = |c: &&Conn| c.stream.peer_addr().ip() == ip;
+        let of_one = far && self.unproven().filter(same).count() >= UNPROVEN_OF_ONE;
+        if !of_one && self.unproven().count() < UNPROVEN {
+            return true;
+        }
+        let crowd = self.unproven().filter(|c| !of_one || same(c));
+        let oldest = crowd
+            .filter(|c| c.since.elapsed() >= UNPROVEN_TURN)
+            .min_by_key(|c| (c.stream.is_answered(), c.since))
+            .map(|c| c.id);
+        self.conns.retain(|c| Some(c.id) != oldest);
+        oldest.is_some()
     }
 
     fn read(&mut self) {
@@ -288,12 +344,18 @@ impl Server {
                 let conn = &mut self.conns[at];
                 match conn.stream.next_message() {
                     Ok(Some(bytes)) => {
-                        let id = conn.id;
-                        conn.spoke = true;
+                        let (id, from) = (conn.id, conn.stream.peer_addr().ip());
+                        let first = !std::mem::replace(&mut conn.spoke, true);
                         match protocol::decode(&bytes, &conn.stream.peer_addr().to_string()) {
                             Ok(message) => {
                                 let actions = self.state.handle(Instant::now(), Event::Message(id, message));
                                 self.act(actions);
+                            }
+                            Err(_) if first => {
+                                let garbled = Event::Garbled { conn: id, from };
+                                let actions = self.state.handle(Instant::now(), garbled);
+                                self.act(actions);
+                                break;
                             }
                             Err(_) => {
                                 gone = true;

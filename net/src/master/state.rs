@@ -2,7 +2,8 @@
 //!
 //! The rules: success only when every rank said FINISHED; the first cause of a failure sticks; a rank whose connection
 //! closes before is lost, but where the launcher watches the processes its word (signal, exit code) is waited for shortly;
-//! no heartbeat for the hang time-out is a hang; if all ranks wait and nothing moves for that long they wait for one another.
+//! what one rank says of another ("I lost rank 3") yields for a second to what is known first-hand; no heartbeat for the
+//! hang time-out is a hang; if all ranks wait, all are alive, and nothing moves for that long, they wait for one another.
 
 use crate::control::protocol::{
     Activity, Card, JobId, JobInfo, JobSettings, PROTOCOL, StopReason, ToMaster, ToRank, signal_name,
@@ -10,10 +11,16 @@ use crate::control::protocol::{
 use crate::error::Blame;
 use crate::exit;
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// How long the launcher's word about an ended process is waited for.
 const EXIT_REPORT: Duration = Duration::from_secs(1);
+/// How long what a rank says of another waits for first-hand knowledge of that one.
+const HEARSAY: Duration = Duration::from_secs(1);
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const SAME_VERSION: &str = "build the launcher and the program of all ranks with one version of Aeolian";
 
 /// A connection, as the server numbers them.
 pub type ConnId = u64;
@@ -66,6 +73,13 @@ pub enum Event {
     Message(ConnId, ToMaster),
     /// A connection is gone.
     Closed(ConnId),
+    /// A proven connection's first message is none of this version's.
+    Garbled {
+        /// The connection.
+        conn: ConnId,
+        /// From which address.
+        from: IpAddr,
+    },
     /// The launcher started a process.
     Spawned {
         /// Its rank.
@@ -127,6 +141,8 @@ struct Rank {
     finished: bool,
     closed: Option<Instant>,
     exit: Option<(RankExit, Instant)>,
+    /// It has told of another rank's loss: its own end is a consequence.
+    witness: bool,
 }
 
 impl Rank {
@@ -148,6 +164,8 @@ pub struct State {
     welcomed: bool,
     exchanges: BTreeMap<u64, HashMap<u32, Vec<u8>>>,
     stop: Option<StopReason>,
+    /// The first word of a rank about another one, and when it becomes the verdict.
+    hearsay: Option<(Instant, Blame)>,
     moved: (u64, Instant),
     ticked: Instant,
     all_finished: bool,
@@ -194,6 +212,7 @@ impl State {
             welcomed: false,
             exchanges: BTreeMap::new(),
             stop: None,
+            hearsay: None,
             moved: (0, now),
             ticked: now,
             all_finished: false,
@@ -249,6 +268,14 @@ impl State {
                     self.judge(now, rank, &mut out);
                 }
             }
+            Event::Garbled { conn, from } => {
+                let cause = format!(
+                    "a rank at {from} speaks another control protocol than the job master ({PROTOCOL}, Aeolian {VERSION}): its first message does not decode"
+                );
+                if !self.conns.contains_key(&conn) {
+                    self.turn_down(conn, nobody(exit::PROTOCOL, cause, SAME_VERSION), &mut out);
+                }
+            }
             Event::Spawned { rank, host, pid } => {
                 if let Some(r) = self.ranks.get_mut(rank as usize) {
                     (r.host, r.pid) = (host, pid);
@@ -282,6 +309,7 @@ impl State {
             }
             return;
         };
+        let size = self.rules.size;
         let r = &mut self.ranks[rank as usize];
         r.heard = Some(now);
         match message {
@@ -295,6 +323,12 @@ impl State {
             ToMaster::Heartbeat(activity) => {
                 r.activity = activity;
                 out.push(Action::Send(conn, ToRank::Beat));
+            }
+            ToMaster::Failed(blame)
+                if blame.code == exit::RANK_LOST
+                    && blame.rank.is_some_and(|other| other != rank && other < size) =>
+            {
+                self.hear_of(now, rank, blame);
             }
             ToMaster::Failed(blame) => {
                 // Who fails is known from the connection, not from what it says.
@@ -332,8 +366,35 @@ impl State {
         }
     }
 
+    /// A rank says that it lost another one. That one's own words, its end as the launcher saw it, or its silence say more.
+    fn hear_of(&mut self, now: Instant, witness: u32, blame: Blame) {
+        let Some(lost) = blame.rank.and_then(|other| self.ranks.get(other as usize)) else { return };
+        let host = &self.ranks[witness as usize].host;
+        let blame = Blame {
+            host: lost.host.clone(),
+            pid: lost.pid,
+            phase: lost.phase(),
+            cause: format!("rank {witness} on {host} says: {}", blame.cause),
+            ..blame
+        };
+        self.hearsay.get_or_insert((now + HEARSAY, blame));
+        self.ranks[witness as usize].witness = true;
+    }
+
+    /// Somebody of this job, for whom it has no place as he is: the job cannot be complete, and all learn at once why.
+    fn turn_down(&mut self, conn: ConnId, blame: Blame, out: &mut Vec<Action>) {
+        if self.welcomed {
+            // All are here: one too many harms nobody.
+            out.push(Action::Send(conn, ToRank::Refused(blame.cause)));
+        } else {
+            out.push(Action::Send(conn, ToRank::Abort(blame.clone())));
+            self.fail(blame, out);
+        }
+        out.push(Action::Close(conn));
+    }
+
     fn register(&mut self, now: Instant, conn: ConnId, protocol: u32, card: Card, out: &mut Vec<Action>) {
-        let mut refuse = |reason: String| {
+        let refuse = |reason: String, out: &mut Vec<Action>| {
             out.push(Action::Send(conn, ToRank::Refused(reason)));
             out.push(Action::Close(conn));
         };
@@ -343,38 +404,49 @@ impl State {
             return;
         }
         if protocol != PROTOCOL {
-            return refuse(format!(
-                "rank {} speaks control protocol {protocol} (Aeolian {}), the job master {PROTOCOL} (Aeolian {})",
-                card.rank,
-                card.version,
-                env!("CARGO_PKG_VERSION")
-            ));
+            let cause = format!(
+                "rank {} on {} speaks control protocol {protocol} (Aeolian {}), the job master {PROTOCOL} (Aeolian {VERSION})",
+                card.rank, card.host, card.version,
+            );
+            return self.turn_down(conn, of_card(&card, exit::PROTOCOL, cause, SAME_VERSION), out);
         }
-        if card.size != self.rules.size || card.rank >= self.rules.size {
-            return refuse(format!(
-                "rank {} of {} wants to join a job of {} ranks",
-                card.rank, card.size, self.rules.size
-            ));
+        if card.size != self.rules.size {
+            let cause = format!(
+                "rank {} on {} was told that there are {} ranks, the job master that there are {}",
+                card.rank, card.host, card.size, self.rules.size
+            );
+            let remedy = "let one launcher start all ranks, with an environment that nobody edited";
+            return self.turn_down(conn, of_card(&card, exit::CONFIG, cause, remedy), out);
+        }
+        if card.rank >= self.rules.size {
+            let size = self.rules.size;
+            return refuse(format!("rank {} of {size} wants to join a job of {size} ranks", card.rank), out);
         }
         if let Some(first) = self.ranks.iter().find_map(|r| r.card.as_ref())
             && first.exe != card.exe
         {
-            return refuse(format!(
-                "rank {} on {} runs another program (hash {}) than rank {} on {} (hash {}): all ranks must run the same binary; copy it to every host or put it on a shared file system",
+            let cause = format!(
+                "rank {} on {} runs another program (Aeolian {}, hash {}) than rank {} on {} (Aeolian {}, hash {})",
                 card.rank,
                 card.host,
+                card.version,
                 hash(&card.exe),
                 first.rank,
                 first.host,
+                first.version,
                 hash(&first.exe)
-            ));
+            );
+            let remedy =
+                "all ranks must run the same binary: copy it to every host or put it on a shared file system";
+            return self.turn_down(conn, of_card(&card, exit::PROTOCOL, cause, remedy), out);
         }
         let r = &mut self.ranks[card.rank as usize];
         if let Some(there) = &r.card {
-            return refuse(format!(
+            let text = format!(
                 "rank {} is there already (pid {} on {}): a second one came from pid {} on {}",
                 card.rank, there.pid, there.host, card.pid, card.host
-            ));
+            );
+            return refuse(text, out);
         }
         (r.host, r.pid) = (card.host.clone(), card.pid);
         r.conn = Some(conn);
@@ -416,8 +488,11 @@ impl State {
         for rank in 0..self.rules.size {
             self.judge(now, rank, &mut out);
         }
-        if self.outcome.is_some() || self.all_finished {
+        if self.outcome.is_some() {
             return out;
+        }
+        if let Some((_, blame)) = self.hearsay.take_if(|(due, _)| now >= *due) {
+            self.fail(blame, &mut out);
         }
         if !self.welcomed
             && let Some(first) = self.first_registered
@@ -461,16 +536,22 @@ impl State {
                 );
             }
         }
-        self.deadlock(now, hang, &mut out);
+        if !self.all_finished {
+            self.deadlock(now, hang, &mut out);
+        }
         out
     }
 
     fn deadlock(&mut self, now: Instant, hang: Duration, out: &mut Vec<Action>) {
         let moves = self.ranks.iter().fold(0u64, |sum, r| sum.wrapping_add(r.activity.progress));
         let waiting = |r: &Rank| r.finished || !r.activity.op.is_empty();
+        // One that may be stopped is no proof that all wait: it will be heard, or it is hung.
+        let silent = |r: &Rank| {
+            r.conn.is_some() && r.heard.is_some_and(|at| now.saturating_duration_since(at) > hang / 2)
+        };
         if self.outcome.is_some() || moves != self.moved.0 || !self.ranks.iter().all(waiting) {
             self.moved = (moves, now);
-        } else if now.saturating_duration_since(self.moved.1) > hang {
+        } else if now.saturating_duration_since(self.moved.1) > hang && !self.ranks.iter().any(silent) {
             let mut groups: BTreeMap<String, Vec<u32>> = BTreeMap::new();
             for (r, rank) in self.ranks.iter().zip(0..) {
                 groups.entry(r.phase()).or_default().push(rank);
@@ -498,6 +579,9 @@ impl State {
             return;
         }
         let r = &self.ranks[rank as usize];
+        if r.witness {
+            return;
+        }
         let late = |since: Instant| now.saturating_duration_since(since) > EXIT_REPORT;
         match (r.finished, r.exit, r.closed) {
             (true, None, _) | (false, None, None) => {}
@@ -648,6 +732,12 @@ fn nobody(code: u8, cause: String, remedy: &str) -> Blame {
         cause,
         remedy: remedy.into(),
     }
+}
+
+/// A blame of a rank that was not let in.
+fn of_card(card: &Card, code: u8, cause: String, remedy: &str) -> Blame {
+    let (host, phase) = (card.host.clone(), "start-up".into());
+    Blame { rank: Some(card.rank), host, pid: card.pid, phase, ..nobody(code, cause, remedy) }
 }
 
 fn hash(bytes: &[u8]) -> String {

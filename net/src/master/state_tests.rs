@@ -250,13 +250,13 @@ fn missing_ranks_are_listed() {
 }
 
 #[test]
-fn whoever_does_not_belong_is_refused_with_both_sides_named() {
-    let refused = |change: &dyn Fn(&mut Card), protocol: u32| {
+fn one_too_many_is_refused_with_both_sides_named() {
+    let refused = |change: &dyn Fn(&mut Card)| {
         let mut g = Game::new(3, false);
         g.say(0, ToMaster::Register { protocol: PROTOCOL, card: card(0, 3) });
         let mut other = card(1, 3);
         change(&mut other);
-        g.event(Event::Message(555, ToMaster::Register { protocol, card: other }));
+        g.event(Event::Message(555, ToMaster::Register { protocol: PROTOCOL, card: other }));
         let text = g.actions.iter().find_map(|a| match a {
             Action::Send(555, ToRank::Refused(why)) => Some(why.clone()),
             _ => None,
@@ -265,14 +265,126 @@ fn whoever_does_not_belong_is_refused_with_both_sides_named() {
         assert_eq!(g.state.outcome(), None, "the honest ones are unharmed");
         text.unwrap()
     };
-    assert!(refused(&|c| c.rank = 0, PROTOCOL).contains("rank 0 is there already (pid 1000 on n0)"));
-    assert!(refused(&|c| c.rank = 3, PROTOCOL).contains("rank 3 of 3"));
-    assert!(refused(&|c| c.size = 4, PROTOCOL).contains("job of 3 ranks"));
-    assert!(refused(&|c| c.exe = [8; 32], PROTOCOL).contains("another program"));
-    assert!(refused(&|_| (), PROTOCOL + 1).contains(&format!("control protocol {}", PROTOCOL + 1)));
+    assert!(refused(&|c| c.rank = 0).contains("rank 0 is there already (pid 1000 on n0)"));
+    assert!(refused(&|c| c.rank = 3).contains("rank 3 of 3"));
     let mut g = Game::new(2, false);
     g.event(Event::Message(9, ToMaster::Finished));
     assert!(g.actions.contains(&Action::Send(9, ToRank::Refused("register first".into()))));
+}
+
+#[test]
+fn another_binary_version_or_size_fails_the_job_at_once_with_both_named() {
+    let failed = |change: &dyn Fn(&mut Card), protocol: u32, code: u8, words: &[&str]| {
+        let mut g = Game::new(3, true);
+        g.say(0, ToMaster::Register { protocol: PROTOCOL, card: card(0, 3) });
+        let mut other = card(1, 3);
+        change(&mut other);
+        g.event(Event::Message(555, ToMaster::Register { protocol, card: other }));
+        let blame = g.blame();
+        assert_eq!((blame.code, blame.rank, blame.pid, g.reports()), (code, Some(1), 1001, 1), "{blame}");
+        assert!(words.iter().all(|w| blame.cause.contains(w)), "{blame}");
+        let abort = ToRank::Abort(blame);
+        assert!(g.actions.contains(&Action::Send(555, abort.clone())) && g.sent(0).contains(&abort));
+        assert!(g.actions.contains(&Action::Close(555)));
+        // Whoever comes later learns the same.
+        g.say(2, ToMaster::Register { protocol: PROTOCOL, card: card(2, 3) });
+        assert_eq!(g.sent(2), [abort]);
+    };
+    let odd = format!("protocol {} (Aeolian 9.9)", PROTOCOL + 1);
+    failed(&|c| c.size = 4, PROTOCOL, exit::CONFIG, &["rank 1 on n1", "4 ranks", "there are 3"]);
+    failed(
+        &|c| c.exe = [8; 32],
+        PROTOCOL,
+        exit::PROTOCOL,
+        &["rank 1 on n1", "080808", "rank 0 on n0", "070707"],
+    );
+    failed(&|c| c.version = "9.9".into(), PROTOCOL + 1, exit::PROTOCOL, &[&odd, VERSION]);
+    // A version so different that its registration does not decode.
+    let mut g = Game::new(2, true);
+    g.say(0, ToMaster::Register { protocol: PROTOCOL, card: card(0, 2) });
+    g.event(Event::Garbled { conn: 555, from: IpAddr::from([10, 0, 0, 9]) });
+    assert_eq!((g.blame().code, g.reports()), (exit::PROTOCOL, 1));
+    assert!(g.blame().cause.contains("10.0.0.9") && g.sent(0).contains(&ToRank::Abort(g.blame())));
+    // Once all are there, such a one is too many and harms nobody.
+    let mut g = Game::running(2, false);
+    let other = Card { exe: [8; 32], ..card(1, 2) };
+    g.event(Event::Message(555, ToMaster::Register { protocol: PROTOCOL, card: other }));
+    g.event(Event::Garbled { conn: 556, from: IpAddr::from([10, 0, 0, 9]) });
+    assert_eq!(g.state.outcome(), None);
+}
+
+#[test]
+fn a_stopped_rank_among_waiting_ones_is_hung_not_mismatched() {
+    // It stopped at any moment before or after the others began to wait.
+    for stopped_at in [0, 1_000, 2_500, 5_000] {
+        let mut g = Game::running(3, false);
+        while g.state.outcome().is_none() {
+            g.ms += 250;
+            assert!(g.ms < 60_000, "in bounded time");
+            (0..3).filter(|r| *r != 1 || g.ms <= stopped_at).collect::<Vec<_>>().iter().for_each(|&r| {
+                g.beat(r, "allreduce", 1);
+            });
+            let actions = g.state.tick(g.now());
+            g.actions.extend(actions);
+        }
+        assert_eq!(
+            (g.blame().code, g.blame().rank),
+            (exit::RANK_HUNG, Some(1)),
+            "{stopped_at}: {}",
+            g.blame()
+        );
+    }
+}
+
+#[test]
+fn a_rank_stopped_between_its_receipt_and_its_end_is_hung() {
+    let mut g = Game::running(2, true);
+    (0..2).for_each(|r| g.say(r, ToMaster::Finished));
+    g.event(Event::Closed(100));
+    g.event(Event::Exited { rank: 0, exit: RankExit::Code(0) });
+    g.pass(9.0, &[]);
+    assert_eq!(g.state.outcome(), None);
+    g.pass(2.0, &[]);
+    assert_eq!(
+        (g.blame().code, g.blame().rank, g.blame().phase.as_str()),
+        (exit::RANK_HUNG, Some(1), "finished")
+    );
+}
+
+#[test]
+fn what_a_rank_says_of_another_yields_to_first_hand_knowledge() {
+    let lost = |rank| Blame { rank: Some(rank), ..nobody(exit::RANK_LOST, "lost rank 1: closed".into(), "") };
+    // Nothing better comes: then it is the verdict, with what is known of the lost one and who says so.
+    let mut g = Game::running(3, false);
+    g.say(2, ToMaster::Failed(lost(1)));
+    g.event(Event::Closed(102));
+    g.pass(0.75, &[0, 1]);
+    assert_eq!(g.state.outcome(), None, "the witness's own end is a consequence");
+    g.pass(0.5, &[0, 1]);
+    let blame = g.blame();
+    assert_eq!(
+        (blame.code, blame.rank, blame.pid, blame.host.as_str()),
+        (exit::RANK_LOST, Some(1), 1001, "n1")
+    );
+    assert!(blame.cause.contains("rank 2 on n2 says: lost rank 1"), "{blame}");
+    // The lost one's own words, the launcher's, or the end of its connection come within the second.
+    let mut g = Game::running(3, true);
+    g.say(2, ToMaster::Failed(lost(1)));
+    g.event(Event::Exited { rank: 2, exit: RankExit::Code(80) });
+    g.event(Event::Closed(101));
+    g.pass(0.5, &[0]);
+    g.event(Event::Exited { rank: 1, exit: RankExit::Signal(libc::SIGKILL) });
+    assert!(g.blame().cause.contains("killed by signal 9"), "{}", g.blame());
+    let mut g = Game::running(3, false);
+    g.say(2, ToMaster::Failed(lost(1)));
+    g.say(1, ToMaster::Failed(nobody(exit::PANICKED, "panicked: boom".into(), "")));
+    assert_eq!((g.blame().code, g.blame().rank), (exit::PANICKED, Some(1)));
+    // A rank that does not exist, or the speaker itself, is the speaker's own trouble.
+    for of in [2, 9] {
+        let mut g = Game::running(3, false);
+        g.say(2, ToMaster::Failed(lost(of)));
+        assert_eq!((g.blame().code, g.blame().rank), (exit::RANK_LOST, Some(2)));
+    }
 }
 
 #[test]
@@ -322,7 +434,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     /// Any order of events: at most one report, the first verdict stays, and success only if all said FINISHED.
     #[test]
-    fn no_order_of_events_breaks_the_rules(steps in prop::collection::vec((0u32..3, 0u8..12, 0u64..4000), 1..60), watched: bool) {
+    fn no_order_of_events_breaks_the_rules(steps in prop::collection::vec((0u32..3, 0u8..13, 0u64..4000), 1..60), watched: bool) {
         let mut g = Game::new(3, watched);
         let mut finished = [false; 3];
         let mut verdict: Option<Outcome> = None;
@@ -339,6 +451,7 @@ proptest! {
                 8 => g.event(Event::Exited { rank, exit: RankExit::Code((ms % 3) as i32) }),
                 9 => g.event(Event::Exited { rank, exit: RankExit::Signal(9) }),
                 10 => g.say(rank, ToMaster::Left(None)),
+                11 => g.say(rank, ToMaster::Failed(Blame { rank: Some(ms as u32 % 4), ..nobody(exit::RANK_LOST, "x".into(), "") })),
                 _ => g.event(Event::StopAsked(StopReason::signal(15, "x"))),
             }
             let actions = g.state.tick(g.now());

@@ -69,6 +69,11 @@ impl Session {
         self.proven
     }
 
+    /// Whether the peer has sent a genuine first message. It may be a recorded one, so this proves nothing yet.
+    pub fn is_answered(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
     /// How many bytes may be read from the peer now: bounded by [`UNPROVEN_BYTES`] until it is proven.
     pub fn appetite(&self) -> usize {
         if self.proven { MAX_NOISE + 2 } else { UNPROVEN_BYTES.saturating_sub(self.received) }

@@ -65,6 +65,11 @@ impl NoiseStream {
         self.session.is_proven()
     }
 
+    /// As [`Session::is_answered`].
+    pub fn is_answered(&self) -> bool {
+        self.session.is_answered()
+    }
+
     /// To poll on.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()

@@ -3,7 +3,9 @@
 //! Both ends prove that they know the job's secret (Noise `NNpsk0`; job and epoch are part of what must agree) before
 //! anything else is read. Then three short messages have passed: the connecting rank says who it is and whom it wants, the
 //! other answers, and the first one shows that it is alive now, not a recording. Whoever has not proven itself may send
-//! 512 bytes in five seconds, and at most 256 such connections are open at a time.
+//! 512 bytes in five seconds, and at most 256 such connections are open at a time: more wait in the system's queue until the
+//! oldest has had its 300 ms and makes room. A caller that is hung up on tries again for a while. (There is no limit for one
+//! address: a node full of ranks calls from one.)
 
 use super::Tcp;
 use super::conn::Conn;
@@ -21,6 +23,10 @@ const MAX_HANDSHAKE: usize = 128;
 const UNPROVEN_BYTES: usize = 512;
 const UNPROVEN_TIME: Duration = Duration::from_secs(5);
 const UNPROVEN_COUNT: usize = 256;
+const UNPROVEN_TURN: Duration = Duration::from_millis(300);
+/// How long a peer may hang up on us before the proof, and how often we call again.
+const HANG_UPS: Duration = Duration::from_secs(8);
+const CALL_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the ranks of a job have in common.
 pub struct MeshConfig {
@@ -51,6 +57,8 @@ impl Mesh {
         let listener =
             TcpListener::bind((address, 0)).map_err(NetError::os(format!("listening on {address}")))?;
         listener.set_nonblocking(true).map_err(NetError::os("listening"))?;
+        // The standard library's queue is short for all ranks of a large job.
+        let _ = rustix::net::listen(&listener, 4096);
         Ok(Mesh { listener })
     }
 
@@ -65,19 +73,7 @@ impl Mesh {
         let context = prologue("data", config.job, config.epoch);
         let mut links = Vec::new();
         for &(peer, address) in peers.iter().filter(|p| p.0 < config.rank) {
-            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            let stream = TcpStream::connect_timeout(&address, left).map_err(|e| NetError::Lost {
-                peer: format!("rank {peer}"),
-                what: format!(
-                    "cannot connect to {address}: {e} (a firewall, or the wrong network? see --interface)"
-                ),
-            })?;
-            let mut shake = Handshake::new(Role::Initiator, &config.secret, &context)?;
-            let mut link = Link::new(stream, Some(peer))?;
-            let hello = [config.rank.to_le_bytes(), peer.to_le_bytes()].concat();
-            link.send(&shake.write(&hello)?)?;
-            link.shake = Some(shake);
-            links.push(link);
+            links.push(Link::call(config, &context, peer, address, deadline)?);
         }
         let mut done: Vec<(u32, TcpStream, Box<Established>)> = Vec::new();
         while done.len() < peers.len() {
@@ -108,6 +104,15 @@ impl Mesh {
                             done.push((peer, link.stream, keys));
                         }
                     }
+                    Err(NetError::Lost { .. }) if links[at].may_call_again(now) => {
+                        std::thread::sleep(CALL_AGAIN);
+                        let old = links.swap_remove(at);
+                        if let Some((peer, address)) = old.wants {
+                            let mut link = Link::call(config, &context, peer, address, deadline)?;
+                            link.since = old.since;
+                            links.push(link);
+                        }
+                    }
                     Err(e) if links[at].outgoing() => return Err(e),
                     // A stranger: not our job, garbage, or too slow. It never got further than this.
                     Ok(Progress::Waiting) | Err(_) => {
@@ -128,8 +133,14 @@ impl Mesh {
 
     fn wait(&self, links: &[Link]) -> Result<()> {
         let mut fds: Vec<_> = links.iter().map(|l| PollFd::new(&l.stream, PollFlags::IN)).collect();
-        fds.push(PollFd::new(&self.listener, PollFlags::IN));
-        let limit = rustix::event::Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+        let mut ms = 200;
+        if may_accept(links) {
+            fds.push(PollFd::new(&self.listener, PollFlags::IN));
+        } else {
+            // Somebody may wait at the door, and nothing tells when there is room.
+            ms = 50;
+        }
+        let limit = rustix::event::Timespec { tv_sec: 0, tv_nsec: ms * 1_000_000 };
         match rustix::event::poll(&mut fds, Some(&limit)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(e) => Err(NetError::os("waiting for connections")(e.into())),
@@ -137,17 +148,38 @@ impl Mesh {
     }
 
     fn accept(&self, links: &mut Vec<Link>) -> Result<()> {
-        loop {
+        while may_accept(links) {
             match self.listener.accept() {
-                Ok((stream, _)) if links.iter().filter(|l| !l.outgoing()).count() < UNPROVEN_COUNT => {
-                    links.push(Link::new(stream, None)?);
+                Ok((stream, _)) => {
+                    make_room(links);
+                    // One that is gone already is nobody's trouble.
+                    links.extend(Link::new(stream, None).ok());
                 }
-                Ok(_) => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
                 Err(e) => return Err(NetError::os("accepting a connection")(e)),
             }
         }
+        Ok(())
+    }
+}
+
+fn strangers(links: &[Link]) -> impl Iterator<Item = (usize, &Link)> {
+    links.iter().enumerate().filter(|(_, link)| !link.outgoing())
+}
+
+fn may_accept(links: &[Link]) -> bool {
+    strangers(links).count() < UNPROVEN_COUNT
+        || strangers(links).any(|(_, link)| link.since.elapsed() >= UNPROVEN_TURN)
+}
+
+/// Ends the oldest connection that has not proven itself, if there are too many; first those that have not even sent a
+/// first message made with the secret.
+fn make_room(links: &mut Vec<Link>) {
+    if strangers(links).count() >= UNPROVEN_COUNT
+        && let Some((at, _)) = strangers(links).min_by_key(|(_, link)| (link.keys.is_some(), link.since))
+    {
+        links.swap_remove(at);
     }
 }
 
@@ -159,21 +191,50 @@ enum Progress {
 /// A connection whose other end has not proven itself yet.
 struct Link {
     stream: TcpStream,
-    /// The rank that was called, on the calling side.
-    wants: Option<u32>,
+    /// The rank that was called and where, on the calling side.
+    wants: Option<(u32, SocketAddr)>,
     shake: Option<Handshake>,
     /// The keys, while the caller's sign of life is awaited.
     keys: Option<(u32, Established)>,
     input: Vec<u8>,
+    since: Instant,
     until: Instant,
 }
 
 impl Link {
-    fn new(stream: TcpStream, wants: Option<u32>) -> Result<Link> {
+    /// Calls a rank and sends the first message.
+    fn call(
+        config: &MeshConfig,
+        context: &[u8],
+        peer: u32,
+        address: SocketAddr,
+        deadline: Instant,
+    ) -> Result<Link> {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let stream = TcpStream::connect_timeout(&address, left).map_err(|e| NetError::Lost {
+            peer: format!("rank {peer}"),
+            what: format!(
+                "cannot connect to {address}: {e} (a firewall, or the wrong network? see --interface)"
+            ),
+        })?;
+        let mut shake = Handshake::new(Role::Initiator, &config.secret, context)?;
+        let mut link = Link::new(stream, Some((peer, address)))?;
+        let hello = [config.rank.to_le_bytes(), peer.to_le_bytes()].concat();
+        link.send(&shake.write(&hello)?)?;
+        link.shake = Some(shake);
+        Ok(link)
+    }
+
+    fn may_call_again(&self, now: Instant) -> bool {
+        self.outgoing() && now.saturating_duration_since(self.since) < HANG_UPS
+    }
+
+    fn new(stream: TcpStream, wants: Option<(u32, SocketAddr)>) -> Result<Link> {
         stream.set_nodelay(true).map_err(NetError::os("setting TCP_NODELAY"))?;
         stream.set_nonblocking(true).map_err(NetError::os("setting a socket to non-blocking"))?;
-        let until = Instant::now() + UNPROVEN_TIME;
-        Ok(Link { stream, wants, shake: None, keys: None, input: Vec::new(), until })
+        let since = Instant::now();
+        let until = since + UNPROVEN_TIME;
+        Ok(Link { stream, wants, shake: None, keys: None, input: Vec::new(), since, until })
     }
 
     fn outgoing(&self) -> bool {
@@ -184,15 +245,25 @@ impl Link {
     fn send(&mut self, message: &[u8]) -> Result<()> {
         let mut bytes = (message.len() as u16).to_le_bytes().to_vec();
         bytes.extend_from_slice(message);
-        (&self.stream).write_all(&bytes).map_err(NetError::os("sending a handshake"))
+        (&self.stream).write_all(&bytes).map_err(|e| match e.kind() {
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                self.hung_up("it cut the connection during the handshake")
+            }
+            _ => NetError::os("sending a handshake")(e),
+        })
     }
 
     fn stranger(&self, what: &str) -> NetError {
         let peer = match self.wants {
-            Some(rank) => format!("whoever listens at the address of rank {rank}"),
+            Some((rank, _)) => format!("whoever listens at the address of rank {rank}"),
             None => "an unknown peer".into(),
         };
         NetError::NotAllowed { peer, what: what.into() }
+    }
+
+    fn hung_up(&self, what: &str) -> NetError {
+        let peer = self.wants.map_or("an unknown peer".into(), |(rank, _)| format!("rank {rank}"));
+        NetError::Lost { peer, what: format!("{what} (it is gone, or does not know this job's secret)") }
     }
 
     /// The next whole handshake message, if it is there.
@@ -216,10 +287,13 @@ impl Link {
                 None => 2 - self.input.len(),
             };
             match (&self.stream).read(&mut buffer[..want]) {
-                Ok(0) => return Err(self.stranger("it hung up during the handshake")),
+                Ok(0) => return Err(self.hung_up("it hung up during the handshake")),
                 Ok(n) => self.input.extend_from_slice(&buffer[..n]),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                    return Err(self.hung_up("it cut the connection during the handshake"));
+                }
                 Err(e) => return Err(NetError::os("reading a handshake")(e)),
             }
             if self.input.len() > UNPROVEN_BYTES {
@@ -230,7 +304,7 @@ impl Link {
 
     fn step(&mut self, config: &MeshConfig, context: &[u8]) -> Result<Progress> {
         let Some(message) = self.receive()? else { return Ok(Progress::Waiting) };
-        if let Some(peer) = self.wants {
+        if let Some((peer, _)) = self.wants {
             let Some(mut shake) = self.shake.take() else { return Err(self.stranger("an answer too many")) };
             shake.read(&message)?;
             let mut keys = shake.finish()?;
@@ -352,14 +426,52 @@ mod tests {
             let server = scope.spawn(|| mesh.connect(&good, &[(1, address)], Duration::from_secs(20)));
             let other = Mesh::listen(Ipv4Addr::LOCALHOST.into()).unwrap();
             let wrong = config(1, 2, &Secret::random().unwrap(), Protection::Checksummed);
-            assert!(other.connect(&wrong, &[(0, address)], Duration::from_secs(5)).is_err());
+            assert!(other.connect(&wrong, &[(0, address)], Duration::from_millis(300)).is_err());
             let other = Mesh::listen(Ipv4Addr::LOCALHOST.into()).unwrap();
             let mut foreign = config(1, 2, &secret, Protection::Checksummed);
             foreign.epoch = 4;
-            assert!(other.connect(&foreign, &[(0, address)], Duration::from_secs(5)).is_err());
+            assert!(other.connect(&foreign, &[(0, address)], Duration::from_millis(300)).is_err());
             for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 300], &[0; 64], b""] {
                 let _ = TcpStream::connect(address).unwrap().write_all(garbage);
             }
+            let other = Mesh::listen(Ipv4Addr::LOCALHOST.into()).unwrap();
+            let right = config(1, 2, &secret, Protection::Checksummed);
+            assert!(other.connect(&right, &[(0, address)], Duration::from_secs(15)).is_ok());
+            assert!(server.join().unwrap().is_ok());
+        });
+    }
+
+    #[test]
+    fn a_crowd_of_idle_connections_keeps_no_rank_out() {
+        let secret = Secret::random().unwrap();
+        let mesh = Mesh::listen(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let address = mesh.address().unwrap();
+        let crowd: Vec<_> = (0..UNPROVEN_COUNT + 20).map(|_| TcpStream::connect(address).unwrap()).collect();
+        std::thread::scope(|scope| {
+            let good = config(0, 2, &secret, Protection::Checksummed);
+            let server = scope.spawn(move || mesh.connect(&good, &[(1, address)], Duration::from_secs(15)));
+            let other = Mesh::listen(Ipv4Addr::LOCALHOST.into()).unwrap();
+            let right = config(1, 2, &secret, Protection::Checksummed);
+            // Less than a stranger may stay: the rank does not wait for their end.
+            assert!(other.connect(&right, &[(0, address)], Duration::from_secs(4)).is_ok());
+            assert!(server.join().unwrap().is_ok());
+        });
+        drop(crowd);
+    }
+
+    #[test]
+    fn a_caller_that_is_hung_up_on_calls_again() {
+        let secret = Secret::random().unwrap();
+        let mesh = Mesh::listen(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let address = mesh.address().unwrap();
+        std::thread::scope(|scope| {
+            let good = config(0, 2, &secret, Protection::Checksummed);
+            let server = scope.spawn(move || {
+                mesh.listener.set_nonblocking(false).unwrap();
+                drop(mesh.listener.accept().unwrap());
+                mesh.listener.set_nonblocking(true).unwrap();
+                mesh.connect(&good, &[(1, address)], Duration::from_secs(15))
+            });
             let other = Mesh::listen(Ipv4Addr::LOCALHOST.into()).unwrap();
             let right = config(1, 2, &secret, Protection::Checksummed);
             assert!(other.connect(&right, &[(0, address)], Duration::from_secs(15)).is_ok());
