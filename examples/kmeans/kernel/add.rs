@@ -58,7 +58,8 @@ fn widen<T: Real, E: Simd>(simd: E, from: &[T], valid: usize) -> E::f64s {
 #[inline(always)]
 pub(super) fn distance2<T: Real, E: Simd>(simd: E, from: &[T], d: usize, centroid: &[[f64; GROUP]]) -> f64 {
     if d <= 4 {
-        let squares = from[..d].iter().zip(centroid.as_flattened()).map(|(x, c)| x.to_f64() - c).map(|e| e * e);
+        let squares =
+            from[..d].iter().zip(centroid.as_flattened()).map(|(x, c)| x.to_f64() - c).map(|e| e * e);
         return squares.sum();
     }
     let lanes = E::F64_LANES;

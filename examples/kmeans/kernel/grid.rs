@@ -22,7 +22,8 @@ impl Grid {
         let (mut low, mut scale) = ([0.0; Self::MAX_D], [0.0; Self::MAX_D]);
         for i in 0..d {
             let column = || p.rows.iter().map(|row| row[i]);
-            let (min, max) = (column().fold(f64::INFINITY, f64::min), column().fold(f64::NEG_INFINITY, f64::max));
+            let (min, max) =
+                (column().fold(f64::INFINITY, f64::min), column().fold(f64::NEG_INFINITY, f64::max));
             low[i] = min;
             scale[i] = if max > min { side as f64 / (max - min) } else { 0.0 };
         }

@@ -13,6 +13,8 @@ mod grid;
 mod pass;
 mod prepared;
 mod prune;
+#[cfg(test)]
+mod prune_tests;
 mod real;
 #[cfg(test)]
 mod tests;

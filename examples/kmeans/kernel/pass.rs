@@ -3,10 +3,10 @@ use super::Real;
 use super::add::add_row;
 use super::aligned::Aligned;
 use super::assign::{Row, assign};
-use super::tile::{shift, transpose};
 use super::grid::Grid;
 use super::prepared::{GROUP, Prepared};
 use super::prune::Pruner;
+use super::tile::{shift, transpose};
 use pulp::{Arch, Simd, WithSimd};
 
 /// How a pass finds the nearest centroids. The result has the same bits either way.
@@ -82,6 +82,17 @@ pub(crate) fn pass<T: Real>(
     acc: &mut Accum,
     labels: Option<&mut [u32]>,
 ) {
+    pass_on(Arch::new(), points, centroids, acc, labels);
+}
+
+/// [`pass`] with the instruction set `arch`.
+pub(super) fn pass_on<T: Real>(
+    arch: Arch,
+    points: &[T],
+    centroids: &Prepared<T>,
+    acc: &mut Accum,
+    labels: Option<&mut [u32]>,
+) {
     let d = centroids.d();
     if d == 0 || centroids.k() == 0 {
         return;
@@ -107,7 +118,8 @@ pub(crate) fn pass<T: Real>(
             Guess::Last { labels: &mut acc.last, known }
         }
     };
-    acc.inertia += dispatch(points, centroids, &mut acc.padded, &mut acc.counts, labels, guess);
+    let (sums, counts) = (&mut acc.padded[..], &mut acc.counts[..]);
+    acc.inertia += dispatch(arch, Pass { points, p: centroids, sums, counts, labels, guess });
     let width = centroids.width();
     for (sum, padded) in acc.sums.chunks_exact_mut(d).zip(acc.padded.chunks_exact(width)) {
         sum.iter_mut().zip(padded.as_flattened()).for_each(|(a, b)| *a += b);
@@ -150,30 +162,23 @@ pub(crate) fn pass_parallel<T: Real>(
 }
 
 /// The common small dimensions get code of their own, with every loop over `d` unrolled.
-fn dispatch<T: Real>(
-    points: &[T],
-    p: &Prepared<T>,
-    sums: &mut [[f64; GROUP]],
-    counts: &mut [u64],
-    labels: Option<&mut [u32]>,
-    guess: Guess<'_>,
-) -> f64 {
+fn dispatch<T: Real>(arch: Arch, pass: Pass<'_, T, 0>) -> f64 {
     macro_rules! by_d {
         ($($d:literal)*) => {
-            match p.d() {
-                $($d => on_this_machine(Pass::<T, $d> { points, p, sums, counts, labels, guess }),)*
-                _ => on_this_machine(Pass::<T, 0> { points, p, sums, counts, labels, guess }),
+            match pass.p.d() {
+                $($d => on_this_machine(arch, pass.with_d::<$d>()),)*
+                _ => on_this_machine(arch, pass),
             }
         };
     }
     by_d!(1 2 3 4 5 6 7 8 9 10)
 }
 
-fn on_this_machine<T: Real, const D: usize>(pass: Pass<'_, T, D>) -> f64 {
-    match Arch::new() {
+fn on_this_machine<T: Real, const D: usize>(arch: Arch, pass: Pass<'_, T, D>) -> f64 {
+    match arch {
         // One point alone does not fill registers of 512 bits with f32: what is done point by point uses 256.
         #[cfg(target_arch = "x86_64")]
-        Arch::V4(simd) => Arch::V4(simd).dispatch(Narrowed { pass, narrow: *simd }),
+        Arch::V4(simd) => arch.dispatch(Narrowed { pass, narrow: *simd }),
         arch => arch.dispatch(pass),
     }
 }
@@ -186,6 +191,13 @@ struct Pass<'a, T, const D: usize> {
     counts: &'a mut [u64],
     labels: Option<&'a mut [u32]>,
     guess: Guess<'a>,
+}
+
+impl<'a, T> Pass<'a, T, 0> {
+    fn with_d<const D: usize>(self) -> Pass<'a, T, D> {
+        let Self { points, p, sums, counts, labels, guess } = self;
+        Pass { points, p, sums, counts, labels, guess }
+    }
 }
 
 /// Where the guesses come from that pruning needs.
@@ -263,7 +275,10 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                     match &guess {
                         Guess::Grid(grid) => grid.guess::<T, D>(chunk, &mut found[..n]),
                         Guess::Last { labels, .. } => {
-                            found.iter_mut().zip(&labels[done..done + n]).for_each(|(f, l)| *f = u32::from(*l));
+                            found
+                                .iter_mut()
+                                .zip(&labels[done..done + n])
+                                .for_each(|(f, l)| *f = u32::from(*l));
                         }
                         Guess::None => {}
                     }

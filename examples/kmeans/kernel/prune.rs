@@ -45,7 +45,8 @@ impl<'a, T: Real> Pruner<'a, T> {
     pub(super) fn new<E: Simd>(simd: E, p: &'a Prepared<T>) -> Self {
         let (k, d, width) = (p.k(), p.d(), p.width());
         let row = |j: usize| &p.rows[j * width..][..width];
-        let norm = |j: usize| p.norms[j / GROUP][j % GROUP].to_f64().sqrt() * (1.0 + T::EPSILON) + T::TINY.sqrt();
+        let norm =
+            |j: usize| p.norms[j / GROUP][j % GROUP].to_f64().sqrt() * (1.0 + T::EPSILON) + T::TINY.sqrt();
         let norms: Vec<f64> = (0..k).map(norm).collect();
         let largest = norms.iter().fold(0.0, |a: f64, b| a.max(*b));
         let mut nearest = vec![f64::INFINITY; k];
@@ -177,7 +178,8 @@ impl<'a, T: Real> Pruner<'a, T> {
         let u = self.reach[a].sqrt() * (1.0 + SLACK + 2.0 * T::EPSILON) + 2.0 * T::EPSILON * self.norms[a];
         let radius = (u + (u * u + 2.0 * self.error(a, u)).sqrt()) * (1.0 + SLACK);
         // Packed centroids are twice as large, and their distances in `T` are rounded; so is this.
-        let limit = 4.0 * radius * radius * (1.0 + (2 * d + 12) as f64 * T::EPSILON) + (d + 4) as f64 * T::TINY;
+        let limit =
+            4.0 * radius * radius * (1.0 + (2 * d + 12) as f64 * T::EPSILON) + (d + 4) as f64 * T::TINY;
         let limit = T::from_f64(limit);
         let own = &p.packed[a / GROUP * d..][..d];
         let mut n = 0;
