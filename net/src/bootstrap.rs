@@ -491,7 +491,7 @@ fn register(
     if let Some(mut mpi) = kept {
         mpi.finalize()?;
     }
-    let mut world = World::assemble(Parts {
+    let world = World::assemble(Parts {
         rank,
         size,
         wires,

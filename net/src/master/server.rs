@@ -284,7 +284,7 @@ impl Server {
     /// False while the room before the proof is full of connections that have just come: the others wait in the system's
     /// queue.
     fn may_accept(&self) -> bool {
-        !self.deaf_until.is_some_and(|until| Instant::now() < until)
+        self.deaf_until.is_none_or(|until| Instant::now() >= until)
             && (self.unproven().count() < UNPROVEN
                 || self.unproven().any(|c| c.since.elapsed() >= UNPROVEN_TURN))
     }
