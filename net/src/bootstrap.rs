@@ -287,6 +287,19 @@ fn by_mpi(launch: &Launch, library: &mpi::MpiLibrary, start: Duration) -> Result
             },
         });
     }
+    meet_by_mpi(mpi, start, launch.launcher)
+}
+
+/// A world of the ranks of a communicator that the program has made itself.
+#[cfg(feature = "mpi")]
+pub(crate) fn from_mpi(mpi: Mpi) -> Result<World> {
+    let start = env_seconds("AEOLIAN_START_TIMEOUT", START_TIMEOUT)?;
+    meet_by_mpi(mpi, start, Launch::detect()?.launcher)
+}
+
+/// The ranks meet through MPI: rank 0 hosts the job master and tells where.
+fn meet_by_mpi(mpi: Mpi, start: Duration, launcher: Launcher) -> Result<World> {
+    let (rank, size) = (mpi.rank(), mpi.size());
     if size == 1 {
         let mut world = World::alone();
         world.keep_mpi(mpi);
@@ -324,7 +337,7 @@ fn by_mpi(launch: &Launch, library: &mpi::MpiLibrary, start: Duration) -> Result
     }
     let meeting = Meeting::from_text(&Zeroizing::new(String::from_utf8_lossy(&text).into_owned()));
     text.zeroize();
-    join(rank, size, meeting?, master, Some(mpi), None, start, launch.launcher)
+    join(rank, size, meeting?, master, Some(mpi), None, start, launcher)
 }
 
 fn by_kvs(launch: &Launch, mut kvs: Box<dyn Kvs>, start: Duration) -> Result<World> {
@@ -468,6 +481,7 @@ fn register(
     control.set_waker(Box::new(move || ringer.ring()));
     control.install_process_hooks();
     crate::panics::remember();
+    let mut raw = mpi.as_ref().map(|mpi| mpi.raw_comm() as usize);
     let made = wires(rank, size, &meeting, &info, mesh, shm, mpi, limit);
     let (wires, kept) = match made {
         Ok(made) => made,
@@ -488,10 +502,16 @@ fn register(
     };
     // An MPI that carries nothing has done its part. While it lives, launchers end the job their own way when a rank fails
     // (Hydra kills all, and may call that a success), and Open MPI's segments wait for mpirun to remove them.
-    if let Some(mut mpi) = kept {
-        mpi.finalize()?;
+    let mut own = None;
+    match kept {
+        Some(mut mpi) if mpi.initialized_here() => {
+            mpi.finalize()?;
+            raw = None;
+        }
+        // The program's own MPI is the program's to end; our duplicate of its communicator lives until the world ends.
+        kept => own = kept,
     }
-    let world = World::assemble(Parts {
+    let mut world = World::assemble(Parts {
         rank,
         size,
         wires,
@@ -500,6 +520,10 @@ fn register(
         layout: layout(&info),
         cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
     });
+    world.raw_communicator = raw;
+    if let Some(mpi) = own {
+        world.keep_mpi(mpi);
+    }
     Ok(world)
 }
 

@@ -84,6 +84,8 @@ pub struct World {
     master: Option<Master>,
     /// Initialised, though it carries nothing: its launcher wants it finalized.
     mpi: Option<Mpi>,
+    /// Address of the `MPI_Comm` while an MPI is in use.
+    pub(crate) raw_communicator: Option<usize>,
     finished: bool,
     collectives: u64,
     /// inside `enter` and `leave`
@@ -118,6 +120,7 @@ impl World {
             layout: parts.layout,
             master: None,
             mpi: None,
+            raw_communicator: None,
             finished: false,
             collectives: 0,
             in_op: None,
@@ -138,6 +141,28 @@ impl World {
     /// ```
     pub fn init() -> Result<World> {
         crate::bootstrap::init()
+    }
+
+    /// A world of the ranks of an rsmpi communicator, inside a program that uses MPI itself (cargo feature `mpi`). All ranks of
+    /// `comm` must call this. Messages go on a duplicate of it, inside a node through shared memory; MPI stays the program's
+    /// to end, after [`World::finish`].
+    ///
+    /// # Errors
+    /// [`NetError::Mpi`] if MPI refuses to duplicate the communicator, and as [`World::init`].
+    #[cfg(feature = "mpi")]
+    pub fn from_communicator<C>(comm: &C) -> Result<World>
+    where
+        C: ::mpi::topology::AsCommunicator,
+        C::Out: ::mpi::raw::AsRaw<Raw = ::mpi::ffi::MPI_Comm>,
+    {
+        crate::bootstrap::from_mpi(crate::mpi::linked::from_communicator(comm)?)
+    }
+
+    /// Address of the `MPI_Comm` that this world uses, for calls to MPI of one's own; `None` where it uses none.
+    ///
+    /// All its ranks are on that communicator, with the same numbers. Only messages with tags below 16384 are the world's.
+    pub fn raw_communicator(&self) -> Option<*mut std::ffi::c_void> {
+        self.raw_communicator.map(|address| address as *mut std::ffi::c_void)
     }
 
     pub(crate) fn keep_master(&mut self, master: Option<Master>) {

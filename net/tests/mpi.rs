@@ -223,6 +223,18 @@ fn linked() {
         exchange(&mut engine, &[1000, 1001, 0, 65_432], true);
         engine.finalize(PATIENCE).unwrap();
     }
+    {
+        // A whole world, in shared memory, beside the program's own MPI.
+        let mut ours = aeolian_net::World::from_communicator(&half).unwrap();
+        assert_eq!((ours.rank(), ours.size()), (rank / 2, (size + 1 - rank % 2) / 2));
+        assert_eq!((ours.transport().as_str(), ours.raw_communicator().is_some()), ("shm", true));
+        let edge = ours.open_edge();
+        let next = (ours.rank() + 1) % ours.size();
+        ours.send(edge, next, 0, aeolian_net::Buf::from_pod(&[ours.rank()])).unwrap();
+        let got = ours.recv(edge).unwrap();
+        assert_eq!(got.body.cast::<u32>(), [(ours.rank() + ours.size() - 1) % ours.size()]);
+        ours.finish().unwrap();
+    }
     // MPI is still the program's.
     use mpi::traits::CommunicatorCollectives;
     let mut sum = 0u32;
