@@ -1,1 +1,11 @@
-//! The pages of the book whose code is compiled.
+//! The pages of the book whose code is compiled, and run where it is not marked `no_run`: `cargo test --doc -p aeolian`.
+//! `tests/book.rs` sees to it that no page with Rust code is forgotten here.
+
+#[doc = include_str!("../docs/src/programs.md")]
+struct Programs;
+
+#[doc = include_str!("../docs/src/from-harp.md")]
+struct FromHarp;
+
+#[doc = include_str!("../docs/src/from-mpi.md")]
+struct FromMpi;

@@ -135,7 +135,7 @@ fn table<C: Combiner<f64>>(rank: u32, combiner: C) -> Result<Table<f64, C>, Fail
     let mut table = Table::new(combiner);
     table.add(7, vec![f64::from(rank + 1); 3])?;
     table.add(1000 + u64::from(rank), (0..rank % 8 * 5000).map(f64::from).collect::<Vec<_>>())?;
-    if rank % 2 == 0 {
+    if rank.is_multiple_of(2) {
         table.add(u64::MAX, Vec::new())?;
     }
     Ok(table)

@@ -42,7 +42,8 @@ fn passes_without_mpi(site: &Site, service: &str) {
     let site = site.clone().with("AEOLIAN_MPI", "none");
     for n in RANKS {
         let done = passes(&site, n, "shm");
-        let told = done.err.lines().filter(|l| l.contains(&format!("{n} ranks meet through {service}"))).count();
+        let told =
+            done.err.lines().filter(|l| l.contains(&format!("{n} ranks meet through {service}"))).count();
         assert_eq!(told, usize::from(n > 1), "{done:?}");
     }
 }
@@ -74,7 +75,10 @@ fn nobody() {
     let mut command = clean(Command::new(AEOLIAN));
     command.arg("selftest");
     let done = common::trial::run(command, LIMIT);
-    assert!(done.status.success() && done.out.ends_with("selftest passed\n") && done.err.is_empty(), "{done:?}");
+    assert!(
+        done.status.success() && done.out.ends_with("selftest passed\n") && done.err.is_empty(),
+        "{done:?}"
+    );
 }
 
 #[test]
@@ -126,7 +130,10 @@ fn the_wrong_mpi_is_refused() {
         let errors: Vec<_> = done.err.lines().filter(|l| l.starts_with("aeolian: error:")).collect();
         assert!(!errors.is_empty() && errors.len() <= 3, "{done:?}");
         for error in errors {
-            assert!(error.contains(" of 3, but the MPI that was loaded") && error.contains("rank 0 of 1"), "{error}");
+            assert!(
+                error.contains(" of 3, but the MPI that was loaded") && error.contains("rank 0 of 1"),
+                "{error}"
+            );
         }
         assert!(done.err.contains("help: build the shim with this launcher's own mpicc"), "{done:?}");
         assert!(!done.out.contains("selftest"), "nothing was run: {done:?}");

@@ -165,6 +165,16 @@ impl Error {
         matches!(self, Error::Net(NetError::JobFailed(_)))
     }
 
+    /// Of an error that all ranks have: which of them tells the job master, what happened, and what to do.
+    pub fn blame(&self) -> (u32, String, String) {
+        let (rank, text) = match self {
+            Error::Agreed { rank, message, .. } => (*rank as u32, message.clone()),
+            other => (0, other.to_string()),
+        };
+        let (cause, remedy) = text.split_once("\n  help: ").unwrap_or((&text, ""));
+        (rank, cause.to_owned(), remedy.to_owned())
+    }
+
     fn ranks(&self) -> String {
         let Error::Agreed { rank, failed, size, .. } = self else { return String::new() };
         match failed {

@@ -294,7 +294,7 @@ pub fn header_bytes(descr: &str, shape: &[u64]) -> Vec<u8> {
     let dims: String = shape.iter().map(|n| format!("{n}, ")).collect();
     let dims = if shape.len() == 1 { dims.trim_end() } else { dims.trim_end_matches(", ") };
     let mut dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims}), }}");
-    while (10 + dict.len() + 1) % 64 != 0 {
+    while !(10 + dict.len() + 1).is_multiple_of(64) {
         dict.push(' ');
     }
     dict.push('\n');

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use aeolian::net::exit;
+use aeolian_examples::Error;
 use clap::{Parser, ValueEnum};
 
 const EXAMPLES: &str = "\
@@ -78,26 +78,34 @@ pub(crate) struct Options {
     pub(crate) json: bool,
 }
 
-/// Parses the command line. If that ends the program (`--help`, a mistake) the text is printed where `speak` is true, and
-/// the exit code returned.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>, speak: bool) -> Result<Options, u8> {
-    let (code, text) = match Options::try_parse_from(args) {
-        Ok(options) => match check(&options) {
-            Ok(()) => return Ok(options),
-            Err((what, help)) => {
-                let e = aeolian_examples::Error::usage(what, help);
-                if speak {
-                    eprintln!("{}", e.report("kmeans"));
-                }
-                return Err(e.exit_code());
-            }
-        },
-        Err(e) => (if e.use_stderr() { exit::USAGE } else { exit::OK }, e),
-    };
-    if speak {
-        let _ = text.print();
+/// Why there are no options.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Help, version, or what the parser found wrong.
+    Print(clap::Error),
+    /// Options that make no sense together.
+    Wrong(Error),
+}
+
+/// Parses the command line.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, End> {
+    let options = Options::try_parse_from(args).map_err(End::Print)?;
+    match check(&options) {
+        Ok(()) => Ok(options),
+        Err((what, help)) => Err(End::Wrong(Error::usage(what, help))),
     }
-    Err(code)
+}
+
+/// What the parser found wrong, in one line, with its tip if it has one: for the job master, who tells it.
+pub(crate) fn brief(text: &clap::Error) -> Error {
+    let text = text.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    let tip = text
+        .lines()
+        .find_map(|l| l.trim().strip_prefix("tip: "))
+        .map(|t| format!("{t}; "))
+        .unwrap_or_default();
+    Error::usage(line.trim_start_matches("error: "), format!("{tip}see kmeans --help"))
 }
 
 fn check(options: &Options) -> Result<(), (String, String)> {

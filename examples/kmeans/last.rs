@@ -41,7 +41,7 @@ pub(crate) fn assign<T: Number>(
     const BLOCK: usize = 4096;
     let d = points.d();
     let k = centroids.len() / d;
-    let mut prepared = Prepared::<T>::new(k, d, &moments.means);
+    let mut prepared = Prepared::<T>::new(k, d, &moments.shift);
     prepared.update(centroids);
     let parts = workers.split(points.rows(), |range| {
         let mut part = (Vec::new(), vec![0.0; 2 * k], vec![0.0f64; k]);

@@ -7,10 +7,12 @@ use aeolian_examples::{Element, Matrix, Result};
 
 use crate::Number;
 
-/// The columns' means and the mean of their variances.
+/// What the columns are like.
 pub(crate) struct Moments {
-    /// `d` means.
-    pub(crate) means: Vec<f64>,
+    /// `d` numbers near the columns' means, with few digits: what the kernel takes from every coordinate. Whole numbers
+    /// (pixels, counts) stay whole, so equal distances stay equal and the first of two equally near centroids wins;
+    /// the mean itself would leave that to rounding errors.
+    pub(crate) shift: Vec<f64>,
     /// Mean over the columns of the population variance; what the tolerance is measured in.
     pub(crate) variance: f64,
 }
@@ -23,8 +25,17 @@ pub(crate) fn of<T: Number>(world: &mut World, workers: &Workers, points: &Matri
     means.iter_mut().for_each(|m| *m /= n);
     let mut squares = column_sums(workers, points, |x, j| (x - means[j]) * (x - means[j]));
     allreduce_slice(world, &mut squares, Sum)?;
+    let shift = means.iter().zip(&squares).map(|(mean, s)| rounded(*mean, (s / n).sqrt())).collect();
     let variance = squares.iter().map(|s| s / n).sum::<f64>() / points.d() as f64;
-    Ok(Moments { means, variance })
+    Ok(Moments { shift, variance })
+}
+
+/// The multiple of the largest power of two below `deviation` that is nearest to `mean`.
+fn rounded(mean: f64, deviation: f64) -> f64 {
+    let unit = 2f64.powi(deviation.log2().floor().clamp(-1000.0, 1000.0) as i32);
+    let near = (mean / unit).round() * unit;
+    // A constant column has no deviation: its mean is as good.
+    if deviation > 0.0 && near.is_finite() { near } else { mean }
 }
 
 fn column_sums<T: Number>(
@@ -46,4 +57,19 @@ fn column_sums<T: Number>(
         all.iter_mut().zip(part).for_each(|(a, b)| *a += b);
         all
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn near_the_mean_with_few_digits() {
+        for (mean, deviation, want) in
+            [(7.3, 5.0, 8.0), (1e4 + 0.3, 1.0, 1e4), (0.3, 0.1, 0.3125), (-7.3, 5.0, -8.0), (42.0, 0.0, 42.0)]
+        {
+            assert_eq!(rounded(mean, deviation), want);
+            assert!((rounded(mean, deviation) - mean).abs() <= deviation / 2.0);
+        }
+    }
 }

@@ -12,7 +12,7 @@ const RANKS: [u32; 6] = [1, 2, 3, 4, 7, 16];
 
 fn options(args: &[&str]) -> Options {
     let args = ["kmeans", "--quiet", "--threads", "1"].iter().chain(args).map(Into::into);
-    parse(args, false).unwrap()
+    parse(args).unwrap()
 }
 
 /// Runs on `n` ranks; every rank must end alike. Returns the error's text and code, if there is one.

@@ -14,6 +14,7 @@ use crate::control::protocol::{
 };
 use crate::control::{Control, ControlConfig};
 use crate::error::{Blame, NetError, Result};
+use crate::interfaces;
 use crate::launcher::{Launch, Launcher};
 use crate::master::{Master, MasterConfig, Outcome};
 use crate::mpi::{self, Mpi, Prefer};
@@ -30,6 +31,7 @@ use crate::world::{Layout, Parts, World};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+use zeroize::{Zeroize, Zeroizing};
 
 /// How long ranks may take to come, unless `AEOLIAN_START_TIMEOUT` says otherwise.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -52,8 +54,14 @@ struct Meeting {
 }
 
 impl Meeting {
-    fn to_text(&self) -> String {
-        format!("{} {} {} {}", self.master, self.job, self.epoch, self.secret.to_hex_line().trim_end())
+    fn to_text(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!(
+            "{} {} {} {}",
+            self.master,
+            self.job,
+            self.epoch,
+            self.secret.to_hex_line().trim_end()
+        ))
     }
 
     fn from_text(text: &str) -> Result<Meeting> {
@@ -166,43 +174,9 @@ fn from_environment() -> Result<Meeting> {
     })
 }
 
-/// The address by which other hosts reach this one: of the interface that `AEOLIAN_INTERFACE` names (or the address that
-/// it is), else that of the host's own name, else of the first interface that is up and not loopback.
-fn reachable_address() -> Result<IpAddr> {
-    let all = crate::interfaces::interfaces()?;
-    let usable: Vec<_> = all.iter().filter(|i| i.up && !i.loopback).collect();
-    if let Some(wanted) = env("AEOLIAN_INTERFACE") {
-        let fits = |i: &crate::interfaces::Interface| i.name == wanted || i.address.to_string() == wanted;
-        return all.iter().filter(|i| i.up).find(|i| fits(i)).map(|i| i.address).ok_or_else(|| {
-            let there: Vec<_> = usable.iter().map(|i| format!("{} ({})", i.name, i.address)).collect();
-            NetError::Config {
-                what: format!("AEOLIAN_INTERFACE={wanted}: {} has no such interface that is up", host_name()),
-                help: format!("choose one of {}", there.join(", ")),
-            }
-        });
-    }
-    use std::net::ToSocketAddrs;
-    let named: Vec<IpAddr> =
-        (host_name().as_str(), 0).to_socket_addrs().map_or(vec![], |a| a.map(|a| a.ip()).collect());
-    let own = named.iter().find(|a| usable.iter().any(|i| i.address == **a)).copied();
-    let routable = |a: &IpAddr| match a {
-        IpAddr::V4(v4) => !v4.is_link_local(),
-        IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 != 0xfe80,
-    };
-    own.or_else(|| usable.iter().map(|i| i.address).filter(routable).min_by_key(|a| a.is_ipv6())).ok_or_else(
-        || NetError::Config {
-            what: format!(
-                "{} has no network interface but loopback, and the ranks are on several nodes",
-                host_name()
-            ),
-            help: "name the interface with AEOLIAN_INTERFACE (--interface)".into(),
-        },
-    )
-}
-
 /// Rank 0's side of meeting: starts the master.
 fn host(size: u32, one_node: bool, start: Duration) -> Result<(Master, Meeting)> {
-    let bind = if one_node { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { reachable_address()? };
+    let bind = if one_node { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { interfaces::reachable()?.address };
     let (secret, job) = (Secret::random()?, JobId::random()?);
     let epoch = u32::from_le_bytes([job.as_bytes()[0], job.as_bytes()[1], job.as_bytes()[2], 1]);
     let master = Master::start(MasterConfig {
@@ -247,22 +221,17 @@ fn by_file(launch: &Launch, start: Duration) -> Result<World> {
         // Dropped, and so removed, once all have come.
         join(0, launch.size, meeting, Some(master), None, Some(published), start, launch.launcher)
     } else {
-        let meeting = Meeting::from_text(&rendezvous::find(&dir, &name, start)?)?;
+        let meeting = Meeting::from_text(&Zeroizing::new(rendezvous::find(&dir, &name, start)?))?;
         join(launch.rank, launch.size, meeting, None, None, None, start, launch.launcher)
     }
 }
 
 fn by_launcher(launch: &Launch, start: Duration) -> Result<World> {
-    let prefer = match launch.launcher {
-        Launcher::OpenMpi | Launcher::SlurmPmix | Launcher::Pmix => Prefer::OpenMpi,
-        Launcher::Hydra | Launcher::SlurmPmi2 => Prefer::Mpich,
-        _ => Prefer::Either,
-    };
     let without = matches!(env("AEOLIAN_MPI").as_deref(), Some("none" | "off"));
     let rejected = if without {
         vec![]
     } else {
-        match mpi::find(prefer) {
+        match mpi::find(Prefer::of(launch.launcher)) {
             Ok(found) => return by_mpi(launch, &found.library, start),
             Err(rejected) => rejected,
         }
@@ -351,8 +320,8 @@ fn by_mpi(launch: &Launch, library: &mpi::MpiLibrary, start: Duration) -> Result
             help: "its own message says why".into(),
         });
     }
-    let meeting = Meeting::from_text(&String::from_utf8_lossy(&text));
-    text.fill(0);
+    let meeting = Meeting::from_text(&Zeroizing::new(String::from_utf8_lossy(&text).into_owned()));
+    text.zeroize();
     join(rank, size, meeting?, master, Some(mpi), None, start, launch.launcher)
 }
 
@@ -394,7 +363,10 @@ fn by_kvs(launch: &Launch, mut kvs: Box<dyn Kvs>, start: Duration) -> Result<Wor
         master = Some(m);
     }
     kvs.fence()?;
-    let meeting = Meeting::from_text(&String::from_utf8_lossy(&kvs.get(0, "aeolian-meet")?))?;
+    let meeting = {
+        let bytes = Zeroizing::new(kvs.get(0, "aeolian-meet")?);
+        Meeting::from_text(&Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))?
+    };
     kvs.finalize()?;
     join(rank, size, meeting, master, None, None, start, launch.launcher)
 }
@@ -418,7 +390,7 @@ fn join(
     start: Duration,
     launcher: Launcher,
 ) -> Result<World> {
-    match register(rank, size, meeting, mpi, published, start, launcher) {
+    match register(rank, size, meeting, master.as_ref(), mpi, published, start, launcher) {
         Ok(mut world) => {
             world.keep_master(master);
             Ok(world)
@@ -453,10 +425,12 @@ fn take_leave(master: &Master, e: NetError) -> NetError {
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 fn register(
     rank: u32,
     size: u32,
     meeting: Meeting,
+    master: Option<&Master>,
     mpi: Option<Mpi>,
     published: Option<rendezvous::Published>,
     start: Duration,
@@ -490,6 +464,9 @@ fn register(
     drop(published);
     control.set_waker(Box::new(move || ringer.ring()));
     control.install_process_hooks();
+    if let Some(master) = master {
+        crate::control::hosts_master(master.drainer());
+    }
     crate::panics::remember();
     let made = wires(rank, size, &meeting, &info, mesh, shm, mpi, limit);
     let (wires, kept) = match made {
@@ -509,7 +486,12 @@ fn register(
             return Err(control.failure().map_or(e, |blame| NetError::JobFailed(Box::new(blame.clone()))));
         }
     };
-    let mut world = World::assemble(Parts {
+    // An MPI that carries nothing has done its part. While it lives, launchers end the job their own way when a rank fails
+    // (Hydra kills all, and may call that a success), and Open MPI's segments wait for mpirun to remove them.
+    if let Some(mut mpi) = kept {
+        mpi.finalize()?;
+    }
+    let world = World::assemble(Parts {
         rank,
         size,
         wires,
@@ -518,15 +500,12 @@ fn register(
         layout: layout(&info),
         cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
     });
-    if let Some(mpi) = kept {
-        world.keep_mpi(mpi);
-    }
     Ok(world)
 }
 
 type Wires = Vec<(Box<dyn Transport>, Vec<u32>)>;
 
-/// Chooses and makes the wires. An MPI that carries nothing is handed back, to be finalized.
+/// Chooses and makes the wires. An MPI that carries nothing is handed back, to be finalized at once.
 #[allow(clippy::too_many_arguments)]
 fn wires(
     rank: u32,

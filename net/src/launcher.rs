@@ -17,7 +17,7 @@
 use crate::error::{NetError, Result};
 
 /// Who started this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Launcher {
     /// Nobody: a world of one.
@@ -54,7 +54,7 @@ impl std::fmt::Display for Launcher {
 }
 
 /// What the launcher said.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Launch {
     /// Who.
     pub launcher: Launcher,
@@ -105,7 +105,9 @@ impl Launch {
                 }
                 (r, s) => Err(NetError::Config {
                     what: format!(
-                        "{launcher} gives {rank}={r:?} and {size}={s:?}, which is no rank of a world"
+                        "{launcher} gives {rank}={} and {size}={}, which is no rank of a world",
+                        r.map_or_else(|| "(unset)".into(), |r| r.to_string()),
+                        s.map_or_else(|| "(unset)".into(), |s| s.to_string())
                     ),
                     help: "start the program through its launcher, with an environment that nobody edited"
                         .into(),

@@ -10,7 +10,12 @@ pub(crate) fn remember() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let text = info.payload_as_str().unwrap_or("a value that is no text");
+            let payload = info.payload();
+            let text = payload
+                .downcast_ref::<&str>()
+                .copied()
+                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("a value that is no text");
             let place = info.location().map_or(String::new(), |l| format!(" at {}:{}", l.file(), l.line()));
             *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{text}{place}"));
             before(info);

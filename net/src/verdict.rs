@@ -21,6 +21,14 @@ impl Verdict {
         Verdict::Warn { problem: problem.into(), help: help.into() }
     }
 
+    /// What is wrong, if something is.
+    pub fn problem(&self) -> Option<&str> {
+        match self {
+            Verdict::Ok => None,
+            Verdict::Warn { problem, .. } => Some(problem),
+        }
+    }
+
     /// Whether there is nothing to do.
     pub fn is_ok(&self) -> bool {
         *self == Verdict::Ok

@@ -1,1 +1,17 @@
-//! ops
+//! Dataflow operators, batch and streaming. **Planned: this crate has no code yet.**
+//!
+//! What will be here, so that the layers below are built for it:
+//!
+//! * A *logical plan*: task ids for sources and targets, and on which rank each is.
+//! * Operators, each a typed state machine on one edge of the world: `insert(source, value)`, `finish(source)`, `progress()`,
+//!   `is_complete()`, and a receiver. Batch operators end; streaming ones do not.
+//!   - whole values: reduce, allreduce, gather, allgather, broadcast, direct, partition;
+//!   - keyed: partition, reduce, gather, join (inner, left, right, full outer).
+//! * Spilling: over the memory budget of the rank (`aeolian_net::memory`), operators write a few large sequential files, with
+//!   checksums, unlinked on creation, in several directories.
+//! * Barriers that are aligned on each edge, for checkpoints.
+//! * Windows by count, processing time and event time.
+//!
+//! What is promised for it: batches instead of items on the hot path, back-pressure that the caller sees, and skew that is
+//! survived (one key with most of the data streams through disk). It will stand on `aeolian-net` only; `aeolian-harp` and this
+//! crate do not know each other.

@@ -89,8 +89,13 @@ impl Site {
 
     /// A command that runs `aeolian ARGS` on `n` ranks.
     pub fn command(&self, n: u32, args: &[&str]) -> Command {
+        self.command_of(n, Path::new(AEOLIAN), args)
+    }
+
+    /// A command that runs `program ARGS` on `n` ranks.
+    pub fn command_of(&self, n: u32, program: &Path, args: &[&str]) -> Command {
         let mut command = clean(Command::new(&self.launcher[0]));
-        command.args(&self.launcher[1..]).args(["-n", &n.to_string(), AEOLIAN]).args(args);
+        command.args(&self.launcher[1..]).args(["-n", &n.to_string()]).arg(program).args(args);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -140,7 +145,8 @@ fn wheel(name: &str) -> Option<PathBuf> {
 pub fn shims() -> Option<&'static Path> {
     static SHIMS: OnceLock<Option<PathBuf>> = OnceLock::new();
     let made = SHIMS.get_or_init(|| {
-        let there: Vec<_> = ["mpicc.openmpi", "mpicc.mpich"].into_iter().filter(|m| need(m).is_some()).collect();
+        let there: Vec<_> =
+            ["mpicc.openmpi", "mpicc.mpich"].into_iter().filter(|m| need(m).is_some()).collect();
         (!there.is_empty()).then(|| build("debian", &there))
     });
     made.as_deref()

@@ -18,6 +18,9 @@ const MARK: &str = "TRIAL_MARK";
 /// What is asked to end may take so long until it is gone (the launcher reaps, the guard kills, on busy cores).
 const REAPING: Duration = Duration::from_secs(3);
 
+/// Mapped files are looked for so often.
+const NOTE: Duration = Duration::from_millis(200);
+
 /// Two trials at a time, whatever the number of test threads: ranks that starve are hung ranks.
 static SEATS: (Mutex<u32>, Condvar) = (Mutex::new(2), Condvar::new());
 
@@ -27,8 +30,7 @@ struct Seat;
 impl Seat {
     fn take() -> Seat {
         let free = SEATS.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free =
-            SEATS.1.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        let mut free = SEATS.1.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
         *free -= 1;
         Seat
     }
@@ -47,7 +49,9 @@ pub struct Trial {
     command: String,
     mark: String,
     dir: tempfile::TempDir,
-    shm_before: BTreeSet<PathBuf>,
+    /// What its processes had mapped in /dev/shm when last looked, and when that was.
+    shm: BTreeSet<PathBuf>,
+    noted: Instant,
     started: Instant,
     limit: Duration,
     over: bool,
@@ -66,14 +70,21 @@ pub fn start(mut command: Command, limit: Duration) -> Trial {
     command.env(MARK, &mark).env("HOME", dir.path().join("home")).env("TMPDIR", dir.path().join("tmp"));
     let file = |name: &str| Stdio::from(File::create(dir.path().join(name)).unwrap());
     command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).process_group(0);
-    let shm_before = shm_files();
     let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     Trial {
         child,
-        command: format!("{command:?}").chars().rev().take(300).collect::<Vec<_>>().into_iter().rev().collect(),
+        command: format!("{command:?}")
+            .chars()
+            .rev()
+            .take(300)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect(),
         mark,
         dir,
-        shm_before,
+        shm: BTreeSet::new(),
+        noted: Instant::now(),
         started: Instant::now(),
         limit,
         over: false,
@@ -93,15 +104,23 @@ pub fn run(command: Command, limit: Duration) -> Done {
 impl Trial {
     /// What it has written so far: standard output and standard error.
     pub fn output(&self) -> (String, String) {
-        let text = |name| {
-            String::from_utf8_lossy(&std::fs::read(self.dir.path().join(name)).unwrap()).into_owned()
-        };
+        let text =
+            |name| String::from_utf8_lossy(&std::fs::read(self.dir.path().join(name)).unwrap()).into_owned();
         (text("out"), text("err"))
     }
 
-    /// Waits until its standard output contains `text`.
-    pub fn wait_for_output(&self, text: &str) {
-        wait_for(&format!("{text:?} from {}", self.command), || self.output().0.contains(text).then_some(()));
+    /// Waits until its standard output contains `text`, or it is over.
+    pub fn wait_for_output(&mut self, text: &str) {
+        let what = format!("{text:?} from {}", self.command);
+        wait_for(&what, || {
+            let over = self.child.try_wait().unwrap().is_some();
+            (over || self.output().0.contains(text)).then_some(())
+        });
+    }
+
+    /// From now on it may take `limit`.
+    pub fn allow(&mut self, limit: Duration) {
+        (self.started, self.limit) = (Instant::now(), limit);
     }
 
     /// Sends a signal to the launcher alone.
@@ -137,6 +156,9 @@ impl Trial {
             if Instant::now() > end {
                 return None;
             }
+            if self.noted.elapsed() > NOTE {
+                self.note_shared_memory();
+            }
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -151,7 +173,8 @@ impl Trial {
             if environ.split(|b| *b == 0).any(|v| v == mark.as_bytes()) {
                 let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
                 let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-                let state = stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).unwrap_or('?');
+                let state =
+                    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).unwrap_or('?');
                 found.push((pid, format!("{state} {}", String::from_utf8_lossy(&line).replace('\0', " "))));
             }
         }
@@ -176,23 +199,29 @@ impl Trial {
         }
     }
 
-    /// Nothing is left: no process, no file in HOME or TMPDIR, no shared memory that nobody has mapped.
+    /// Nothing is left: no process, no file in HOME or TMPDIR, no shared memory.
     #[track_caller]
     pub fn assert_clean(&self, done: &Done) {
         self.assert_gone_within(REAPING);
         let files = files_below(self.dir.path(), &["out", "err"]);
         assert!(files.is_empty(), "left by {}: {files:?}\n{done:?}", self.command);
-        // Others on this machine have shared memory too: what counts is what came meanwhile and is nobody's.
-        let end = Instant::now() + REAPING;
-        loop {
-            let orphans: Vec<_> =
-                shm_files().difference(&self.shm_before).filter(|f| !is_mapped(f)).cloned().collect();
-            if orphans.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < end, "left by {}: {orphans:?}\n{done:?}", self.command);
-            std::thread::sleep(Duration::from_millis(20));
+        let orphans = self.left_shared_memory();
+        assert!(orphans.is_empty(), "left by {}: {orphans:?}\n{done:?}", self.command);
+    }
+
+    /// What its processes had mapped in /dev/shm and is still there. (Others on this machine have shared memory too.)
+    pub fn left_shared_memory(&self) -> Vec<PathBuf> {
+        self.shm.iter().filter(|file| file.exists()).cloned().collect()
+    }
+
+    /// Notes what its processes have mapped in /dev/shm now.
+    pub fn note_shared_memory(&mut self) {
+        for (pid, _) in self.processes() {
+            let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+            let files = maps.lines().filter_map(|line| line.find("/dev/shm/").map(|at| &line[at..]));
+            self.shm.extend(files.filter(|f| !f.ends_with(" (deleted)")).map(PathBuf::from));
         }
+        self.noted = Instant::now();
     }
 
     fn kill_all(&self) {
@@ -221,18 +250,6 @@ impl Drop for Trial {
             drop(self.child.wait());
         }
     }
-}
-
-fn shm_files() -> BTreeSet<PathBuf> {
-    std::fs::read_dir("/dev/shm").into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-}
-
-/// Whether some process has this file mapped.
-fn is_mapped(file: &Path) -> bool {
-    let name = format!(" {}\n", file.display());
-    std::fs::read_dir("/proc").into_iter().flatten().flatten().any(|entry| {
-        std::fs::read_to_string(entry.path().join("maps")).is_ok_and(|maps| maps.contains(&name))
-    })
 }
 
 /// All files below `dir`, but those `except`ed at its top. (Empty directories are no harm: MPIs leave some.)

@@ -2,7 +2,7 @@
 //!
 //! It reads the rows where they lie (a memory map does) and keeps nothing for each point unless labels are asked for, so
 //! the memory of k-means is that of its data. One [`Prepared`] holds the centroids of an iteration, one [`Accum`] a
-//! thread what was added up; [`pass`] is the loop, [`pass_parallel`] spreads it over rayon's threads, and [`farthest`]
+//! thread what was added up; [`pass()`] is the loop, [`pass_parallel`] spreads it over rayon's threads, and [`farthest()`]
 //! finds new places for empty clusters. Instruction sets are chosen at run time, and there is no `unsafe` here: the vector
 //! code is `pulp`'s.
 mod aligned;

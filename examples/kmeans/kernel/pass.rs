@@ -69,7 +69,7 @@ pub(crate) fn pass<T: Real>(
     }
 }
 
-/// [`pass`] with the rows split over `accs.len()` threads of the current rayon pool; the result is merged into `accs[0]`.
+/// [`pass()`] with the rows split over `accs.len()` threads of the current rayon pool; the result is merged into `accs[0]`.
 ///
 /// Which thread adds which rows does not depend on timing, nor does the order of the merge: the same input and number of
 /// threads give the same bits. All of `accs` are cleared first.

@@ -5,7 +5,7 @@ use super::aligned::Aligned;
 /// Centroids are scored in groups of this many.
 pub(super) const GROUP: usize = 8;
 
-/// The centroids of one iteration, packed for [`pass`](super::pass).
+/// The centroids of one iteration, packed for [`pass()`](super::pass()).
 ///
 /// Distances are compared as `|c|^2 - 2 x.c`, which loses digits when the data lies far from the origin. So points and
 /// centroids are shifted by the same vector first, best the column means, as scikit-learn does.

@@ -1,4 +1,5 @@
 //! What a user sees when something is wrong: message, help, exit code, and nothing left behind.
+#![allow(clippy::unwrap_used)] // a test that cannot go on should stop
 
 use std::path::Path;
 use std::process::{Command, Stdio};

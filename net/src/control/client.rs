@@ -42,6 +42,9 @@ pub struct Pending {
     master: SocketAddr,
 }
 
+/// What all ranks gave in one exchange, by rank.
+type Parts = Vec<Vec<u8>>;
+
 pub(super) struct Shared {
     pub(super) rank: u32,
     host: String,
@@ -58,7 +61,7 @@ pub(super) struct Shared {
     flushed: (Mutex<bool>, Condvar),
     outbox: Mutex<Vec<ToMaster>>,
     ringer: Ringer,
-    exchanged: (Mutex<HashMap<u64, Vec<Vec<u8>>>>, Condvar),
+    exchanged: (Mutex<HashMap<u64, Parts>>, Condvar),
     rounds: AtomicU64,
     waker: Mutex<Option<Box<dyn Fn() + Send>>>,
     pub(super) signals: [AtomicI32; 3],
@@ -225,9 +228,8 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        self.shared.quit.store(true, Ordering::Release);
         self.shared.deaf.store(true, Ordering::Release);
-        self.shared.ringer.ring();
+        self.shared.hang_up();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -364,8 +366,9 @@ impl Shared {
         self.failed.load(Ordering::Acquire)
     }
 
-    pub(super) fn hosts_master(&self) -> bool {
-        self.config.master_is_rank_0 && self.rank == 0
+    /// The code of the verdict, once the job has failed.
+    pub(super) fn verdict_code(&self) -> Option<u8> {
+        self.failure.get().map(|blame| blame.code)
     }
 
     /// Ends a hung rank of this node: some launchers (Hydra) wait for ever for a stopped process to take their SIGTERM.
@@ -377,6 +380,12 @@ impl Shared {
         {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
+    }
+
+    /// Lets the control thread end, once all is sent.
+    pub(super) fn hang_up(&self) {
+        self.quit.store(true, Ordering::Release);
+        self.ringer.ring();
     }
 
     pub(super) fn send(&self, message: ToMaster) {
@@ -655,7 +664,7 @@ impl Keeper {
             return self.abort(blame);
         }
         if config.exit_on_abort && rank > 1 && self.shared.mates.iter().all(|m| m.0 > 1) {
-            std::thread::sleep(Duration::from_millis(1000 + 100 * u64::from(rank.min(10))));
+            std::thread::sleep(Duration::from_millis(3000 + 100 * u64::from(rank.min(10))));
         }
         (self.shared.config.report)(&blame);
         self.abort(blame);

@@ -2,6 +2,7 @@
 
 use super::client::Shared;
 use super::protocol::ToMaster;
+use crate::exit;
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
@@ -14,10 +15,19 @@ const SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
 /// How long an ending process waits for the job master's verdict on it.
 const LAST_ECHO: Duration = Duration::from_millis(300);
 
-/// How long a job master in this process has to pass on a verdict that this rank has heard.
-const LAST_WRITES: Duration = Duration::from_millis(30);
+/// How long it waits, if it hosts the job master, until all others have heard the verdict.
+const LAST_VERDICT: Duration = Duration::from_secs(1);
 
 static JOB: OnceLock<Weak<Shared>> = OnceLock::new();
+/// Waits until all have heard the verdict of the job master of this process.
+static DRAIN: OnceLock<Drain> = OnceLock::new();
+
+type Drain = Box<dyn Fn(Duration) + Send + Sync>;
+
+/// This process hosts the job master, whose verdict `drain` sees off.
+pub(crate) fn hosts_master(drain: impl Fn(Duration) + Send + Sync + 'static) {
+    let _ = DRAIN.set(Box::new(drain));
+}
 
 /// glibc tells an exit handler the code; elsewhere it stays unknown.
 #[cfg(target_env = "gnu")]
@@ -46,18 +56,29 @@ fn farewell(code: Option<i32>) {
     if let Some(job) = JOB.get().and_then(Weak::upgrade)
         && !job.finished.load(Ordering::Acquire)
     {
-        if job.has_failed() {
-            // All is said; a job master in this process may be about to say it to the others.
-            if job.hosts_master() {
-                std::thread::sleep(LAST_WRITES);
-            }
-            return;
+        if !job.has_failed() {
+            job.send_and_flush(ToMaster::Left(code));
         }
-        job.send_and_flush(ToMaster::Left(code));
         // If the job master is a thread of this process, it must get to tell the others before it dies with us.
         let end = Instant::now() + LAST_ECHO;
         while !job.has_failed() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(1));
+        }
+        if let Some(drain) = DRAIN.get()
+            && job.has_failed()
+        {
+            job.hang_up();
+            drain(LAST_VERDICT);
+        }
+        if code.unwrap_or(0) == 0 {
+            // Success is never an accident: launchers that know nothing of FINISHED must not take this for one, and some
+            // (Hydra) would end the others before they can object.
+            let code = job.verdict_code().unwrap_or(exit::LEFT_EARLY);
+            // SAFETY: all open C streams are flushed; then the process ends (Rust has flushed its own before exit handlers).
+            unsafe {
+                libc::fflush(std::ptr::null_mut());
+                libc::_exit(i32::from(code));
+            }
         }
     }
 }

@@ -182,9 +182,17 @@ impl Master {
 
     /// Waits until every rank has been told how the job ended and has hung up, `limit` at most.
     pub fn drain(&self, limit: Duration) {
-        let end = Instant::now() + limit;
-        while !self.shared.drained.load(Ordering::Acquire) && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(1));
+        self.drainer()(limit);
+    }
+
+    /// [`Master::drain`] for who cannot hold on to the master: an exit handler.
+    pub(crate) fn drainer(&self) -> impl Fn(Duration) + Send + Sync + use<> {
+        let shared = self.shared.clone();
+        move |limit| {
+            let end = Instant::now() + limit;
+            while !shared.drained.load(Ordering::Acquire) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 }
@@ -276,7 +284,7 @@ impl Server {
     /// False while the room before the proof is full of connections that have just come: the others wait in the system's
     /// queue.
     fn may_accept(&self) -> bool {
-        !self.deaf_until.is_some_and(|until| Instant::now() < until)
+        self.deaf_until.is_none_or(|until| Instant::now() >= until)
             && (self.unproven().count() < UNPROVEN
                 || self.unproven().any(|c| c.since.elapsed() >= UNPROVEN_TURN))
     }

@@ -137,6 +137,7 @@ pub struct Engine<B: Buffer> {
     sources: Vec<Source<B>>,
     done: Vec<u64>,
     sends: usize,
+    requests_done: u64,
 }
 
 // SAFETY: the raw pointers point into buffers that the engine owns; all else is Send.
@@ -155,6 +156,7 @@ impl<B: Buffer> Engine<B> {
             sources,
             done: Vec::new(),
             sends: 0,
+            requests_done: 0,
         }
     }
 
@@ -176,6 +178,11 @@ impl<B: Buffer> Engine<B> {
     /// Requests that MPI works on (a message in pieces counts several times).
     pub fn requests_in_flight(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Requests that MPI has finished so far: it grows with every piece of a long message.
+    pub fn requests_done(&self) -> u64 {
+        self.requests_done
     }
 
     /// Starts to send `buf` to `dst` (oneself included). `tag` is at most [`TAG_MAX`]; any length goes, also none.
@@ -253,6 +260,7 @@ impl<B: Buffer> Engine<B> {
             // SAFETY: done is at least as long as the list of requests, which is as long as slots.
             unsafe { (ops.testsome)(ctx, done.as_mut_ptr(), done.len() as u64, &mut count) }
         })?;
+        self.requests_done += count;
         let mut reported = 0;
         for k in 0..count as usize {
             match self.slots.swap_remove(self.done[k] as usize) {

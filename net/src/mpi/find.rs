@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::ops::MpiOps;
 use super::{abi, shim};
+use crate::launcher::Launcher;
 
 /// Which MPI's launcher started us, as far as is known: its shim is tried first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +24,17 @@ pub enum Prefer {
     Mpich,
     /// Not known: Open MPI's shim is tried first, then MPICH's, then the standard ABI.
     Either,
+}
+
+impl Prefer {
+    /// The one that a launcher belongs to.
+    pub fn of(launcher: Launcher) -> Prefer {
+        match launcher {
+            Launcher::OpenMpi | Launcher::SlurmPmix | Launcher::Pmix => Prefer::OpenMpi,
+            Launcher::Hydra | Launcher::SlurmPmi2 => Prefer::Mpich,
+            Launcher::Nobody | Launcher::Aeolian | Launcher::Slurm => Prefer::Either,
+        }
+    }
 }
 
 /// Which `mpi.h` a table was made with.

@@ -81,6 +81,28 @@ pub fn offered() -> bool {
     std::env::var_os("PMIX_RANK").is_some() && std::env::var_os("PMIX_NAMESPACE").is_some()
 }
 
+/// Loads the library and asks for its version, without joining anything: `PMIx 4.2.2`. For `aeolian doctor`.
+///
+/// # Errors
+/// Why it cannot be used, as a phrase for people.
+pub fn version() -> std::result::Result<String, String> {
+    let name = std::env::var_os("AEOLIAN_PMIX").unwrap_or_else(|| LIBRARY.into());
+    // SAFETY: loading runs the initialisers of a PMIx library, which only set up its own data.
+    let library =
+        unsafe { Library::open(Some(&name), RTLD_NOW | RTLD_GLOBAL) }.map_err(|e| crate::dl::says(&e))?;
+    // SAFETY: the signature is that of pmix.h; it may be called before PMIx_Init and returns a constant.
+    let text = unsafe {
+        let get = library.get::<unsafe extern "C" fn() -> *const c_char>("PMIx_Get_version\0");
+        let get = get.map_err(|_| "it is not a PMIx library: no symbol PMIx_Get_version".to_owned())?;
+        let text = get();
+        if text.is_null() { None } else { Some(CStr::from_ptr(text).to_string_lossy().into_owned()) }
+    };
+    std::mem::forget(library);
+    // "OpenPMIx 4.2.2 (PMIx Standard: 4.1, Stable ABI: ...)": the rest is for implementers.
+    let text = text.unwrap_or_else(|| "a version that it does not tell".into());
+    Ok(text.split([',', '(']).next().unwrap_or_default().trim().to_owned())
+}
+
 impl Pmix {
     /// Loads the library and joins the server that the environment names.
     pub fn connect() -> Result<Pmix> {

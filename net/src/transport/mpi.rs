@@ -15,6 +15,10 @@ use std::time::Duration;
 /// Bodies up to this length travel with their header.
 const INLINE: usize = 8 << 10;
 
+/// Longer bodies go in pieces of this length, so that a message under way is seen to be: who sees nothing move for the hang
+/// time-out takes it for a deadlock.
+const PIECE: usize = 64 << 20;
+
 /// How long the last messages may take when the world ends.
 const LAST_MESSAGES: Duration = Duration::from_secs(30);
 
@@ -54,7 +58,8 @@ pub struct MpiWire {
 
 impl MpiWire {
     /// Takes over an initialised MPI.
-    pub fn new(mpi: Mpi, epoch: u32) -> MpiWire {
+    pub fn new(mut mpi: Mpi, epoch: u32) -> MpiWire {
+        mpi.set_chunk_limit(PIECE);
         let flows = vec![Flow::default(); mpi.size() as usize];
         MpiWire { engine: Some(Engine::new(mpi)), epoch, flows }
     }
@@ -129,7 +134,8 @@ impl Transport for MpiWire {
         let (epoch, flows) = (self.epoch, &mut self.flows);
         let Some(engine) = &mut self.engine else { return Ok(false) };
         let mut result = Ok(());
-        let done = engine.poll(&mut |completion| {
+        let before = engine.requests_done();
+        engine.poll(&mut |completion| {
             if let Completion::Received { source, tag, buf } = completion
                 && result.is_ok()
             {
@@ -140,7 +146,7 @@ impl Transport for MpiWire {
                 }
             }
         })?;
-        result.map(|()| done > 0)
+        result.map(|()| engine.requests_done() > before)
     }
 
     fn idle(&self) -> bool {

@@ -75,7 +75,7 @@ impl Mesh {
         for &(peer, address) in peers.iter().filter(|p| p.0 < config.rank) {
             links.push(Link::call(config, &context, peer, address, deadline)?);
         }
-        let mut done: Vec<(u32, TcpStream, Established)> = Vec::new();
+        let mut done: Vec<(u32, TcpStream, Box<Established>)> = Vec::new();
         while done.len() < peers.len() {
             let now = Instant::now();
             if now >= deadline {
@@ -125,7 +125,7 @@ impl Mesh {
             .into_iter()
             .map(|(peer, stream, keys)| {
                 tune(&stream, config.user_timeout);
-                Conn::new(peer, stream, config.epoch, Guard::new(config.protection, keys))
+                Conn::new(peer, stream, config.epoch, Guard::new(config.protection, *keys))
             })
             .collect();
         Tcp::new(config.size, conns)
@@ -185,7 +185,7 @@ fn make_room(links: &mut Vec<Link>) {
 
 enum Progress {
     Waiting,
-    Done(u32, Established),
+    Done(u32, Box<Established>),
 }
 
 /// A connection whose other end has not proven itself yet.
@@ -311,11 +311,11 @@ impl Link {
             let mut alive = Vec::new();
             keys.cipher.encrypt(b"", &mut alive)?;
             self.send(&alive)?;
-            return Ok(Progress::Done(peer, keys));
+            return Ok(Progress::Done(peer, Box::new(keys)));
         }
         if let Some((peer, mut keys)) = self.keys.take() {
             keys.cipher.decrypt(&message, &mut Vec::new())?;
-            return Ok(Progress::Done(peer, keys));
+            return Ok(Progress::Done(peer, Box::new(keys)));
         }
         let mut shake = Handshake::new(Role::Responder, &config.secret, context)?;
         let hello = shake.read(&message)?;

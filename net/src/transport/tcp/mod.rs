@@ -1,7 +1,7 @@
 //! TCP between the ranks: one connection a pair, records that are checked before they are interpreted.
 //!
-//! [`mesh`] makes the connections and has both ends prove that they know the job's secret (Noise, as the control
-//! connection); [`guard`] says how the records are protected after that; [`conn`] turns messages into records and back.
+//! `mesh` makes the connections and has both ends prove that they know the job's secret (Noise, as the control
+//! connection); `guard` says how the records are protected after that; `conn` turns messages into records and back.
 
 mod conn;
 mod guard;

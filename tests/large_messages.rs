@@ -1,0 +1,113 @@
+//! One message over 2 GiB and one over 4 GiB on every transport, whole and unharmed. Needs 10 GiB of memory and minutes, so:
+//! `cargo test --release --test large_messages -- --ignored --test-threads=1`
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so and ends")]
+
+mod common;
+
+use aeolian::World;
+use aeolian::net::{Buf, NetError};
+use common::site::Site;
+use std::time::Duration;
+
+/// Beyond what 31 and 32 bits count, and no multiple of anything.
+const SIZES: [usize; 2] = [(2 << 30) + 12_347, (4 << 30) + 54_321];
+/// Of the worker: what makes it one.
+const ROLE: &str = "LARGE_MESSAGES_WORKER";
+
+/// Bytes that tell where they belong.
+fn fill(len: usize, seed: u64) -> Buf {
+    let mut body = Buf::zeroed(len);
+    let mut x = seed;
+    for chunk in body.chunks_mut(8) {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        chunk.copy_from_slice(&(x ^ (x >> 29)).to_le_bytes()[..chunk.len()]);
+    }
+    body
+}
+
+/// Rank 0 sends, the last rank sends back the hash of what came.
+fn there_and_back(mut world: World) -> Result<(), NetError> {
+    let (data, hashes) = (world.open_edge(), world.open_edge());
+    let last = world.size() - 1;
+    for (len, seed) in SIZES.into_iter().zip(1..) {
+        if world.rank() == 0 {
+            let body = fill(len, seed);
+            let sent = *blake3::hash(&body).as_bytes();
+            world.send(data, last, seed, body)?;
+            let came = world.recv_from(hashes, last)?;
+            assert!(
+                came.tag == len as u64 && came.body[..] == sent,
+                "{len} bytes came as {} others",
+                came.tag
+            );
+            println!("large message of {len} bytes over {}: whole", world.transport());
+        } else if world.rank() == last {
+            let message = world.recv_from(data, 0)?;
+            assert_eq!(message.tag, seed);
+            let hash = blake3::hash(&message.body);
+            world.send(hashes, 0, message.body.len() as u64, Buf::from_slice(hash.as_bytes()))?;
+        }
+    }
+    world.finish()
+}
+
+/// What runs on the ranks.
+#[test]
+#[ignore = "runs on the ranks that the other tests start"]
+fn worker() {
+    if std::env::var_os(ROLE).is_some() {
+        there_and_back(World::init().unwrap()).unwrap();
+    }
+}
+
+fn large(site: &Site, wire: &str) {
+    let worker = std::env::current_exe().unwrap();
+    let args = ["worker", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
+    let mut command = site.command_of(2, &worker, &args);
+    command.env(ROLE, "1");
+    let done = common::trial::run(command, Duration::from_secs(600));
+    assert!(done.status.success(), "{done:?}");
+    for len in SIZES {
+        assert!(done.out.contains(&format!("of {len} bytes over {wire}: whole")), "{done:?}");
+    }
+}
+
+#[test]
+#[ignore = "10 GiB of memory"]
+fn large_messages_local() {
+    World::local(2, there_and_back).unwrap();
+}
+
+#[test]
+#[ignore = "10 GiB of memory"]
+fn large_messages_shm() {
+    large(&Site::run(&["--transport", "shm"]), "shm");
+}
+
+#[test]
+#[ignore = "10 GiB of memory"]
+fn large_messages_tcp() {
+    large(&Site::run(&["--transport", "tcp"]), "tcp");
+}
+
+#[test]
+#[ignore = "10 GiB of memory"]
+fn large_messages_tcp_encrypted() {
+    large(&Site::run(&["--transport", "tcp", "--encrypt", "on"]), "tcp");
+}
+
+#[test]
+#[ignore = "10 GiB of memory"]
+fn large_messages_openmpi() {
+    if let Some(site) = Site::openmpi() {
+        large(&site.with("AEOLIAN_TRANSPORT", "mpi"), "mpi");
+    }
+}
+
+#[test]
+#[ignore = "10 GiB of memory"]
+fn large_messages_mpich() {
+    if let Some(site) = Site::mpich() {
+        large(&site.with("AEOLIAN_TRANSPORT", "mpi"), "mpi");
+    }
+}
