@@ -29,6 +29,12 @@ impl Failure {
         self
     }
 
+    /// To standard error, if anyone reads it: when the launcher was killed nobody does, and eprintln would panic.
+    fn tell(&self) {
+        use std::io::Write;
+        let _ = std::io::stderr().write_all(format!("aeolian: error: {self}\n").as_bytes());
+    }
+
     /// The exit code.
     pub fn code(&self) -> u8 {
         self.code
@@ -82,7 +88,7 @@ pub fn run(program: impl FnOnce(&mut World) -> Result<(), Failure>) -> u8 {
         Err(e) => {
             let failure = Failure::from(e);
             if !failure.known {
-                eprintln!("aeolian: error: {failure}");
+                failure.tell();
             }
             return failure.code;
         }
@@ -99,7 +105,7 @@ pub fn run(program: impl FnOnce(&mut World) -> Result<(), Failure>) -> u8 {
             Err(e) => {
                 let failure = Failure::from(e);
                 if !failure.known {
-                    eprintln!("aeolian: error: {failure}");
+                    failure.tell();
                 }
                 return failure.code;
             }
@@ -108,7 +114,7 @@ pub fn run(program: impl FnOnce(&mut World) -> Result<(), Failure>) -> u8 {
     };
     if !failure.known {
         if world.size() == 1 {
-            eprintln!("aeolian: error: {failure}");
+            failure.tell();
         } else {
             world.fail(failure.code, failure.message, failure.remedy);
         }

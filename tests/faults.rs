@@ -162,7 +162,11 @@ fn judge_mpi(fault: &Fault, victim: u32, done: &Done, codes: &[i32]) -> Result<(
         return check(errors.len() <= 1, "more than one error");
     }
     // Hydra kills all when one is killed, at once: rank 0 may not live to speak. Then Hydra has spoken.
-    if errors.is_empty() && fault.name == "kill" && done.out.contains("KILLED BY SIGNAL: 9") {
+    if errors.is_empty()
+        && fault.name == "kill"
+        && done.out.contains("BAD TERMINATION")
+        && done.out.contains("EXIT CODE: 9")
+    {
         return Ok(());
     }
     check(errors.len() == 1, format!("{} errors", errors.len()))?;

@@ -3,7 +3,7 @@
 //! As scikit-learn does it (greedy): every next centroid is the best of `2 + ln k` points drawn with probability
 //! proportional to their squared distance D^2 from the centroids so far. Sums of floating point numbers would depend on
 //! how rows are dealt out to ranks, and with them the draw. So D^2 is rounded to a whole number, a share of the largest
-//! (at least 2^-40 of it while there are fewer than 2^21 points): whole numbers add up alike in any order.
+//! (down to 2^-40 of it while there are fewer than 2^21 points): whole numbers add up alike in any order.
 
 use aeolian::World;
 use aeolian::harp::{Max, Sum, allreduce_slice};
@@ -14,8 +14,94 @@ use aeolian_examples::{Element, Error, Matrix, Result, random};
 
 use crate::{Number, start};
 
-fn distance<T: Number>(row: &[T], centroid: &[f64]) -> f64 {
-    row.iter().zip(centroid).map(|(x, c)| (Element::to_f64(*x) - c) * (Element::to_f64(*x) - c)).sum()
+/// Candidates whose distances from a point are computed at once.
+const LANES: usize = 8;
+
+/// D^2 as a whole number: `d2 * scale`, at most 2^50, rounded.
+#[derive(Clone, Copy)]
+struct Share {
+    scale: f64,
+}
+
+impl Share {
+    /// For distances up to `max`, of which `n` will be added up.
+    fn new(max: f64, n: u64) -> Share {
+        // n * 2^bits stays below 2^62.
+        let bits = (62 - (64 - n.leading_zeros() as i32)).min(50);
+        Share { scale: (2f64.powi(bits) / max).min(f64::MAX) }
+    }
+
+    /// Adding 2^52 leaves the whole number in the mantissa; unlike a conversion, any machine does that in vectors.
+    #[inline(always)]
+    fn of(self, d2: f64) -> u64 {
+        const TWO_52: f64 = 4_503_599_627_370_496.0;
+        (d2 * self.scale + TWO_52).to_bits() - TWO_52.to_bits()
+    }
+}
+
+/// Lowers `nearest` to the squared distances of the rows of `points` from `centroid`; returns the largest.
+fn lower<T: Number>(points: &[T], nearest: &mut [f64], centroid: &[f64]) -> f64 {
+    const ROWS: usize = 4;
+    let d = centroid.len();
+    let mut max = 0.0f64;
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (rows, nearest) in points.chunks(ROWS * d).zip(nearest.chunks_mut(ROWS)) {
+                // Four sums at once, so that one addition need not wait for the one before.
+                let mut sums = [0.0; ROWS];
+                if rows.len() == ROWS * d {
+                    for (j, c) in centroid.iter().enumerate() {
+                        for (r, sum) in sums.iter_mut().enumerate() {
+                            let t = Element::to_f64(rows[r * d + j]) - c;
+                            *sum += t * t;
+                        }
+                    }
+                } else {
+                    for (row, sum) in rows.chunks_exact(d).zip(&mut sums) {
+                        for (x, c) in row.iter().zip(centroid) {
+                            let t = Element::to_f64(*x) - c;
+                            *sum += t * t;
+                        }
+                    }
+                }
+                for (near, sum) in nearest.iter_mut().zip(sums) {
+                    *near = near.min(sum);
+                    max = max.max(*near);
+                }
+            }
+        },
+    );
+    max
+}
+
+/// What the sum of D^2 over the rows of `points` would be with each of [`LANES`] candidates (one row a coordinate).
+fn potentials<T: Number>(
+    points: &[T],
+    nearest: &[f64],
+    candidates: &[[f64; LANES]],
+    share: Share,
+) -> [u64; LANES] {
+    let mut totals = [0; LANES];
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (row, near) in points.chunks_exact(candidates.len()).zip(nearest) {
+                let mut sums = [0.0; LANES];
+                for (x, candidates) in row.iter().zip(candidates) {
+                    let x = Element::to_f64(*x);
+                    for l in 0..LANES {
+                        let t = x - candidates[l];
+                        sums[l] += t * t;
+                    }
+                }
+                for l in 0..LANES {
+                    totals[l] += share.of(if sums[l] < *near { sums[l] } else { *near });
+                }
+            }
+        },
+    );
+    totals
 }
 
 /// Chooses `k` of the points. Collective.
@@ -29,22 +115,17 @@ pub(crate) fn choose<T: Number>(
 ) -> Result<Vec<f64>> {
     let (d, n) = (points.d(), points.n_total);
     let trials = 2 + (k as f64).ln() as usize;
-    // n * 2^bits stays below 2^62.
-    let unit = 2f64.powi(62 - (64 - n.leading_zeros() as i32));
     let mut nearest = vec![f64::INFINITY; points.rows()];
     let mut centroids = start::rows(world, points, &[random::below(seed, 0, 0, n)])?;
     while centroids.len() < k * d {
         let step = (centroids.len() / d) as u64;
         let last = &centroids[centroids.len() - d..];
         let maxima = workers.split_mut(&mut nearest, 1, |range, nearest| {
-            range.zip(nearest).fold(0.0f64, |max, (i, best)| {
-                *best = best.min(distance(points.row(i), last));
-                max.max(*best)
-            })
+            lower(&points.as_slice()[range.start * d..range.end * d], nearest, last)
         });
         let mut max = [maxima.into_iter().fold(0.0, f64::max)];
         allreduce_slice(world, &mut max, Max)?;
-        if max[0] == 0.0 {
+        if max[0] < f64::MIN_POSITIVE {
             // Fewer different points than clusters: which one is taken does not matter any more.
             let next = start::rows(world, points, &[random::below(seed, step, 0, n)])?;
             centroids.extend(next);
@@ -57,9 +138,9 @@ pub(crate) fn choose<T: Number>(
                 "scale the columns down (numbers should stay below 1e150)",
             ));
         }
-        let share = |d2: f64| (d2 / max[0] * unit) as u64;
+        let share = Share::new(max[0], n);
         let mine =
-            workers.split(nearest.len(), |range| nearest[range].iter().map(|x| share(*x)).sum::<u64>());
+            workers.split(nearest.len(), |range| nearest[range].iter().map(|x| share.of(*x)).sum::<u64>());
         let totals = all(world, mine.iter().sum())?;
         let total: u64 = totals.iter().sum();
         let before: u64 = totals[..world.rank() as usize].iter().sum();
@@ -72,7 +153,7 @@ pub(crate) fn choose<T: Number>(
                 continue;
             };
             let chosen = nearest.iter().position(|x| {
-                let weight = share(*x);
+                let weight = share.of(*x);
                 let here = left < weight;
                 left = left.saturating_sub(weight);
                 here
@@ -82,21 +163,63 @@ pub(crate) fn choose<T: Number>(
             }
         }
         allreduce_slice(world, &mut candidates, Sum)?;
-        let parts = workers.split(nearest.len(), |range| {
-            let mut sums = vec![0u64; trials];
-            for i in range {
-                for (sum, candidate) in sums.iter_mut().zip(candidates.chunks_exact(d)) {
-                    *sum += share(nearest[i].min(distance(points.row(i), candidate)));
-                }
+        let mut sums = Vec::with_capacity(trials);
+        for group in candidates.chunks(LANES * d) {
+            let mut lanes = vec![[0.0; LANES]; d];
+            for (l, candidate) in group.chunks_exact(d).enumerate() {
+                lanes.iter_mut().zip(candidate).for_each(|(row, x)| row[l] = *x);
             }
-            sums
-        });
-        let mut sums = vec![0u64; trials];
-        parts.iter().flat_map(|p| p.iter().enumerate()).for_each(|(t, s)| sums[t] += s);
+            let parts = workers.split(nearest.len(), |range| {
+                potentials(&points.as_slice()[range.start * d..range.end * d], &nearest[range], &lanes, share)
+            });
+            let used = group.len() / d;
+            sums.extend((0..used).map(|l| parts.iter().map(|p| p[l]).sum::<u64>()));
+        }
         allreduce_slice(world, &mut sums, Sum)?;
         let best = (0..trials).min_by_key(|t| sums[*t]).unwrap_or(0);
         centroids.extend_from_slice(&candidates[best * d..(best + 1) * d]);
         progress.tick(step + 1, k as u64, || format!("centroid {} of {k}", step + 1));
     }
     Ok(centroids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_whole_and_add_up() {
+        for (max, n) in
+            [(1.0, 5), (3e300, 1 << 20), (1e-300, 7), (f64::MIN_POSITIVE, 3), (5.0, u64::MAX >> 20)]
+        {
+            let share = Share::new(max, n);
+            assert!(share.of(max) > 0 && u128::from(share.of(max)) * u128::from(n) < 1 << 63, "{max} {n}");
+            assert_eq!((share.of(0.0), share.of(max) >> 1), (0, share.of(max / 2.0) - share.of(max) % 2));
+        }
+    }
+
+    #[test]
+    fn blocked_loops_equal_the_plain_ones() {
+        for d in [1, 2, 3, 10, 17] {
+            for n in [1, 3, 4, 9] {
+                let number = |i: usize| random::below(9, d as u64, i as u64, 1000) as f64;
+                let points: Vec<f64> = (0..n * d).map(number).collect();
+                let centroids: Vec<f64> = (1000..1000 + LANES * d).map(number).collect();
+                let plain = |i: usize, c: &[f64]| -> f64 {
+                    points[i * d..(i + 1) * d].iter().zip(c).map(|(x, c)| (x - c) * (x - c)).sum()
+                };
+                let mut nearest = vec![f64::INFINITY; n];
+                let max = lower(&points, &mut nearest, &centroids[..d]);
+                let want: Vec<f64> = (0..n).map(|i| plain(i, &centroids[..d])).collect();
+                assert_eq!((&nearest, max), (&want, want.iter().copied().fold(0.0, f64::max)));
+                let lanes: Vec<[f64; LANES]> =
+                    (0..d).map(|j| std::array::from_fn(|l| centroids[l * d + j])).collect();
+                let share = Share { scale: 1.0 };
+                let sums = potentials(&points, &nearest, &lanes, share);
+                for (l, c) in centroids.chunks(d).enumerate() {
+                    assert_eq!(sums[l], (0..n).map(|i| share.of(plain(i, c).min(nearest[i]))).sum::<u64>());
+                }
+            }
+        }
+    }
 }

@@ -130,7 +130,9 @@ fn settings(bind: IpAddr) -> Result<JobSettings> {
 
 /// What the user sees when a job without `aeolian run` fails: one error.
 fn report(blame: &Blame) {
-    eprintln!("aeolian: error: {blame}");
+    use std::io::Write;
+    // Not eprintln, which panics when nobody reads any more: that is so when the launcher was killed.
+    let _ = std::io::stderr().write_all(format!("aeolian: error: {blame}\n").as_bytes());
 }
 
 /// Joins the world that this process was started for.

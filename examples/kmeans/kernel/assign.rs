@@ -7,7 +7,7 @@
 //! - **grouped**: only the minimum of each group, one comparison a group, then the winner inside the winning group
 //!   by computing its scores once more for each point, now with centroids in lanes (a cost that does not grow with `k`).
 use super::Real;
-use super::prepared::{GROUP, Prepared};
+use super::prepared::{GROUP, Scored};
 use pulp::Simd;
 
 /// Lanes of a tile, in registers.
@@ -21,12 +21,12 @@ pub(super) type Row<T, S> = [<T as Real>::Reals<S>; VECTORS];
 pub(super) fn assign<T: Real, S: Simd, E: Simd>(
     simd: S,
     narrow: E,
-    p: &Prepared<T>,
+    p: Scored<'_, T>,
     tile: &[Row<T, S>],
     labels: &mut [u32],
 ) {
     // The number of accumulators must fit the registers, or they live on the stack.
-    let grouped = p.k() > 9 * tile.len();
+    let grouped = p.k > 9 * tile.len();
     match (grouped, S::REGISTER_COUNT >= 32) {
         (true, true) => by_group::<T, S, E, 8>(simd, narrow, p, tile, labels),
         (true, false) => by_group::<T, S, E, 4>(simd, narrow, p, tile, labels),
@@ -64,7 +64,7 @@ fn scores<T: Real, S: Simd, const M: usize>(
 #[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
 fn direct<T: Real, S: Simd, const M: usize>(
     simd: S,
-    p: &Prepared<T>,
+    p: Scored<'_, T>,
     tile: &[Row<T, S>],
     labels: &mut [u32],
 ) {
@@ -93,7 +93,7 @@ fn direct<T: Real, S: Simd, const M: usize>(
 fn by_group<T: Real, S: Simd, E: Simd, const M: usize>(
     simd: S,
     narrow: E,
-    p: &Prepared<T>,
+    p: Scored<'_, T>,
     tile: &[Row<T, S>],
     labels: &mut [u32],
 ) {

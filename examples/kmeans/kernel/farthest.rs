@@ -1,5 +1,5 @@
 //! Points to move empty clusters to.
-use super::{Accum, Prepared, Real, pass};
+use super::{Accum, Algorithm, Prepared, Real, pass};
 use std::cmp::Ordering;
 
 /// The `m` rows of `points` (`n x d`, row-major) that are farthest from their nearest centroid: pairs of squared distance
@@ -19,7 +19,7 @@ pub(crate) fn farthest<T: Real>(
     if d == 0 || m == 0 || centroids.k() == 0 {
         return far;
     }
-    let mut acc = Accum::new(centroids.k(), d);
+    let mut acc = Accum::new(centroids.k(), d).with(Algorithm::Lloyd);
     let mut own = [0_u32; BLOCK];
     for (b, rows) in points.chunks(BLOCK * d).enumerate() {
         let n = rows.len() / d;

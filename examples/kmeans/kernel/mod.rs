@@ -5,16 +5,22 @@
 //! thread what was added up; [`pass()`] is the loop, [`pass_parallel`] spreads it over rayon's threads, and [`farthest()`]
 //! finds new places for empty clusters. Instruction sets are chosen at run time, and there is no `unsafe` here: the vector
 //! code is `pulp`'s.
+mod add;
 mod aligned;
 mod assign;
 mod farthest;
+mod grid;
 mod pass;
 mod prepared;
+mod prune;
+#[cfg(test)]
+mod prune_tests;
 mod real;
 #[cfg(test)]
 mod tests;
+mod tile;
 
 pub(crate) use farthest::farthest;
-pub(crate) use pass::{Accum, pass, pass_parallel};
+pub(crate) use pass::{Accum, Algorithm, pass, pass_parallel};
 pub(crate) use prepared::Prepared;
 pub(crate) use real::Real;

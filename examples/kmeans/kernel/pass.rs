@@ -1,9 +1,25 @@
 //! One pass of Lloyd's algorithm over rows: assign, then add up.
 use super::Real;
+use super::add::add_row;
 use super::aligned::Aligned;
-use super::assign::{Row, VECTORS, assign};
+use super::assign::{Row, assign};
+use super::grid::Grid;
 use super::prepared::{GROUP, Prepared};
+use super::prune::Pruner;
+use super::tile::{shift, transpose};
 use pulp::{Arch, Simd, WithSimd};
+
+/// How a pass finds the nearest centroids. The result has the same bits either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Algorithm {
+    /// [`Algorithm::Pruned`] where it pays.
+    #[default]
+    Auto,
+    /// Every point is scored against every centroid.
+    Lloyd,
+    /// Centroids that provably cannot be the nearest are left out (see `prune.rs`), however few the rows.
+    Pruned,
+}
 
 /// What a pass adds up. Keep one for each thread and reuse it: its memory stays.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +32,10 @@ pub(crate) struct Accum {
     pub(crate) inertia: f64,
     /// The sums while a pass runs, each row padded to whole registers.
     padded: Aligned<[f64; GROUP]>,
+    algorithm: Algorithm,
+    /// The labels of the last pass, if they can serve the next one as guesses: two bytes a row, at most an eighth of the
+    /// data. Guesses only: it costs time but does no harm if the next pass is over other rows.
+    last: Vec<u16>,
 }
 
 impl Accum {
@@ -26,7 +46,14 @@ impl Accum {
             counts: vec![0; k],
             inertia: 0.0,
             padded: Aligned::zeroed(k * d.div_ceil(GROUP)),
+            algorithm: Algorithm::Auto,
+            last: Vec::new(),
         }
+    }
+
+    /// The same with another way to find the nearest centroids.
+    pub(crate) fn with(self, algorithm: Algorithm) -> Self {
+        Self { algorithm, ..self }
     }
 
     /// Back to zeros, for the next iteration.
@@ -55,6 +82,17 @@ pub(crate) fn pass<T: Real>(
     acc: &mut Accum,
     labels: Option<&mut [u32]>,
 ) {
+    pass_on(Arch::new(), points, centroids, acc, labels);
+}
+
+/// [`pass`] with the instruction set `arch`.
+pub(super) fn pass_on<T: Real>(
+    arch: Arch,
+    points: &[T],
+    centroids: &Prepared<T>,
+    acc: &mut Accum,
+    labels: Option<&mut [u32]>,
+) {
     let d = centroids.d();
     if d == 0 || centroids.k() == 0 {
         return;
@@ -62,7 +100,26 @@ pub(crate) fn pass<T: Real>(
     debug_assert_eq!(points.len() % d, 0);
     debug_assert!(labels.as_ref().is_none_or(|l| l.len() == points.len() / d));
     acc.padded.fill([0.0; GROUP]);
-    acc.inertia += dispatch(points, centroids, &mut acc.padded, &mut acc.counts, labels);
+    let n = points.len() / d;
+    // Rows to earn back what is prepared for each pass.
+    let prune = match acc.algorithm {
+        Algorithm::Lloyd => false,
+        Algorithm::Auto => n >= 8192 && n >= 64 * centroids.k() && centroids.k() > 2 * GROUP,
+        Algorithm::Pruned => n > 0,
+    } && centroids.k() <= usize::from(u16::MAX);
+    let guess = match prune {
+        false => Guess::None,
+        true if d <= Grid::MAX_D => Guess::Grid(Grid::new(centroids)),
+        true => {
+            let known = acc.last.len() == n && acc.last.iter().all(|j| usize::from(*j) < centroids.k());
+            if !known {
+                acc.last = vec![0; n];
+            }
+            Guess::Last { labels: &mut acc.last, known }
+        }
+    };
+    let (sums, counts) = (&mut acc.padded[..], &mut acc.counts[..]);
+    acc.inertia += dispatch(arch, Pass { points, p: centroids, sums, counts, labels, guess });
     let width = centroids.width();
     for (sum, padded) in acc.sums.chunks_exact_mut(d).zip(acc.padded.chunks_exact(width)) {
         sum.iter_mut().zip(padded.as_flattened()).for_each(|(a, b)| *a += b);
@@ -105,29 +162,23 @@ pub(crate) fn pass_parallel<T: Real>(
 }
 
 /// The common small dimensions get code of their own, with every loop over `d` unrolled.
-fn dispatch<T: Real>(
-    points: &[T],
-    p: &Prepared<T>,
-    sums: &mut [[f64; GROUP]],
-    counts: &mut [u64],
-    labels: Option<&mut [u32]>,
-) -> f64 {
+fn dispatch<T: Real>(arch: Arch, pass: Pass<'_, T, 0>) -> f64 {
     macro_rules! by_d {
         ($($d:literal)*) => {
-            match p.d() {
-                $($d => on_this_machine(Pass::<T, $d> { points, p, sums, counts, labels }),)*
-                _ => on_this_machine(Pass::<T, 0> { points, p, sums, counts, labels }),
+            match pass.p.d() {
+                $($d => on_this_machine(arch, pass.with_d::<$d>()),)*
+                _ => on_this_machine(arch, pass),
             }
         };
     }
     by_d!(1 2 3 4 5 6 7 8 9 10)
 }
 
-fn on_this_machine<T: Real, const D: usize>(pass: Pass<'_, T, D>) -> f64 {
-    match Arch::new() {
+fn on_this_machine<T: Real, const D: usize>(arch: Arch, pass: Pass<'_, T, D>) -> f64 {
+    match arch {
         // One point alone does not fill registers of 512 bits with f32: what is done point by point uses 256.
         #[cfg(target_arch = "x86_64")]
-        Arch::V4(simd) => Arch::V4(simd).dispatch(Narrowed { pass, narrow: *simd }),
+        Arch::V4(simd) => arch.dispatch(Narrowed { pass, narrow: *simd }),
         arch => arch.dispatch(pass),
     }
 }
@@ -139,6 +190,24 @@ struct Pass<'a, T, const D: usize> {
     sums: &'a mut [[f64; GROUP]],
     counts: &'a mut [u64],
     labels: Option<&'a mut [u32]>,
+    guess: Guess<'a>,
+}
+
+impl<'a, T> Pass<'a, T, 0> {
+    fn with_d<const D: usize>(self) -> Pass<'a, T, D> {
+        let Self { points, p, sums, counts, labels, guess } = self;
+        Pass { points, p, sums, counts, labels, guess }
+    }
+}
+
+/// Where the guesses come from that pruning needs.
+enum Guess<'a> {
+    /// There are none.
+    None,
+    /// From the place of a point.
+    Grid(Grid),
+    /// From the pass before, if `known`; the labels found are written there.
+    Last { labels: &'a mut [u16], known: bool },
 }
 
 /// A pass with another instruction set for what is done point by point.
@@ -170,112 +239,90 @@ const BLOCK_BYTES: usize = 12 * 1024;
 /// Most points in a block.
 const BLOCK_ROWS: usize = 512;
 
+/// Rows that are pruned together: enough that most clusters fill registers, few enough to stay in a cache.
+const PRUNED_ROWS: usize = 65_536;
+/// The same in bytes.
+const PRUNED_BYTES: usize = 4 << 20;
+/// After rows where pruning was no gain so many times as many are scored in full.
+const REST: usize = 7;
+
 impl<T: Real, const D: usize> Pass<'_, T, D> {
     /// Returns the inertia.
     #[inline(always)]
     fn run<S: Simd, E: Simd>(self, simd: S, narrow: E) -> f64 {
-        let Self { points, p, sums, counts, mut labels } = self;
+        let Self { points, p, sums, counts, mut labels, mut guess } = self;
         let d = if D == 0 { p.d() } else { D };
         let width = d.div_ceil(GROUP);
         let lanes = size_of::<Row<T, S>>() / size_of::<T>();
         let tiles = (BLOCK_BYTES / (size_of::<Row<T, S>>() * d)).clamp(1, BLOCK_ROWS / lanes);
         let mut block = Aligned::<Row<T, S>>::zeroed(tiles * d);
-        let mut found = [0_u32; BLOCK_ROWS];
+        let block_rows = tiles * lanes;
+        let guessed = !matches!(guess, Guess::None | Guess::Last { known: false, .. });
+        let mut pruner = guessed.then(|| Pruner::new::<E>(narrow, p));
+        let chunk_rows = match guessed {
+            // About a hundred rows for each cluster.
+            true => (128 * p.k()).min(PRUNED_ROWS).min(PRUNED_BYTES / (d * size_of::<T>())),
+            false => block_rows,
+        };
+        let chunk_rows = chunk_rows.min(points.len() / d).next_multiple_of(block_rows).max(block_rows);
+        let mut found = vec![0_u32; chunk_rows];
         let mut inertia = 0.0;
-        let mut done = 0;
-        for rows in points.chunks(tiles * lanes * d) {
-            let n = rows.len() / d;
-            for (tile, rows) in block.chunks_exact_mut(d).zip(rows.chunks(lanes * d)) {
-                transpose(rows, d, lanes, bytemuck::cast_slice_mut(tile));
-            }
-            let found_lanes = found[..n.next_multiple_of(lanes)].chunks_exact_mut(lanes);
-            for (tile, found) in block.chunks_exact_mut(d).zip(found_lanes) {
-                for (row, &shift) in tile.iter_mut().zip(&p.shift) {
-                    let shift = T::splat(simd, shift);
-                    for x in row {
-                        *x = T::sub(simd, *x, shift);
+        let (mut done, mut rest) = (0, 0);
+        for chunk in points.chunks(chunk_rows * d) {
+            let n = chunk.len() / d;
+            match &mut pruner {
+                Some(pruner) if rest == 0 => {
+                    match &guess {
+                        Guess::Grid(grid) => grid.guess::<T, D>(chunk, &mut found[..n]),
+                        Guess::Last { labels, .. } => {
+                            found
+                                .iter_mut()
+                                .zip(&labels[done..done + n])
+                                .for_each(|(f, l)| *f = u32::from(*l));
+                        }
+                        Guess::None => {}
+                    }
+                    let work = pruner.label::<S, E, D>(simd, narrow, chunk, &mut block[..d], &mut found[..n]);
+                    if work > 0.5 {
+                        rest = REST;
                     }
                 }
-                assign::<T, S, E>(simd, narrow, p, tile, found);
+                _ => {
+                    rest = rest.saturating_sub(1);
+                    let found = found[..n.next_multiple_of(lanes)].chunks_mut(block_rows);
+                    for (rows, found) in chunk.chunks(block_rows * d).zip(found) {
+                        // All are transposed first: the stores are far from the loads then.
+                        for (tile, rows) in block.chunks_exact_mut(d).zip(rows.chunks(lanes * d)) {
+                            transpose(rows, d, lanes, bytemuck::cast_slice_mut(tile));
+                        }
+                        for (tile, found) in block.chunks_exact_mut(d).zip(found.chunks_exact_mut(lanes)) {
+                            shift(simd, p, tile);
+                            assign::<T, S, E>(simd, narrow, p.scored(), tile, found);
+                        }
+                    }
+                }
             }
-            let mut part = [narrow.splat_f64s(0.0); GROUP];
-            let from_here = &points[done * d..];
-            for (r, &label) in found[..n].iter().enumerate() {
-                let j = label as usize;
-                counts[j] += 1;
-                let (sum, c) = (&mut sums[j * width..][..width], &p.rows[j * width..][..width]);
-                part = add_row::<T, E>(narrow, &from_here[r * d..], d, c, sum, part);
+            // The same blocks in the same order, however the labels were found: the sums have the same bits.
+            for (rows, found) in chunk.chunks(block_rows * d).zip(found[..n].chunks(block_rows)) {
+                let mut part = [narrow.splat_f64s(0.0); GROUP];
+                // Up to the end of all rows, so that a whole register can be loaded.
+                let from_here = &points[done * d..];
+                for (r, &label) in found.iter().enumerate() {
+                    let j = label as usize;
+                    counts[j] += 1;
+                    let (sum, c) = (&mut sums[j * width..][..width], &p.rows[j * width..][..width]);
+                    part = add_row::<T, E>(narrow, &from_here[r * d..], d, c, sum, part);
+                }
+                inertia += bytemuck::cast_slice::<_, f64>(&part).iter().sum::<f64>();
+                if let Some(labels) = labels.as_deref_mut() {
+                    labels[done..done + found.len()].copy_from_slice(found);
+                }
+                if let Guess::Last { labels, .. } = &mut guess {
+                    labels[done..].iter_mut().zip(found).for_each(|(l, f)| *l = *f as u16);
+                }
+                done += rows.len() / d;
             }
-            inertia += bytemuck::cast_slice::<_, f64>(&part).iter().sum::<f64>();
-            if let Some(labels) = labels.as_deref_mut() {
-                labels[done..done + n].copy_from_slice(&found[..n]);
-            }
-            done += n;
         }
         inertia
     }
-}
-
-/// Rows of `d` coordinates to columns of `lanes`; lanes without a row keep what they had.
-#[inline(always)]
-fn transpose<T: Real>(rows: &[T], d: usize, lanes: usize, tile: &mut [T]) {
-    // As integers: of those a core stores two a cycle.
-    let rows: &[T::Index] = bytemuck::cast_slice(rows);
-    let tile: &mut [T::Index] = bytemuck::cast_slice_mut(tile);
-    for (lane, row) in rows.chunks_exact(d).enumerate() {
-        for (column, &x) in tile.chunks_exact_mut(lanes).zip(row) {
-            column[lane] = x;
-        }
-    }
-}
-
-/// Adds the point of `d` coordinates at the start of `from` to the sum of its cluster, and its squared distance to
-/// `inertia`, of which [`GROUP`] lanes are used.
-#[inline(always)]
-fn add_row<T: Real, E: Simd>(
-    simd: E,
-    from: &[T],
-    d: usize,
-    centroid: &[[f64; GROUP]],
-    sum: &mut [[f64; GROUP]],
-    mut inertia: [E::f64s; GROUP],
-) -> [E::f64s; GROUP] {
-    let lanes = E::F64_LANES;
-    for (i, (c, sum)) in centroid.iter().zip(sum).enumerate() {
-        let c: &[E::f64s] = bytemuck::cast_slice(c);
-        let sum: &mut [E::f64s] = bytemuck::cast_slice_mut(sum);
-        for v in 0..GROUP / lanes {
-            let at = i * GROUP + v * lanes;
-            if at < d {
-                let x = widen(simd, &from[at..], d - at);
-                let e = simd.sub_f64s(x, c[v]);
-                inertia[v] = <f64 as Real>::fma(simd, e, e, inertia[v]);
-                sum[v] = simd.add_f64s(sum[v], x);
-            }
-        }
-    }
-    inertia
-}
-
-/// The first `valid` numbers of `from` as a register, then zeros.
-#[inline(always)]
-fn widen<T: Real, E: Simd>(simd: E, from: &[T], valid: usize) -> E::f64s {
-    let zero = simd.splat_f64s(0.0);
-    let mut x = zero;
-    let lanes: &mut [f64] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut x));
-    let n = lanes.len();
-    if let Some(from) = from.get(..n) {
-        for (x, from) in lanes.iter_mut().zip(from) {
-            *x = from.to_f64();
-        }
-        if valid < n {
-            // What lies beyond belongs to the next row: read and masked, it costs less than a loop of unknown length.
-            x = simd.select_f64s(simd.mask_between_m64s(0, valid as u64).mask(), x, zero);
-        }
-    } else {
-        for (x, from) in lanes.iter_mut().zip(&from[..valid.min(from.len())]) {
-            *x = from.to_f64();
-        }
-    }
-    x
 }

@@ -5,6 +5,17 @@ use super::aligned::Aligned;
 /// Centroids are scored in groups of this many.
 pub(super) const GROUP: usize = 8;
 
+/// Centroids to choose from, in groups.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scored<'a, T> {
+    /// How many there are.
+    pub(super) k: usize,
+    /// As in [`Prepared`].
+    pub(super) packed: &'a [[T; GROUP]],
+    /// As in [`Prepared`], one entry a group.
+    pub(super) norms: &'a [[T; GROUP]],
+}
+
 /// The centroids of one iteration, packed for [`pass()`](super::pass()).
 ///
 /// Distances are compared as `|c|^2 - 2 x.c`, which loses digits when the data lies far from the origin. So points and
@@ -58,6 +69,12 @@ impl<T: Real> Prepared<T> {
             }
             self.norms[group][lane] = T::from_f64(norm);
         }
+    }
+
+    /// All centroids.
+    #[inline(always)]
+    pub(super) fn scored(&self) -> Scored<'_, T> {
+        Scored { k: self.k, packed: &self.packed, norms: &self.norms }
     }
 
     /// Number of centroids.

@@ -23,6 +23,11 @@ pub(crate) trait Real:
     /// Positive infinity: the score of a centroid that does not exist.
     const INFINITY: Self;
 
+    /// The distance from 1 to the next larger number.
+    const EPSILON: f64;
+    /// The smallest positive number with all its digits.
+    const TINY: f64;
+
     /// Rounds to this type.
     fn from_f64(x: f64) -> Self;
     /// Exact.
@@ -61,6 +66,8 @@ macro_rules! real {
             type Index = $index;
             const ZERO: Self = 0.0;
             const INFINITY: Self = <$t>::INFINITY;
+            const EPSILON: f64 = <$t>::EPSILON as f64;
+            const TINY: f64 = <$t>::MIN_POSITIVE as f64;
 
             #[inline(always)]
             fn from_f64(x: f64) -> Self {

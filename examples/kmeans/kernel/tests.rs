@@ -3,7 +3,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// Small whole numbers: every score is exact in both types, so ties are real ties and labels must be equal.
-fn exact(len: usize, seed: u64) -> Vec<f64> {
+pub(super) fn exact(len: usize, seed: u64) -> Vec<f64> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -12,7 +12,7 @@ fn exact(len: usize, seed: u64) -> Vec<f64> {
     (0..len).map(|_| next() % 7.0 - 3.0).collect()
 }
 
-fn spread(len: usize, seed: u64, offset: f64) -> Vec<f64> {
+pub(super) fn spread(len: usize, seed: u64, offset: f64) -> Vec<f64> {
     exact(len * 4, seed).chunks(4).map(|c| offset + c[0] + c[1] / 7.0 + c[2] / 49.0 + c[3] / 343.0).collect()
 }
 

@@ -310,6 +310,7 @@ impl Pending {
             beat: Instant::now(),
             stop_by: None,
             end_by: None,
+            parent: rustix::process::getppid(),
         };
         if let Some(reason) = early_stop {
             keeper.stop(&reason);
@@ -441,6 +442,8 @@ struct Keeper {
     stop_by: Option<(Instant, Blame)>,
     /// The main thread has until then.
     end_by: Option<Instant>,
+    /// Who started this process: a launcher, or what it started.
+    parent: Option<rustix::process::Pid>,
 }
 
 impl Keeper {
@@ -462,6 +465,7 @@ impl Keeper {
                 self.master_lost("its connection is gone", false);
             }
             self.signals();
+            self.launcher();
             self.deadlines();
             let said_all = self.stream.is_closed() || (!self.stream.wants_write() && self.outbox_empty());
             if self.shared.quit.load(Ordering::Acquire) && said_all {
@@ -588,6 +592,25 @@ impl Keeper {
         for signal in super::hooks::pending_signals(&self.shared) {
             self.shared.send(ToMaster::Signal(signal));
         }
+    }
+
+    /// A launcher of others (mpirun, Hydra's proxy, slurmstepd) that is killed takes nobody with it.
+    fn launcher(&mut self) {
+        let config = &self.shared.config;
+        if !config.exit_on_abort || !config.master_is_rank_0 || rustix::process::getppid() == self.parent {
+            return;
+        }
+        let gone = self.parent.map_or(0, |pid| pid.as_raw_nonzero().get());
+        self.parent = rustix::process::getppid();
+        self.shared.send(ToMaster::Failed(Blame {
+            code: exit::MASTER_LOST,
+            rank: Some(self.shared.rank),
+            host: self.shared.host.clone(),
+            pid: std::process::id(),
+            phase: self.shared.activity().phase(),
+            cause: format!("the launcher that started it (pid {gone}) is gone: killed, or crashed"),
+            remedy: "see why the launcher ended; a wrapper script must stay until the program ends".into(),
+        }));
     }
 
     fn deadlines(&mut self) {

@@ -2,7 +2,6 @@
 
 use super::client::Shared;
 use super::protocol::ToMaster;
-use crate::exit;
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
@@ -73,7 +72,7 @@ fn farewell(code: Option<i32>) {
         if code.unwrap_or(0) == 0 {
             // Success is never an accident: launchers that know nothing of FINISHED must not take this for one, and some
             // (Hydra) would end the others before they can object.
-            let code = job.verdict_code().unwrap_or(exit::LEFT_EARLY);
+            let code = job.verdict_code().unwrap_or(crate::exit::LEFT_EARLY);
             // SAFETY: all open C streams are flushed; then the process ends (Rust has flushed its own before exit handlers).
             unsafe {
                 libc::fflush(std::ptr::null_mut());

@@ -1,0 +1,220 @@
+//! Leaving out centroids that cannot be the nearest.
+//!
+//! Say that a point lies at distance `u` from the centroid `a` that we guess for it (the last label, or that of a grid
+//! cell). By the triangle inequality a centroid farther than `2 u` from `a` is farther than `u` from the point. So
+//! - the guess is right if no other centroid is within `2 u` of it: one distance, and no score at all;
+//! - else the points with the same guess are collected, and scored only against the centroids within twice the
+//!   largest of their distances, by the same code and in the same order as a full pass.
+//!
+//! A full pass compares scores that are rounded. Every bound here leaves room for that, so a label is the one that a full
+//! pass would find, equal scores included: to be left out, a centroid's score must be larger by more than both errors.
+use super::Real;
+use super::add::distance2;
+use super::aligned::Aligned;
+use super::assign::{Row, assign};
+use super::prepared::{GROUP, Prepared, Scored};
+use super::tile::{gather, shift};
+use pulp::Simd;
+
+/// What pruning with the centroids of one pass needs.
+pub(super) struct Pruner<'a, T> {
+    p: &'a Prepared<T>,
+    /// `k`: the norms of the shifted centroids, and the largest of them.
+    norms: Vec<f64>,
+    largest: f64,
+    /// `k`: a guess at no more than this squared distance is right.
+    sure: Vec<f64>,
+    /// Rows whose guess may be wrong, with the squared distance to it.
+    doubtful: Vec<(u32, f64)>,
+    /// The same rows by guess, and where those of each guess begin.
+    sorted: Vec<u32>,
+    starts: Vec<u32>,
+    /// `k`: the largest squared distance of them.
+    reach: Vec<f64>,
+    /// The centroids that are left, in ascending order, and packed.
+    list: Vec<u32>,
+    packed: Aligned<[T; GROUP]>,
+    packed_norms: Aligned<[T; GROUP]>,
+}
+
+/// More than the rounding of our own sums in f64, relative.
+const SLACK: f64 = 1e-9;
+
+impl<'a, T: Real> Pruner<'a, T> {
+    #[inline(always)]
+    pub(super) fn new<E: Simd>(simd: E, p: &'a Prepared<T>) -> Self {
+        let (k, d, width) = (p.k(), p.d(), p.width());
+        let row = |j: usize| &p.rows[j * width..][..width];
+        let norm =
+            |j: usize| p.norms[j / GROUP][j % GROUP].to_f64().sqrt() * (1.0 + T::EPSILON) + T::TINY.sqrt();
+        let norms: Vec<f64> = (0..k).map(norm).collect();
+        let largest = norms.iter().fold(0.0, |a: f64, b| a.max(*b));
+        let mut nearest = vec![f64::INFINITY; k];
+        for a in 0..k {
+            let mut least = nearest[a];
+            for (b, other) in nearest.iter_mut().enumerate().skip(a + 1) {
+                let dist2 = distance2::<f64, E>(simd, row(a).as_flattened(), d, row(b));
+                least = least.min(dist2);
+                *other = other.min(dist2);
+            }
+            nearest[a] = least;
+        }
+        let mut pruner = Self {
+            p,
+            norms,
+            largest,
+            sure: nearest,
+            doubtful: Vec::new(),
+            sorted: Vec::new(),
+            starts: vec![0; k + 1],
+            reach: vec![0.0; k],
+            list: vec![0; k.next_multiple_of(GROUP)],
+            packed: Aligned::zeroed(p.packed.len()),
+            packed_norms: Aligned::zeroed(p.norms.len()),
+        };
+        for a in 0..k {
+            // Unrounded centroids to those that are scored: each moved by half a unit in the last place at most.
+            let apart = pruner.sure[a].sqrt() * (1.0 - SLACK) - 2.0 * T::EPSILON * largest;
+            // Largest u with u + sqrt(u^2 + 2 error) < apart; u is less than half of apart.
+            let u = (apart * apart - 2.0 * pruner.error(a, apart)) / (2.0 * apart);
+            let u = (u * (1.0 - SLACK) - 2.0 * T::EPSILON * pruner.norms[a]) / (1.0 + 2.0 * T::EPSILON);
+            // Not a number, too: nothing is sure.
+            pruner.sure[a] = if apart > 0.0 && u > 0.0 { u * u * (1.0 - SLACK) } else { -1.0 };
+        }
+        pruner
+    }
+
+    /// How wrong the score of any centroid may be for a point within `u` of centroid `a`.
+    #[inline(always)]
+    fn error(&self, a: usize, u: f64) -> f64 {
+        // A rounding of the norm and two for each dimension (one if fused) of half an epsilon; the partial sums are at
+        // most |c|^2 + 2 |x| |c|. Twice that, for what is of second order.
+        let size = self.largest * (self.largest + 2.0 * (self.norms[a] + u));
+        (2 * self.p.d() + 2) as f64 * (T::EPSILON * size + T::TINY)
+    }
+
+    /// Turns guesses into labels, and returns how much was scored as a share of a full pass.
+    ///
+    /// `labels` holds a centroid for each of `rows`; `tile` is room for one.
+    #[inline(always)]
+    pub(super) fn label<S: Simd, E: Simd, const D: usize>(
+        &mut self,
+        simd: S,
+        narrow: E,
+        rows: &[T],
+        tile: &mut [Row<T, S>],
+        labels: &mut [u32],
+    ) -> f64 {
+        let p = self.p;
+        let d = if D == 0 { p.d() } else { D };
+        let (k, width, lanes) = (p.k(), d.div_ceil(GROUP), size_of::<Row<T, S>>() / size_of::<T>());
+        self.doubtful.resize(labels.len(), (0, 0.0));
+        let mut n = 0;
+        for (r, &a) in labels.iter().enumerate() {
+            let a = a as usize;
+            let dist2 = distance2::<T, E>(narrow, &rows[r * d..], d, &p.rows[a * width..][..width]);
+            // Written in any case: whether it counts is hard to predict.
+            self.doubtful[n] = (r as u32, dist2);
+            n += usize::from(dist2.partial_cmp(&self.sure[a]).is_none_or(|o| o.is_gt()));
+        }
+        self.sort(n, labels);
+        let mut scored = 0;
+        let mut found = [0_u32; 64 * 2];
+        for a in 0..k {
+            let (from, to) = (self.starts[a] as usize, self.starts[a + 1] as usize);
+            if from == to {
+                continue;
+            }
+            let near = self.near::<E>(narrow, a, d);
+            scored += near * (to - from).next_multiple_of(lanes);
+            if near <= 1 {
+                continue;
+            }
+            let groups = near.div_ceil(GROUP);
+            let choice =
+                Scored { k: near, packed: &self.packed[..groups * d], norms: &self.packed_norms[..groups] };
+            for chosen in self.sorted[from..to].chunks(lanes) {
+                gather(rows, chosen, d, lanes, bytemuck::cast_slice_mut(tile));
+                shift(simd, p, tile);
+                assign::<T, S, E>(simd, narrow, choice, tile, &mut found[..lanes]);
+                for (&r, &f) in chosen.iter().zip(&found) {
+                    labels[r as usize] = self.list[f as usize];
+                }
+            }
+        }
+        scored as f64 / (labels.len() * k) as f64
+    }
+
+    /// Sorts the first `n` doubtful rows by guess.
+    #[inline(always)]
+    fn sort(&mut self, n: usize, guesses: &[u32]) {
+        let doubtful = &self.doubtful[..n];
+        self.starts.fill(0);
+        self.reach.fill(0.0);
+        for &(r, dist2) in doubtful {
+            let a = guesses[r as usize] as usize;
+            self.starts[a] += 1;
+            self.reach[a] = if dist2 <= self.reach[a] { self.reach[a] } else { dist2 };
+        }
+        // Ends first; filling from the back turns them into starts.
+        let mut end = 0;
+        for start in &mut self.starts {
+            end += *start;
+            *start = end;
+        }
+        self.sorted.resize(n, 0);
+        for &(r, _) in doubtful.iter().rev() {
+            let start = &mut self.starts[guesses[r as usize] as usize];
+            *start -= 1;
+            self.sorted[*start as usize] = r;
+        }
+    }
+
+    /// Lists and packs the centroids that may be the nearest of a point with guess `a`; returns how many.
+    #[inline(always)]
+    fn near<E: Simd>(&mut self, simd: E, a: usize, d: usize) -> usize {
+        let p = self.p;
+        let k = p.k();
+        let u = self.reach[a].sqrt() * (1.0 + SLACK + 2.0 * T::EPSILON) + 2.0 * T::EPSILON * self.norms[a];
+        let radius = (u + (u * u + 2.0 * self.error(a, u)).sqrt()) * (1.0 + SLACK);
+        // Packed centroids are twice as large, and their distances in `T` are rounded; so is this.
+        let limit =
+            4.0 * radius * radius * (1.0 + (2 * d + 12) as f64 * T::EPSILON) + (d + 4) as f64 * T::TINY;
+        let limit = T::from_f64(limit);
+        let own = &p.packed[a / GROUP * d..][..d];
+        let mut n = 0;
+        for (g, packed) in p.packed.chunks_exact(d).enumerate() {
+            let mut dist2 = [T::ZERO; GROUP];
+            let sums: &mut [T::Reals<E>] = bytemuck::cast_slice_mut(&mut dist2);
+            for (c, own) in packed.iter().zip(own) {
+                let own = T::splat(simd, own[a % GROUP]);
+                let c: &[T::Reals<E>] = bytemuck::cast_slice(c);
+                for (sum, &c) in sums.iter_mut().zip(c) {
+                    let e = T::sub(simd, c, own);
+                    *sum = T::fma(simd, e, e, *sum);
+                }
+            }
+            // Whatever is not surely farther stays.
+            let far = dist2.iter().fold(true, |far, x| far & (*x > limit));
+            if far {
+                continue;
+            }
+            for (m, x) in dist2.iter().enumerate().take(k - g * GROUP) {
+                self.list[n] = (g * GROUP + m) as u32;
+                n += usize::from(x.partial_cmp(&limit).is_none_or(|o| o.is_le()));
+            }
+        }
+        for (to, &j) in self.list[..n].iter().enumerate() {
+            let (from, lane) = (j as usize / GROUP, j as usize % GROUP);
+            self.packed_norms[to / GROUP][to % GROUP] = p.norms[from][lane];
+            let from = &p.packed[from * d..][..d];
+            for (to_row, row) in self.packed[to / GROUP * d..][..d].iter_mut().zip(from) {
+                to_row[to % GROUP] = row[lane];
+            }
+        }
+        for to in n..n.next_multiple_of(GROUP) {
+            self.packed_norms[to / GROUP][to % GROUP] = T::INFINITY;
+        }
+        n
+    }
+}
