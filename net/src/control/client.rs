@@ -690,6 +690,10 @@ impl Keeper {
             std::thread::sleep(Duration::from_millis(3000 + 100 * u64::from(rank.min(10))));
         }
         (self.shared.config.report)(&blame);
+        if config.exit_on_abort && !self.shared.mates.is_empty() {
+            // The others must still see the one that has spoken when they notice: at their next heartbeat at the latest.
+            std::thread::sleep(if silent { LAST_WORDS.max(self.hang / 5) } else { LAST_WORDS });
+        }
         self.abort(blame);
     }
 }
