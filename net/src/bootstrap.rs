@@ -405,11 +405,8 @@ fn join(
     start: Duration,
     launcher: Launcher,
 ) -> Result<World> {
-    match register(rank, size, meeting, mpi, published, start, launcher) {
+    match register(rank, size, meeting, master.as_ref(), mpi, published, start, launcher) {
         Ok(mut world) => {
-            if let Some(master) = &master {
-                crate::control::hosts_master(master.drainer());
-            }
             world.keep_master(master);
             Ok(world)
         }
@@ -443,10 +440,12 @@ fn take_leave(master: &Master, e: NetError) -> NetError {
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 fn register(
     rank: u32,
     size: u32,
     meeting: Meeting,
+    master: Option<&Master>,
     mpi: Option<Mpi>,
     published: Option<rendezvous::Published>,
     start: Duration,
@@ -480,6 +479,9 @@ fn register(
     drop(published);
     control.set_waker(Box::new(move || ringer.ring()));
     control.install_process_hooks();
+    if let Some(master) = master {
+        crate::control::hosts_master(master.drainer());
+    }
     crate::panics::remember();
     let mut raw = mpi.as_ref().map(|mpi| mpi.raw_comm() as usize);
     let made = wires(rank, size, &meeting, &info, mesh, shm, mpi, limit);

@@ -367,8 +367,9 @@ impl Shared {
         self.failed.load(Ordering::Acquire)
     }
 
-    pub(super) fn hosts_master(&self) -> bool {
-        self.config.master_is_rank_0 && self.rank == 0
+    /// The code of the verdict, once the job has failed.
+    pub(super) fn verdict_code(&self) -> Option<u8> {
+        self.failure.get().map(|blame| blame.code)
     }
 
     /// Ends a hung rank of this node: some launchers (Hydra) wait for ever for a stopped process to take their SIGTERM.
@@ -689,6 +690,10 @@ impl Keeper {
             std::thread::sleep(Duration::from_millis(3000 + 100 * u64::from(rank.min(10))));
         }
         (self.shared.config.report)(&blame);
+        if config.exit_on_abort && !self.shared.mates.is_empty() {
+            // The others must still see the one that has spoken when they notice: at their next heartbeat at the latest.
+            std::thread::sleep(if silent { LAST_WORDS.max(self.hang / 5) } else { LAST_WORDS });
+        }
         self.abort(blame);
     }
 }

@@ -17,9 +17,6 @@ const LAST_ECHO: Duration = Duration::from_millis(300);
 /// How long it waits, if it hosts the job master, until all others have heard the verdict.
 const LAST_VERDICT: Duration = Duration::from_secs(1);
 
-/// How long a job master in this process has to pass on a verdict that this rank has heard.
-const LAST_WRITES: Duration = Duration::from_millis(30);
-
 static JOB: OnceLock<Weak<Shared>> = OnceLock::new();
 /// Waits until all have heard the verdict of the job master of this process.
 static DRAIN: OnceLock<Drain> = OnceLock::new();
@@ -58,14 +55,9 @@ fn farewell(code: Option<i32>) {
     if let Some(job) = JOB.get().and_then(Weak::upgrade)
         && !job.finished.load(Ordering::Acquire)
     {
-        if job.has_failed() {
-            // All is said; a job master in this process may be about to say it to the others.
-            if job.hosts_master() {
-                std::thread::sleep(LAST_WRITES);
-            }
-            return;
+        if !job.has_failed() {
+            job.send_and_flush(ToMaster::Left(code));
         }
-        job.send_and_flush(ToMaster::Left(code));
         // If the job master is a thread of this process, it must get to tell the others before it dies with us.
         let end = Instant::now() + LAST_ECHO;
         while !job.has_failed() && Instant::now() < end {
@@ -78,11 +70,13 @@ fn farewell(code: Option<i32>) {
             drain(LAST_VERDICT);
         }
         if code.unwrap_or(0) == 0 {
-            // Success is never an accident: launchers that know nothing of FINISHED must not take this for one.
+            // Success is never an accident: launchers that know nothing of FINISHED must not take this for one, and some
+            // (Hydra) would end the others before they can object.
+            let code = job.verdict_code().unwrap_or(crate::exit::LEFT_EARLY);
             // SAFETY: all open C streams are flushed; then the process ends (Rust has flushed its own before exit handlers).
             unsafe {
                 libc::fflush(std::ptr::null_mut());
-                libc::_exit(i32::from(crate::exit::LEFT_EARLY));
+                libc::_exit(i32::from(code));
             }
         }
     }
