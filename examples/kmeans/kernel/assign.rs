@@ -46,16 +46,31 @@ fn scores<T: Real, S: Simd, const M: usize>(
     first: usize,
 ) -> [Row<T, S>; M] {
     let mut acc = [[T::splat(simd, T::ZERO); VECTORS]; M];
-    for (acc, &norm) in acc.iter_mut().zip(&norms[first..]) {
-        *acc = [T::splat(simd, norm); VECTORS];
+    let (Some((x, tile)), Some((c, packed))) = (tile.split_first(), packed.split_first()) else {
+        return acc;
+    };
+    // The first dimension fills the accumulators, which need no start value then; the others go two at a time.
+    for (m, acc) in acc.iter_mut().enumerate() {
+        let (c, norm) = (T::splat(simd, c[first + m]), T::splat(simd, norms[first + m]));
+        for v in 0..VECTORS {
+            acc[v] = T::fma(simd, x[v], c, norm);
+        }
     }
-    for (x, c) in tile.iter().zip(packed) {
+    let mut add = |x: &Row<T, S>, c: &[T; GROUP]| {
         for (m, acc) in acc.iter_mut().enumerate() {
             let c = T::splat(simd, c[first + m]);
             for v in 0..VECTORS {
                 acc[v] = T::fma(simd, x[v], c, acc[v]);
             }
         }
+    };
+    let ((x_pairs, x_left), (c_pairs, c_left)) = (tile.as_chunks::<2>(), packed.as_chunks::<2>());
+    for (x, c) in x_pairs.iter().zip(c_pairs) {
+        add(&x[0], &c[0]);
+        add(&x[1], &c[1]);
+    }
+    if let (Some(x), Some(c)) = (x_left.first(), c_left.first()) {
+        add(x, c);
     }
     acc
 }
@@ -156,17 +171,11 @@ fn find_in_group<T: Real, E: Simd>(
         }
     }
     let best = T::splat(simd, best);
-    let none = T::splat_index(simd, T::index(GROUP));
-    let mut at = [T::index(0); GROUP];
-    for (m, at) in at.iter_mut().enumerate() {
-        *at = T::index(m);
-    }
-    for (at, &score) in bytemuck::cast_slice_mut::<_, T::Indices<E>>(&mut at).iter_mut().zip(&*score) {
-        *at = T::where_less(simd, best, score, none, *at);
-    }
     let mut first = GROUP as u32;
-    for at in at {
-        first = first.min(T::position(at) as u32);
+    let lanes = GROUP / score.len();
+    for (v, &score) in score.iter().enumerate().rev() {
+        let lane = T::first_at_most(simd, score, best);
+        first = if lane < lanes { (v * lanes + lane) as u32 } else { first };
     }
     debug_assert!(first < GROUP as u32, "a group has lost its minimum");
     first.min(GROUP as u32 - 1)
