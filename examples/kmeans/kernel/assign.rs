@@ -56,23 +56,33 @@ fn scores<T: Real, S: Simd, const M: usize>(
             acc[v] = T::fma(simd, x[v], c, norm);
         }
     }
-    let mut add = |x: &Row<T, S>, c: &[T; GROUP]| {
-        for (m, acc) in acc.iter_mut().enumerate() {
-            let c = T::splat(simd, c[first + m]);
-            for v in 0..VECTORS {
-                acc[v] = T::fma(simd, x[v], c, acc[v]);
-            }
-        }
-    };
     let ((x_pairs, x_left), (c_pairs, c_left)) = (tile.as_chunks::<2>(), packed.as_chunks::<2>());
     for (x, c) in x_pairs.iter().zip(c_pairs) {
-        add(&x[0], &c[0]);
-        add(&x[1], &c[1]);
+        add::<T, S, M>(simd, &x[0], &c[0], first, &mut acc);
+        add::<T, S, M>(simd, &x[1], &c[1], first, &mut acc);
     }
     if let (Some(x), Some(c)) = (x_left.first(), c_left.first()) {
-        add(x, c);
+        add::<T, S, M>(simd, x, c, first, &mut acc);
     }
     acc
+}
+
+/// Adds one dimension to scores. (Not a closure: that would not be compiled for the instruction set.)
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
+fn add<T: Real, S: Simd, const M: usize>(
+    simd: S,
+    x: &Row<T, S>,
+    c: &[T; GROUP],
+    first: usize,
+    acc: &mut [Row<T, S>; M],
+) {
+    for (m, acc) in acc.iter_mut().enumerate() {
+        let c = T::splat(simd, c[first + m]);
+        for v in 0..VECTORS {
+            acc[v] = T::fma(simd, x[v], c, acc[v]);
+        }
+    }
 }
 
 #[inline(always)]
@@ -171,12 +181,16 @@ fn find_in_group<T: Real, E: Simd>(
         }
     }
     let best = T::splat(simd, best);
-    let mut first = GROUP as u32;
-    let lanes = GROUP / score.len();
-    for (v, &score) in score.iter().enumerate().rev() {
-        let lane = T::first_at_most(simd, score, best);
-        first = if lane < lanes { (v * lanes + lane) as u32 } else { first };
+    let none = T::splat_index(simd, T::index(0));
+    let mut bits = [T::index(0); GROUP];
+    for (m, bit) in bits.iter_mut().enumerate() {
+        *bit = T::index(1 << m);
     }
-    debug_assert!(first < GROUP as u32, "a group has lost its minimum");
-    first.min(GROUP as u32 - 1)
+    for (bit, &score) in bytemuck::cast_slice_mut::<_, T::Indices<E>>(&mut bits).iter_mut().zip(&*score) {
+        *bit = T::where_less(simd, best, score, none, *bit);
+    }
+    // Without branches: which of the group it is cannot be predicted.
+    let found = bits.iter().fold(0, |found, bit| found | T::position(*bit) as u32);
+    debug_assert!(found != 0, "a group has lost its minimum");
+    (found | 1 << (GROUP - 1)).trailing_zeros()
 }

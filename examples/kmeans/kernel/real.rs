@@ -55,13 +55,11 @@ pub(crate) trait Real:
         yes: Self::Indices<S>,
         no: Self::Indices<S>,
     ) -> Self::Indices<S>;
-    /// The first lane where `a <= b`; if there is none, at least the number of lanes.
-    fn first_at_most<S: Simd>(simd: S, a: Self::Reals<S>, b: Self::Reals<S>) -> usize;
 }
 
 macro_rules! real {
     ($t:ty, $index:ty, $reals:ident, $indices:ident, $splat:ident, $splat_index:ident, $sub:ident, $mul:ident, $add:ident,
-     $fma:ident, $min:ident, $less:ident, $select:ident, $at_most:ident, $first:ident) => {
+     $fma:ident, $min:ident, $less:ident, $select:ident) => {
         impl Real for $t {
             type Reals<S: Simd> = S::$reals;
             type Indices<S: Simd> = S::$indices;
@@ -118,10 +116,6 @@ macro_rules! real {
             ) -> S::$indices {
                 simd.$select(simd.$less(a, b), yes, no)
             }
-            #[inline(always)]
-            fn first_at_most<S: Simd>(simd: S, a: S::$reals, b: S::$reals) -> usize {
-                simd.$first(simd.$at_most(a, b))
-            }
         }
     };
 }
@@ -139,9 +133,7 @@ real!(
     mul_add_e_f64s,
     min_f64s,
     less_than_f64s,
-    select_u64s,
-    less_than_or_equal_f64s,
-    first_true_m64s
+    select_u64s
 );
 real!(
     f32,
@@ -156,7 +148,5 @@ real!(
     mul_add_e_f32s,
     min_f32s,
     less_than_f32s,
-    select_u32s,
-    less_than_or_equal_f32s,
-    first_true_m32s
+    select_u32s
 );
