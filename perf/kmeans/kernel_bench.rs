@@ -1,10 +1,11 @@
-//! Times the k-means kernel alone on one thread: `kmeans_kernel FILE.npy K ITERATIONS`, the arguments and the output
-//! of the C + MPI program, so that `run --kernel` can put the two side by side.
+//! Times the k-means kernel alone on one thread: `kmeans_kernel FILE.npy K ITERATIONS [lloyd]`, the arguments and the
+//! output of the C + MPI program, so that `run --kernel` can put the two side by side. With `lloyd` every point is scored
+//! against every centroid, as the C program does; without, centroids that cannot be the nearest are left out.
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #[path = "../../examples/kmeans/kernel/mod.rs"]
 mod kernel;
 
-use kernel::{Accum, Prepared, Real, pass};
+use kernel::{Accum, Algorithm, Prepared, Real, pass};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Instant;
 
@@ -16,9 +17,11 @@ fn cpu_time() -> f64 {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    let [file, k, iterations] = &args[..] else {
+    let (file, k, iterations, algorithm) = match &args[..] {
+        [file, k, iterations] => (file, k, iterations, Algorithm::Auto),
+        [file, k, iterations, lloyd] if lloyd == "lloyd" => (file, k, iterations, Algorithm::Lloyd),
         // `cargo bench` and `cargo test` start every bench without arguments.
-        return println!("usage: kmeans_kernel FILE.npy K ITERATIONS");
+        _ => return println!("usage: kmeans_kernel FILE.npy K ITERATIONS [lloyd]"),
     };
     let bytes = std::fs::read(file).expect("cannot read the input");
     let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
@@ -27,13 +30,13 @@ fn main() {
     let d: usize = shape.split(',').nth(1).expect("not two-dimensional").trim().parse().unwrap();
     let (k, iterations) = (k.parse().unwrap(), iterations.parse().unwrap());
     if text.contains("<f8") {
-        run::<f64>(&bytes[header..], d, k, iterations);
+        run::<f64>(&bytes[header..], d, k, iterations, algorithm);
     } else {
-        run::<f32>(&bytes[header..], d, k, iterations);
+        run::<f32>(&bytes[header..], d, k, iterations, algorithm);
     }
 }
 
-fn run<T: Real>(bytes: &[u8], d: usize, k: usize, iterations: usize) {
+fn run<T: Real>(bytes: &[u8], d: usize, k: usize, iterations: usize, algorithm: Algorithm) {
     let mut points = vec![T::ZERO; bytes.len() / size_of::<T>()];
     bytemuck::cast_slice_mut(&mut points).copy_from_slice(bytes);
     let n = points.len() / d;
@@ -43,7 +46,7 @@ fn run<T: Real>(bytes: &[u8], d: usize, k: usize, iterations: usize) {
     }
     let mut centroids: Vec<f64> = points[..k * d].iter().map(|x| x.to_f64()).collect();
     let mut prepared = Prepared::<T>::new(k, d, &mean);
-    let mut acc = Accum::new(k, d);
+    let mut acc = Accum::new(k, d).with(algorithm);
     let (mut seconds, mut cpu) = (Vec::new(), Vec::new());
     for _ in 0..iterations {
         let (start, cpu_start) = (Instant::now(), cpu_time());

@@ -46,18 +46,43 @@ fn scores<T: Real, S: Simd, const M: usize>(
     first: usize,
 ) -> [Row<T, S>; M] {
     let mut acc = [[T::splat(simd, T::ZERO); VECTORS]; M];
-    for (acc, &norm) in acc.iter_mut().zip(&norms[first..]) {
-        *acc = [T::splat(simd, norm); VECTORS];
-    }
-    for (x, c) in tile.iter().zip(packed) {
-        for (m, acc) in acc.iter_mut().enumerate() {
-            let c = T::splat(simd, c[first + m]);
-            for v in 0..VECTORS {
-                acc[v] = T::fma(simd, x[v], c, acc[v]);
-            }
+    let (Some((x, tile)), Some((c, packed))) = (tile.split_first(), packed.split_first()) else {
+        return acc;
+    };
+    // The first dimension fills the accumulators, which need no start value then; the others go two at a time.
+    for (m, acc) in acc.iter_mut().enumerate() {
+        let (c, norm) = (T::splat(simd, c[first + m]), T::splat(simd, norms[first + m]));
+        for v in 0..VECTORS {
+            acc[v] = T::fma(simd, x[v], c, norm);
         }
     }
+    let ((x_pairs, x_left), (c_pairs, c_left)) = (tile.as_chunks::<2>(), packed.as_chunks::<2>());
+    for (x, c) in x_pairs.iter().zip(c_pairs) {
+        add::<T, S, M>(simd, &x[0], &c[0], first, &mut acc);
+        add::<T, S, M>(simd, &x[1], &c[1], first, &mut acc);
+    }
+    if let (Some(x), Some(c)) = (x_left.first(), c_left.first()) {
+        add::<T, S, M>(simd, x, c, first, &mut acc);
+    }
     acc
+}
+
+/// Adds one dimension to scores. (Not a closure: that would not be compiled for the instruction set.)
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
+fn add<T: Real, S: Simd, const M: usize>(
+    simd: S,
+    x: &Row<T, S>,
+    c: &[T; GROUP],
+    first: usize,
+    acc: &mut [Row<T, S>; M],
+) {
+    for (m, acc) in acc.iter_mut().enumerate() {
+        let c = T::splat(simd, c[first + m]);
+        for v in 0..VECTORS {
+            acc[v] = T::fma(simd, x[v], c, acc[v]);
+        }
+    }
 }
 
 #[inline(always)]
@@ -156,18 +181,16 @@ fn find_in_group<T: Real, E: Simd>(
         }
     }
     let best = T::splat(simd, best);
-    let none = T::splat_index(simd, T::index(GROUP));
-    let mut at = [T::index(0); GROUP];
-    for (m, at) in at.iter_mut().enumerate() {
-        *at = T::index(m);
+    let none = T::splat_index(simd, T::index(0));
+    let mut bits = [T::index(0); GROUP];
+    for (m, bit) in bits.iter_mut().enumerate() {
+        *bit = T::index(1 << m);
     }
-    for (at, &score) in bytemuck::cast_slice_mut::<_, T::Indices<E>>(&mut at).iter_mut().zip(&*score) {
-        *at = T::where_less(simd, best, score, none, *at);
+    for (bit, &score) in bytemuck::cast_slice_mut::<_, T::Indices<E>>(&mut bits).iter_mut().zip(&*score) {
+        *bit = T::where_less(simd, best, score, none, *bit);
     }
-    let mut first = GROUP as u32;
-    for at in at {
-        first = first.min(T::position(at) as u32);
-    }
-    debug_assert!(first < GROUP as u32, "a group has lost its minimum");
-    first.min(GROUP as u32 - 1)
+    // Without branches: which of the group it is cannot be predicted.
+    let found = bits.iter().fold(0, |found, bit| found | T::position(*bit) as u32);
+    debug_assert!(found != 0, "a group has lost its minimum");
+    (found | 1 << (GROUP - 1)).trailing_zeros()
 }
