@@ -157,6 +157,7 @@ int main(int argc, char **argv) {
   size_t words = (size_t)k * dpad + k + 1;
   double *centroids = aligned((size_t)k * d * 8), *mean = aligned((size_t)d * 8), *acc = aligned(words * 8);
   double *seconds = aligned((size_t)iterations * 8), *cpu = aligned((size_t)iterations * 8), inertia = 0, total = 0;
+  int empty = 0;
 #define AT(p, i) (wide ? ((double *)(p))[i] : (double)((float *)(p))[i])
   for (size_t i = 0; i < (size_t)k * d; i++) centroids[i] = AT(start, i);
   for (size_t r = 0; r < rows; r++)
@@ -181,13 +182,17 @@ int main(int argc, char **argv) {
     }
     MPI_Allreduce(MPI_IN_PLACE, acc, (int)words, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
     for (int j = 0; j < k; j++)
-      if (counts[j] > 0)
+      if (counts[j] <= 0) {
+        empty++; /* stays where it is; scikit-learn and Aeolian move it to the farthest point */
+      } else
         for (int i = 0; i < d; i++) {
           double x = acc[(size_t)j * dpad + i] / counts[j];
           centroids[(size_t)j * d + i] = wide ? x : (double)(float)x;
         }
-    inertia = acc[words - 1];
-    if (it == iterations) break;
+    if (it == iterations) {
+      inertia = acc[words - 1];
+      break;
+    }
     seconds[it] = MPI_Wtime() - t;
     cpu[it] = cpu_time() - c;
     total += seconds[it];
@@ -195,9 +200,9 @@ int main(int argc, char **argv) {
   qsort(seconds, (size_t)iterations, 8, by_value);
   qsort(cpu, (size_t)iterations, 8, by_value);
   if (!rank)
-    printf("{\"n\":%zu,\"d\":%d,\"k\":%d,\"ranks\":%d,\"iterations\":%d,\"median\":%.9f,\"mean\":%.9f,\"min\":%.9f,\"cpu\":%.9f,\"inertia\":%.17g}\n",
+    printf("{\"n\":%zu,\"d\":%d,\"k\":%d,\"ranks\":%d,\"iterations\":%d,\"median\":%.9f,\"mean\":%.9f,\"min\":%.9f,\"cpu\":%.9f,\"inertia\":%.17g,\"empty\":%d}\n",
            n, d, k, size, iterations, seconds[iterations / 2], total / iterations, seconds[0],
-           cpu[iterations / 2], inertia);
+           cpu[iterations / 2], inertia, empty);
   MPI_Finalize();
   return 0;
 }
