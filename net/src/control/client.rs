@@ -228,7 +228,9 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        self.shared.deaf.store(true, Ordering::Release);
+        // After a stop request this rank is about to end: its own copy of the signal may come later than the master's word.
+        let stopping = self.shared.stop.load(Ordering::Acquire);
+        self.shared.deaf.store(!stopping, Ordering::Release);
         self.shared.hang_up();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -104,7 +104,11 @@ pub(super) fn install(shared: &Arc<Shared>) {
         let ready = read.set_nonblocking(true).is_ok() && write.set_nonblocking(true).is_ok();
         if ready && signal_hook::low_level::pipe::register(signal, write).is_ok() {
             slot.store(read.into_raw_fd(), Ordering::Release);
-            // A program that goes on after its world is finished can still be ended by Ctrl-C.
+            // A program that goes on after its world is finished can still be ended by Ctrl-C or SIGTERM. (Not by SIGUSR1: a
+            // scheduler's warning that comes as the job ends must not spoil its end.)
+            if signal == libc::SIGUSR1 {
+                continue;
+            }
             let _ = signal_hook::flag::register_conditional_default(signal, shared.deaf.clone());
         }
     }
