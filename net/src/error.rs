@@ -21,6 +21,21 @@ pub struct Blame {
     pub remedy: String,
 }
 
+impl Blame {
+    /// A blame that names no rank.
+    pub fn of_nobody(code: u8, cause: String, remedy: &str) -> Blame {
+        Blame {
+            code,
+            rank: None,
+            host: String::new(),
+            pid: 0,
+            phase: String::new(),
+            cause,
+            remedy: remedy.into(),
+        }
+    }
+}
+
 impl std::fmt::Display for Blame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(rank) = self.rank {

@@ -379,13 +379,5 @@ fn followed(ended: Ended, signal: i32) -> bool {
 
 /// A blame that names no rank.
 pub(crate) fn blame(code: u8, cause: String, remedy: &str) -> Blame {
-    Blame {
-        code,
-        rank: None,
-        host: String::new(),
-        pid: 0,
-        phase: String::new(),
-        cause,
-        remedy: remedy.into(),
-    }
+    Blame::of_nobody(code, cause, remedy)
 }

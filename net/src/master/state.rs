@@ -273,7 +273,7 @@ impl State {
                     "a rank at {from} speaks another control protocol than the job master ({PROTOCOL}, Aeolian {VERSION}): its first message does not decode"
                 );
                 if !self.conns.contains_key(&conn) {
-                    self.turn_down(conn, nobody(exit::PROTOCOL, cause, SAME_VERSION), &mut out);
+                    self.turn_down(conn, Blame::of_nobody(exit::PROTOCOL, cause, SAME_VERSION), &mut out);
                 }
             }
             Event::Spawned { rank, host, pid } => {
@@ -510,7 +510,7 @@ impl State {
                 list(missing.map(|m| m.1))
             );
             self.fail(
-                nobody(
+                Blame::of_nobody(
                     exit::NOT_ALL_CAME,
                     cause,
                     "see whether they run and reach this host over the network (--interface)",
@@ -567,7 +567,11 @@ impl State {
             let cause =
                 format!("all ranks wait for one another since {} s: {}", hang.as_secs_f32(), text.join("; "));
             self.fail(
-                nobody(exit::MISMATCH, cause, "every rank must call the same collectives in the same order"),
+                Blame::of_nobody(
+                    exit::MISMATCH,
+                    cause,
+                    "every rank must call the same collectives in the same order",
+                ),
                 out,
             );
         }
@@ -722,22 +726,10 @@ impl State {
     }
 }
 
-fn nobody(code: u8, cause: String, remedy: &str) -> Blame {
-    Blame {
-        code,
-        rank: None,
-        host: String::new(),
-        pid: 0,
-        phase: String::new(),
-        cause,
-        remedy: remedy.into(),
-    }
-}
-
 /// A blame of a rank that was not let in.
 fn of_card(card: &Card, code: u8, cause: String, remedy: &str) -> Blame {
     let (host, phase) = (card.host.clone(), "start-up".into());
-    Blame { rank: Some(card.rank), host, pid: card.pid, phase, ..nobody(code, cause, remedy) }
+    Blame { rank: Some(card.rank), host, pid: card.pid, phase, ..Blame::of_nobody(code, cause, remedy) }
 }
 
 fn hash(bytes: &[u8]) -> String {

@@ -140,7 +140,7 @@ fn a_killed_rank_is_named_by_its_signal_and_the_others_are_told() {
     assert!([0, 2].iter().all(|&r| g.sent(r).contains(&ToRank::Abort(blame.clone()))));
     // The first cause sticks.
     g.event(Event::Exited { rank: 0, exit: RankExit::Code(80) });
-    g.say(2, ToMaster::Failed(nobody(42, "later".into(), "")));
+    g.say(2, ToMaster::Failed(Blame::of_nobody(42, "later".into(), "")));
     assert_eq!((g.blame(), g.reports()), (blame, 1));
 }
 
@@ -174,7 +174,7 @@ fn leaving_early_is_never_success() {
     // The rank's own words, on their way when its end is seen, count more than its exit code.
     let mut g = Game::running(2, true);
     g.event(Event::Exited { rank: 0, exit: RankExit::Code(101) });
-    g.say(0, ToMaster::Failed(nobody(exit::PANICKED, "panicked: boom".into(), "")));
+    g.say(0, ToMaster::Failed(Blame::of_nobody(exit::PANICKED, "panicked: boom".into(), "")));
     assert_eq!((g.blame().code, g.blame().rank), (exit::PANICKED, Some(0)));
 }
 
@@ -353,7 +353,10 @@ fn a_rank_stopped_between_its_receipt_and_its_end_is_hung() {
 
 #[test]
 fn what_a_rank_says_of_another_yields_to_first_hand_knowledge() {
-    let lost = |rank| Blame { rank: Some(rank), ..nobody(exit::RANK_LOST, "lost rank 1: closed".into(), "") };
+    let lost = |rank| Blame {
+        rank: Some(rank),
+        ..Blame::of_nobody(exit::RANK_LOST, "lost rank 1: closed".into(), "")
+    };
     // Nothing better comes: then it is the verdict, with what is known of the lost one and who says so.
     let mut g = Game::running(3, false);
     g.say(2, ToMaster::Failed(lost(1)));
@@ -377,7 +380,7 @@ fn what_a_rank_says_of_another_yields_to_first_hand_knowledge() {
     assert!(g.blame().cause.contains("killed by signal 9"), "{}", g.blame());
     let mut g = Game::running(3, false);
     g.say(2, ToMaster::Failed(lost(1)));
-    g.say(1, ToMaster::Failed(nobody(exit::PANICKED, "panicked: boom".into(), "")));
+    g.say(1, ToMaster::Failed(Blame::of_nobody(exit::PANICKED, "panicked: boom".into(), "")));
     assert_eq!((g.blame().code, g.blame().rank), (exit::PANICKED, Some(1)));
     // A rank that does not exist, or the speaker itself, is the speaker's own trouble.
     for of in [2, 9] {
@@ -451,7 +454,7 @@ proptest! {
                 8 => g.event(Event::Exited { rank, exit: RankExit::Code((ms % 3) as i32) }),
                 9 => g.event(Event::Exited { rank, exit: RankExit::Signal(9) }),
                 10 => g.say(rank, ToMaster::Left(None)),
-                11 => g.say(rank, ToMaster::Failed(Blame { rank: Some(ms as u32 % 4), ..nobody(exit::RANK_LOST, "x".into(), "") })),
+                11 => g.say(rank, ToMaster::Failed(Blame { rank: Some(ms as u32 % 4), ..Blame::of_nobody(exit::RANK_LOST, "x".into(), "") })),
                 _ => g.event(Event::StopAsked(StopReason::signal(15, "x"))),
             }
             let actions = g.state.tick(g.now());
