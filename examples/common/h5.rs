@@ -32,7 +32,14 @@ pub fn read<T: Element>(file: &Path, dataset: &str, rank: usize, size: usize) ->
         let what = what.to_owned();
         let place = place.clone();
         move |e: hdf5_metno::Error| {
-            Error::data(place, format!("{what}: {e}"), "see what `h5dump -H` says of the file")
+            let said = e.to_string();
+            let help = match said.contains("unable to lock") {
+                true => {
+                    "close it where it is open for writing; on a file system without locks set HDF5_USE_FILE_LOCKING=FALSE"
+                }
+                false => "see what `h5dump -H` says of the file",
+            };
+            Error::data(place, format!("{what}: {said}"), help)
         }
     };
     let opened = hdf5_metno::File::open(file).map_err(failed("HDF5 cannot open the file"))?;

@@ -138,30 +138,3 @@ fn without_hdf5_the_program_says_how_to_get_it() {
     let (code, text) = kmeans(Path::new("/"), &["--input", "x.h5:/points", "--k", "2"]);
     assert!(code == 64 && text.contains("--features hdf5") && text.contains("libhdf5-dev"), "{code} {text}");
 }
-
-#[cfg(feature = "hdf5")]
-#[test]
-fn hdf5_parts_and_errors() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = hdf5_metno::File::create(dir.path().join("x.h5")).unwrap();
-    let points: Vec<f32> = (0..40).map(|i| (i % 4) as f32 * 10.0 + (i / 4) as f32).collect();
-    file.new_dataset_builder().with_data(&points).create("line").unwrap();
-    file.new_dataset::<f64>().shape((2, 2, 2)).create("cube").unwrap();
-    file.new_dataset::<bool>().shape((4, 2)).create("flags").unwrap();
-    drop(file);
-    std::fs::write(dir.path().join("fake.h5"), b"not hdf5").unwrap();
-    for (input, code, want) in [
-        ("x.h5:/nothing", 66, "there is no dataset /nothing"),
-        ("x.h5", 66, "the datasets in this file are: /cube, /flags, /line"),
-        ("x.h5:/cube", 65, "the dataset has 3 dimensions (shape [2, 2, 2])"),
-        ("x.h5:/flags", 65, "not real numbers"),
-        ("fake.h5:/x", 65, "HDF5 cannot open the file"),
-        ("none.h5:/x", 66, "none.h5: cannot be read: no such file"),
-    ] {
-        let (got, text) = kmeans(dir.path(), &["--input", input, "--k", "2"]);
-        assert!(got == code && text.contains(want), "{input}: {got} {text}");
-    }
-    let (code, text) =
-        kmeans(dir.path(), &["--input", "x.h5:/line", "--k", "4", "--quiet", "--output", "c.csv"]);
-    assert_eq!(code, 0, "{text}");
-}

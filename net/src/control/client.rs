@@ -204,9 +204,10 @@ impl Control {
         };
         let (mut rounds, _) =
             arrived.wait_timeout_while(lock(rounds), limit, done).unwrap_or_else(PoisonError::into_inner);
-        match (rounds.remove(&seq), self.failure()) {
-            (Some(all), _) => Ok(all),
-            (None, Some(blame)) => Err(NetError::JobFailed(Box::new(blame.clone()))),
+        // A round may still come to its end after the verdict; the job does not go on all the same.
+        match (self.failure(), rounds.remove(&seq)) {
+            (Some(blame), _) => Err(NetError::JobFailed(Box::new(blame.clone()))),
+            (None, Some(all)) => Ok(all),
             (None, None) => Err(NetError::TimedOut {
                 what: format!("exchange {seq} among the ranks"),
                 seconds: limit.as_secs(),
