@@ -53,7 +53,7 @@ pub(crate) fn fit<T: Number>(
     let k = centroids.len() / d;
     let enough = limits.tolerance * moments.variance;
     let mut prepared = Prepared::<T>::new(k, d, &moments.shift);
-    let mut accs = vec![Accum::new(k, d); workers.threads()];
+    let mut accs = vec![Accum::new(k, d).same_rows(); workers.threads()];
     let mut fit = Fit { centroids: Vec::new(), history: Vec::new(), converged: false, stopped: false };
     for iteration in 1..=limits.iterations {
         prepared.update(&centroids);

@@ -46,7 +46,7 @@ fn run<T: Real>(bytes: &[u8], d: usize, k: usize, iterations: usize, algorithm: 
     }
     let mut centroids: Vec<f64> = points[..k * d].iter().map(|x| x.to_f64()).collect();
     let mut prepared = Prepared::<T>::new(k, d, &mean);
-    let mut acc = Accum::new(k, d).with(algorithm);
+    let mut acc = Accum::new(k, d).with(algorithm).same_rows();
     let (mut seconds, mut cpu) = (Vec::new(), Vec::new());
     for _ in 0..iterations {
         let (start, cpu_start) = (Instant::now(), cpu_time());

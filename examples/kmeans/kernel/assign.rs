@@ -17,6 +17,8 @@ pub(super) const VECTORS: usize = 2;
 pub(super) type Row<T, S> = [<T as Real>::Reals<S>; VECTORS];
 
 /// Writes the nearest centroid of each point of `tile` (one row a dimension) to `labels` (lanes x [`VECTORS`]).
+///
+/// If `seconds` has that length too, it gets the second smallest score of each point (infinity if there is no second).
 #[inline(always)]
 pub(super) fn assign<T: Real, S: Simd, E: Simd>(
     simd: S,
@@ -24,14 +26,19 @@ pub(super) fn assign<T: Real, S: Simd, E: Simd>(
     p: Scored<'_, T>,
     tile: &[Row<T, S>],
     labels: &mut [u32],
+    seconds: &mut [T],
 ) {
     // The number of accumulators must fit the registers, or they live on the stack.
     let grouped = p.k > 9 * tile.len();
-    match (grouped, S::REGISTER_COUNT >= 32) {
-        (true, true) => by_group::<T, S, E, 8>(simd, narrow, p, tile, labels),
-        (true, false) => by_group::<T, S, E, 4>(simd, narrow, p, tile, labels),
-        (false, true) => direct::<T, S, 8>(simd, p, tile, labels),
-        (false, false) => direct::<T, S, 4>(simd, p, tile, labels),
+    match (grouped, S::REGISTER_COUNT >= 32, seconds.is_empty()) {
+        (true, true, true) => by_group::<T, S, E, 8, false>(simd, narrow, p, tile, labels, seconds),
+        (true, true, false) => by_group::<T, S, E, 8, true>(simd, narrow, p, tile, labels, seconds),
+        (true, false, true) => by_group::<T, S, E, 4, false>(simd, narrow, p, tile, labels, seconds),
+        (true, false, false) => by_group::<T, S, E, 4, true>(simd, narrow, p, tile, labels, seconds),
+        (false, true, true) => direct::<T, S, 8, false>(simd, p, tile, labels, seconds),
+        (false, true, false) => direct::<T, S, 8, true>(simd, p, tile, labels, seconds),
+        (false, false, true) => direct::<T, S, 4, false>(simd, p, tile, labels, seconds),
+        (false, false, false) => direct::<T, S, 4, true>(simd, p, tile, labels, seconds),
     }
 }
 
@@ -87,12 +94,14 @@ fn add<T: Real, S: Simd, const M: usize>(
 
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
-fn direct<T: Real, S: Simd, const M: usize>(
+fn direct<T: Real, S: Simd, const M: usize, const SECOND: bool>(
     simd: S,
     p: Scored<'_, T>,
     tile: &[Row<T, S>],
     labels: &mut [u32],
+    seconds: &mut [T],
 ) {
+    let mut second: Row<T, S> = [T::splat(simd, T::INFINITY); VECTORS];
     let mut best: Row<T, S> = [T::splat(simd, T::INFINITY); VECTORS];
     let mut winner = [T::splat_index(simd, T::index(0)); VECTORS];
     for (g, (packed, norms)) in p.packed.chunks_exact(tile.len()).zip(p.norms.iter()).enumerate() {
@@ -102,6 +111,9 @@ fn direct<T: Real, S: Simd, const M: usize>(
                 let here = T::splat_index(simd, T::index(g * GROUP + first + m));
                 for v in 0..VECTORS {
                     winner[v] = T::where_less(simd, acc[m][v], best[v], here, winner[v]);
+                    if SECOND {
+                        second[v] = T::min(simd, second[v], T::max(simd, acc[m][v], best[v]));
+                    }
                     best[v] = T::min(simd, acc[m][v], best[v]);
                 }
             }
@@ -111,17 +123,23 @@ fn direct<T: Real, S: Simd, const M: usize>(
     for (label, &w) in labels.iter_mut().zip(winner) {
         *label = T::position(w) as u32;
     }
+    if SECOND {
+        seconds.copy_from_slice(&bytemuck::cast_slice(&second)[..labels.len()]);
+    }
 }
 
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "an index that is a constant after unrolling")]
-fn by_group<T: Real, S: Simd, E: Simd, const M: usize>(
+fn by_group<T: Real, S: Simd, E: Simd, const M: usize, const SECOND: bool>(
     simd: S,
     narrow: E,
     p: Scored<'_, T>,
     tile: &[Row<T, S>],
     labels: &mut [u32],
+    seconds: &mut [T],
 ) {
+    // Of the groups' minima; inside the winning group there may be a smaller one.
+    let mut second: Row<T, S> = [T::splat(simd, T::INFINITY); VECTORS];
     let mut best: Row<T, S> = [T::splat(simd, T::INFINITY); VECTORS];
     let mut winner = [T::splat_index(simd, T::index(0)); VECTORS];
     for (g, (packed, norms)) in p.packed.chunks_exact(tile.len()).zip(p.norms.iter()).enumerate() {
@@ -141,6 +159,9 @@ fn by_group<T: Real, S: Simd, E: Simd, const M: usize>(
             }
             for v in 0..VECTORS {
                 winner[v] = T::where_less(simd, acc[0][v], best[v], here, winner[v]);
+                if SECOND {
+                    second[v] = T::min(simd, second[v], T::max(simd, acc[0][v], best[v]));
+                }
                 best[v] = T::min(simd, acc[0][v], best[v]);
             }
         }
@@ -152,26 +173,31 @@ fn by_group<T: Real, S: Simd, E: Simd, const M: usize>(
     for (lane, ((label, &w), &best)) in labels.iter_mut().zip(winner).zip(best).enumerate() {
         let g = T::position(w);
         // The same operations in the same order give the same bits, so the winner is the first that equals the minimum.
-        let in_group = find_in_group::<T, E>(
+        let scores = scores_in_group::<T, E>(
             narrow,
             coordinates.chunks_exact(lanes).map(|x| x[lane]),
             &p.packed[g * tile.len()..][..tile.len()],
             p.norms[g],
-            best,
         );
+        let in_group = first_of::<T, E>(narrow, &scores, best);
         *label = (g * GROUP) as u32 + in_group;
+        if SECOND {
+            let others = scores.iter().enumerate().filter(|(m, _)| *m != in_group as usize);
+            let least = others.fold(T::INFINITY, |least, (_, &s)| if s < least { s } else { least });
+            let of_groups = bytemuck::cast_slice::<_, T>(&second)[lane];
+            seconds[lane] = if least < of_groups { least } else { of_groups };
+        }
     }
 }
 
-/// Which of a group of centroids first has the score `best` for the point with coordinates `x`.
+/// The scores of a group of centroids for the point with coordinates `x`.
 #[inline(always)]
-fn find_in_group<T: Real, E: Simd>(
+fn scores_in_group<T: Real, E: Simd>(
     simd: E,
     x: impl Iterator<Item = T>,
     packed: &[[T; GROUP]],
     mut norms: [T; GROUP],
-    best: T,
-) -> u32 {
+) -> [T; GROUP] {
     let score: &mut [T::Reals<E>] = bytemuck::cast_slice_mut(&mut norms);
     for (x, c) in x.zip(packed) {
         let c: &[T::Reals<E>] = bytemuck::cast_slice(c);
@@ -180,13 +206,20 @@ fn find_in_group<T: Real, E: Simd>(
             *score = T::fma(simd, x, c, *score);
         }
     }
+    norms
+}
+
+/// Which of the scores of a group is the first that is `best`, their minimum.
+#[inline(always)]
+fn first_of<T: Real, E: Simd>(simd: E, scores: &[T; GROUP], best: T) -> u32 {
     let best = T::splat(simd, best);
     let none = T::splat_index(simd, T::index(0));
     let mut bits = [T::index(0); GROUP];
     for (m, bit) in bits.iter_mut().enumerate() {
         *bit = T::index(1 << m);
     }
-    for (bit, &score) in bytemuck::cast_slice_mut::<_, T::Indices<E>>(&mut bits).iter_mut().zip(&*score) {
+    let scores: &[T::Reals<E>] = bytemuck::cast_slice(scores);
+    for (bit, &score) in bytemuck::cast_slice_mut::<_, T::Indices<E>>(&mut bits).iter_mut().zip(scores) {
         *bit = T::where_less(simd, best, score, none, *bit);
     }
     // Without branches: which of the group it is cannot be predicted.

@@ -1,8 +1,8 @@
 //! The inner loop of Lloyd's algorithm: assign every point to the nearest centroid and add the points up by cluster.
 //!
 //! It reads the rows where they lie (a memory map does). Nothing is kept for each point unless labels are asked for,
-//! but for two bytes (at most an eighth of the data) where they help to leave out centroids: see `prune.rs` and
-//! [`Algorithm`]. One [`Prepared`] holds the centroids of an iteration, one [`Accum`] a thread what was added up; [`pass()`]
+//! but for two to six bytes (at most an eighth of the data) where they help to leave out centroids: see `prune.rs`,
+//! `known.rs` and [`Algorithm`]. One [`Prepared`] holds the centroids of an iteration, one [`Accum`] a thread what was added up; [`pass()`]
 //! is the loop, [`pass_parallel`] spreads it over rayon's threads, and [`farthest()`] finds new places for empty clusters.
 //! Instruction sets are chosen at run time, and there is no `unsafe` here: the vector code is `pulp`'s.
 //!
@@ -13,6 +13,7 @@ mod aligned;
 mod assign;
 mod farthest;
 mod grid;
+mod known;
 mod pass;
 mod prepared;
 mod prune;

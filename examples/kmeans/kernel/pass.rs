@@ -4,9 +4,10 @@ use super::add::add_row;
 use super::aligned::Aligned;
 use super::assign::{Row, assign};
 use super::grid::Grid;
+use super::known::{Floor, Known};
 use super::prepared::{GROUP, Prepared};
 use super::prune::Pruner;
-use super::tile::{shift, transpose};
+use super::tile::{norms2, shift, transpose};
 use pulp::{Arch, Simd, WithSimd};
 
 /// How a pass finds the nearest centroids. The result has the same bits either way.
@@ -33,9 +34,10 @@ pub(crate) struct Accum {
     /// The sums while a pass runs, each row padded to whole registers.
     padded: Aligned<[f64; GROUP]>,
     algorithm: Algorithm,
-    /// The labels of the last pass, if they can serve the next one as guesses: two bytes a row, at most an eighth of the
-    /// data. Guesses only: it costs time but does no harm if the next pass is over other rows.
-    last: Vec<u16>,
+    same_rows: bool,
+    /// What the next pass may use of this one. Without `same_rows` guesses only: it costs time but does no harm if the
+    /// next pass is over other rows.
+    known: Known,
 }
 
 impl Accum {
@@ -47,8 +49,15 @@ impl Accum {
             inertia: 0.0,
             padded: Aligned::zeroed(k * d.div_ceil(GROUP)),
             algorithm: Algorithm::Auto,
-            last: Vec::new(),
+            same_rows: false,
+            known: Known::default(),
         }
+    }
+
+    /// The same with a promise: all passes are over the same, unchanged rows with the same shift. Then what one pass has
+    /// proved about a row spares the next one work.
+    pub(crate) fn same_rows(self) -> Self {
+        Self { same_rows: true, ..self }
     }
 
     /// The same with another way to find the nearest centroids.
@@ -111,11 +120,8 @@ pub(super) fn pass_on<T: Real>(
         false => Guess::None,
         true if d <= Grid::MAX_D => Guess::Grid(Grid::new(centroids)),
         true => {
-            let known = acc.last.len() == n && acc.last.iter().all(|j| usize::from(*j) < centroids.k());
-            if !known {
-                acc.last = vec![0; n];
-            }
-            Guess::Last { labels: &mut acc.last, known }
+            let labelled = acc.known.begin(centroids, n, acc.same_rows);
+            Guess::Last { known: &mut acc.known, labelled }
         }
     };
     let (sums, counts) = (&mut acc.padded[..], &mut acc.counts[..]);
@@ -206,8 +212,8 @@ enum Guess<'a> {
     None,
     /// From the place of a point.
     Grid(Grid),
-    /// From the pass before, if `known`; the labels found are written there.
-    Last { labels: &'a mut [u16], known: bool },
+    /// From the pass before, if its rows are `labelled`; what is found is written there.
+    Last { known: &'a mut Known, labelled: bool },
 }
 
 /// A pass with another instruction set for what is done point by point.
@@ -257,7 +263,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
         let tiles = (BLOCK_BYTES / (size_of::<Row<T, S>>() * d)).clamp(1, BLOCK_ROWS / lanes);
         let mut block = Aligned::<Row<T, S>>::zeroed(tiles * d);
         let block_rows = tiles * lanes;
-        let guessed = !matches!(guess, Guess::None | Guess::Last { known: false, .. });
+        let guessed = !matches!(guess, Guess::None | Guess::Last { labelled: false, .. });
         let mut pruner = guessed.then(|| Pruner::new::<E>(narrow, p));
         let chunk_rows = match guessed {
             // About a hundred rows for each cluster.
@@ -268,28 +274,38 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
         let mut found = vec![0_u32; chunk_rows];
         let mut inertia = 0.0;
         let (mut done, mut rest) = (0, 0);
+        let floor = Floor::new(p);
+        let mut seconds = Vec::new();
         for chunk in points.chunks(chunk_rows * d) {
             let n = chunk.len() / d;
             match &mut pruner {
                 Some(pruner) if rest == 0 => {
-                    match &guess {
+                    let (mut floors, mut moved) = (&mut [][..], &[][..]);
+                    match &mut guess {
                         Guess::Grid(grid) => grid.guess::<T, D>(chunk, &mut found[..n]),
-                        Guess::Last { labels, .. } => {
-                            found
-                                .iter_mut()
-                                .zip(&labels[done..done + n])
-                                .for_each(|(f, l)| *f = u32::from(*l));
+                        Guess::Last { known, .. } => {
+                            let labels = &known.labels[done..done + n];
+                            found.iter_mut().zip(labels).for_each(|(f, l)| *f = u32::from(*l));
+                            floors = known.floors.get_mut(done..done + n).unwrap_or_default();
+                            moved = &known.moved;
                         }
                         Guess::None => {}
                     }
-                    let work = pruner.label::<S, E, D>(simd, narrow, chunk, &mut block[..d], &mut found[..n]);
+                    let (tile, found) = (&mut block[..d], &mut found[..n]);
+                    let work = pruner.label::<S, E, D>(simd, narrow, chunk, tile, found, floors, moved);
                     if work > 0.5 {
                         rest = REST;
                     }
                 }
                 _ => {
                     rest = rest.saturating_sub(1);
+                    let mut known = match &mut guess {
+                        Guess::Last { known, .. } if !known.floors.is_empty() => Some(&mut **known),
+                        _ => None,
+                    };
+                    seconds.resize(if known.is_some() { lanes } else { 0 }, T::INFINITY);
                     let found = found[..n.next_multiple_of(lanes)].chunks_mut(block_rows);
+                    let mut first = done;
                     for (rows, found) in chunk.chunks(block_rows * d).zip(found) {
                         // All are transposed first: the stores are far from the loads then.
                         for (tile, rows) in block.chunks_exact_mut(d).zip(rows.chunks(lanes * d)) {
@@ -297,7 +313,17 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                         }
                         for (tile, found) in block.chunks_exact_mut(d).zip(found.chunks_exact_mut(lanes)) {
                             shift(simd, p, tile);
-                            assign::<T, S, E>(simd, narrow, p.scored(), tile, found);
+                            assign::<T, S, E>(simd, narrow, p.scored(), tile, found, &mut seconds);
+                            if let Some(Known { floors, moved, .. }) = &mut known {
+                                let norms2 = norms2::<T, S>(simd, tile);
+                                let scored =
+                                    seconds.iter().zip(bytemuck::cast_slice::<_, T>(&norms2)).zip(&*found);
+                                for (kept, ((&second, &norm2), &j)) in floors[first..].iter_mut().zip(scored)
+                                {
+                                    *kept = Floor::kept(floor.of(second, norm2), moved[j as usize]);
+                                }
+                                first = (first + lanes).min(floors.len());
+                            }
                         }
                     }
                 }
@@ -317,8 +343,8 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                 if let Some(labels) = labels.as_deref_mut() {
                     labels[done..done + found.len()].copy_from_slice(found);
                 }
-                if let Guess::Last { labels, .. } = &mut guess {
-                    labels[done..].iter_mut().zip(found).for_each(|(l, f)| *l = *f as u16);
+                if let Guess::Last { known, .. } = &mut guess {
+                    known.labels[done..].iter_mut().zip(found).for_each(|(l, f)| *l = *f as u16);
                 }
                 done += rows.len() / d;
             }

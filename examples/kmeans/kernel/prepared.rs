@@ -77,6 +77,16 @@ impl<T: Real> Prepared<T> {
         Scored { k: self.k, packed: &self.packed, norms: &self.norms }
     }
 
+    /// No less than the norm of the shifted and rounded centroid `j`.
+    pub(super) fn norm(&self, j: usize) -> f64 {
+        self.norms[j / GROUP][j % GROUP].to_f64().sqrt() * (1.0 + T::EPSILON) + T::TINY.sqrt()
+    }
+
+    /// The largest [`Prepared::norm`].
+    pub(super) fn largest_norm(&self) -> f64 {
+        (0..self.k).map(|j| self.norm(j)).fold(0.0, f64::max)
+    }
+
     /// Number of centroids.
     pub(crate) fn k(&self) -> usize {
         self.k

@@ -3,6 +3,7 @@
 //! Say that a point lies at distance `u` from the centroid `a` that we guess for it (the last label, or that of a grid
 //! cell). By the triangle inequality a centroid farther than `2 u` from `a` is farther than `u` from the point. So
 //! - the guess is right if no other centroid is within `2 u` of it: one distance, and no score at all;
+//! - so it is if the point's floor, kept from the pass before, is more than `u` (see `known.rs`);
 //! - else the points with the same guess are collected, and scored only against the centroids within twice the
 //!   largest of their distances, by the same code and in the same order as a full pass.
 //!
@@ -12,8 +13,9 @@ use super::Real;
 use super::add::distance2;
 use super::aligned::Aligned;
 use super::assign::{Row, assign};
+use super::known::Floor;
 use super::prepared::{GROUP, Prepared, Scored};
-use super::tile::{gather, shift};
+use super::tile::{gather, norms2, shift};
 use pulp::Simd;
 
 /// What pruning with the centroids of one pass needs.
@@ -45,10 +47,8 @@ impl<'a, T: Real> Pruner<'a, T> {
     pub(super) fn new<E: Simd>(simd: E, p: &'a Prepared<T>) -> Self {
         let (k, d, width) = (p.k(), p.d(), p.width());
         let row = |j: usize| &p.rows[j * width..][..width];
-        let norm =
-            |j: usize| p.norms[j / GROUP][j % GROUP].to_f64().sqrt() * (1.0 + T::EPSILON) + T::TINY.sqrt();
-        let norms: Vec<f64> = (0..k).map(norm).collect();
-        let largest = norms.iter().fold(0.0, |a: f64, b| a.max(*b));
+        let norms: Vec<f64> = (0..k).map(|j| p.norm(j)).collect();
+        let largest = p.largest_norm();
         let mut nearest = vec![f64::INFINITY; k];
         for a in 0..k {
             let mut least = nearest[a];
@@ -93,9 +93,17 @@ impl<'a, T: Real> Pruner<'a, T> {
         (2 * self.p.d() + 2) as f64 * (T::EPSILON * size + T::TINY)
     }
 
+    /// Upper bound of the distance between the shifted and rounded point and centroid `a`, for one that was computed
+    /// without shift and rounding.
+    #[inline(always)]
+    fn rounded(&self, a: usize, distance: f64) -> f64 {
+        distance * (1.0 + SLACK + 2.0 * T::EPSILON) + 2.0 * T::EPSILON * self.norms[a]
+    }
+
     /// Turns guesses into labels, and returns how much was scored as a share of a full pass.
     ///
-    /// `labels` holds a centroid for each of `rows`; `tile` is room for one.
+    /// `labels` holds a centroid for each of `rows`; `floors` is what [`Known`](super::known::Known) keeps of them, or
+    /// empty; `tile` is room for one.
     #[inline(always)]
     pub(super) fn label<S: Simd, E: Simd, const D: usize>(
         &mut self,
@@ -104,6 +112,8 @@ impl<'a, T: Real> Pruner<'a, T> {
         rows: &[T],
         tile: &mut [Row<T, S>],
         labels: &mut [u32],
+        floors: &mut [f32],
+        moved: &[f64],
     ) -> f64 {
         let p = self.p;
         let d = if D == 0 { p.d() } else { D };
@@ -115,19 +125,33 @@ impl<'a, T: Real> Pruner<'a, T> {
             let dist2 = distance2::<T, E>(narrow, &rows[r * d..], d, &p.rows[a * width..][..width]);
             // Written in any case: whether it counts is hard to predict.
             self.doubtful[n] = (r as u32, dist2);
-            n += usize::from(dist2.partial_cmp(&self.sure[a]).is_none_or(|o| o.is_gt()));
+            let mut doubt = dist2.partial_cmp(&self.sure[a]).is_none_or(|o| o.is_gt());
+            if let Some(floor) = floors.get(r) {
+                let (floor, u) = (f64::from(*floor) - moved[a], self.rounded(a, dist2.sqrt()));
+                // Not a number, too: there is doubt.
+                let right = (floor > 0.0) & (u * u + 2.0 * self.error(a, u) < floor * floor * (1.0 - SLACK));
+                doubt &= !right;
+            }
+            n += usize::from(doubt);
         }
         self.sort(n, labels);
         let mut scored = 0;
         let mut found = [0_u32; 64 * 2];
+        let mut seconds = [T::INFINITY; 64 * 2];
+        let wanted = if floors.is_empty() { 0 } else { lanes };
+        let floor = Floor::new(p);
         for a in 0..k {
             let (from, to) = (self.starts[a] as usize, self.starts[a + 1] as usize);
             if from == to {
                 continue;
             }
-            let near = self.near::<E>(narrow, a, d);
+            let (near, beyond) = self.near::<E>(narrow, a, d);
             scored += near * (to - from).next_multiple_of(lanes);
             if near <= 1 {
+                if !floors.is_empty() {
+                    let kept = Floor::kept(beyond, moved[a]);
+                    self.sorted[from..to].iter().for_each(|r| floors[*r as usize] = kept);
+                }
                 continue;
             }
             let groups = near.div_ceil(GROUP);
@@ -136,9 +160,17 @@ impl<'a, T: Real> Pruner<'a, T> {
             for chosen in self.sorted[from..to].chunks(lanes) {
                 gather(rows, chosen, d, lanes, bytemuck::cast_slice_mut(tile));
                 shift(simd, p, tile);
-                assign::<T, S, E>(simd, narrow, choice, tile, &mut found[..lanes]);
+                assign::<T, S, E>(simd, narrow, choice, tile, &mut found[..lanes], &mut seconds[..wanted]);
                 for (&r, &f) in chosen.iter().zip(&found) {
                     labels[r as usize] = self.list[f as usize];
+                }
+                if wanted > 0 {
+                    let norms2 = norms2::<T, S>(simd, tile);
+                    let lanes = seconds.iter().zip(bytemuck::cast_slice::<_, T>(&norms2));
+                    for (&r, (&second, &norm2)) in chosen.iter().zip(lanes) {
+                        let moved = moved[labels[r as usize] as usize];
+                        floors[r as usize] = Floor::kept(floor.of(second, norm2).min(beyond), moved);
+                    }
                 }
             }
         }
@@ -170,13 +202,15 @@ impl<'a, T: Real> Pruner<'a, T> {
         }
     }
 
-    /// Lists and packs the centroids that may be the nearest of a point with guess `a`; returns how many.
+    /// Lists and packs the centroids that may be the nearest of a point with guess `a`; returns how many, and how far all
+    /// others are at least from every such point.
     #[inline(always)]
-    fn near<E: Simd>(&mut self, simd: E, a: usize, d: usize) -> usize {
+    fn near<E: Simd>(&mut self, simd: E, a: usize, d: usize) -> (usize, f64) {
         let p = self.p;
         let k = p.k();
-        let u = self.reach[a].sqrt() * (1.0 + SLACK + 2.0 * T::EPSILON) + 2.0 * T::EPSILON * self.norms[a];
-        let radius = (u + (u * u + 2.0 * self.error(a, u)).sqrt()) * (1.0 + SLACK);
+        let u = self.rounded(a, self.reach[a].sqrt());
+        let beyond = (u * u + 2.0 * self.error(a, u)).sqrt();
+        let radius = (u + beyond) * (1.0 + SLACK);
         // Packed centroids are twice as large, and their distances in `T` are rounded; so is this.
         let limit =
             4.0 * radius * radius * (1.0 + (2 * d + 12) as f64 * T::EPSILON) + (d + 4) as f64 * T::TINY;
@@ -215,6 +249,6 @@ impl<'a, T: Real> Pruner<'a, T> {
         for to in n..n.next_multiple_of(GROUP) {
             self.packed_norms[to / GROUP][to % GROUP] = T::INFINITY;
         }
-        n
+        (n, if n < k { beyond } else { f64::INFINITY })
     }
 }

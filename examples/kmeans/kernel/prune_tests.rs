@@ -25,7 +25,7 @@ fn compare<T: Real>(
     let n = points.len() / d;
     let mut prepared = Prepared::<T>::new(k, d, &vec![0.125; d]);
     let (mut full, mut pruned) =
-        (Accum::new(k, d).with(Algorithm::Lloyd), Accum::new(k, d).with(Algorithm::Pruned));
+        (Accum::new(k, d).with(Algorithm::Lloyd), Accum::new(k, d).with(Algorithm::Pruned).same_rows());
     let (mut labels, mut pruned_labels) = (vec![0; n], vec![1; n]);
     for i in 0..iterations {
         prepared.update(&centroids);
@@ -83,7 +83,7 @@ proptest! {
 
     /// Distances at the limits of the type: bounds overflow or vanish, labels must not change.
     #[test]
-    fn extremes_have_the_same_bits(power in -46_i32..37, d in 1_usize..8, k in 17_usize..60, seed: u64) {
+    fn extremes_have_the_same_bits(power in -46_i32..37, d in 1_usize..30, k in 17_usize..60, seed: u64) {
         let size = 10_f64.powi(power) / 64.0;
         let points: Vec<f64> = spread(300 * d, seed, 0.0).iter().map(|x| x * size).collect();
         let centroids = points[..k * d].to_vec();

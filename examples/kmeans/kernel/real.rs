@@ -27,6 +27,8 @@ pub(crate) trait Real:
     const EPSILON: f64;
     /// The smallest positive number with all its digits.
     const TINY: f64;
+    /// An eighth of the largest number.
+    const HUGE: f64;
 
     /// Rounds to this type.
     fn from_f64(x: f64) -> Self;
@@ -47,6 +49,8 @@ pub(crate) trait Real:
     fn fma<S: Simd>(simd: S, a: Self::Reals<S>, b: Self::Reals<S>, c: Self::Reals<S>) -> Self::Reals<S>;
     /// The smaller of each lane.
     fn min<S: Simd>(simd: S, a: Self::Reals<S>, b: Self::Reals<S>) -> Self::Reals<S>;
+    /// The larger of each lane.
+    fn max<S: Simd>(simd: S, a: Self::Reals<S>, b: Self::Reals<S>) -> Self::Reals<S>;
     /// `yes` in lanes where `a < b`, else `no`.
     fn where_less<S: Simd>(
         simd: S,
@@ -59,7 +63,7 @@ pub(crate) trait Real:
 
 macro_rules! real {
     ($t:ty, $index:ty, $reals:ident, $indices:ident, $splat:ident, $splat_index:ident, $sub:ident, $mul:ident, $add:ident,
-     $fma:ident, $min:ident, $less:ident, $select:ident) => {
+     $fma:ident, $min:ident, $max:ident, $less:ident, $select:ident) => {
         impl Real for $t {
             type Reals<S: Simd> = S::$reals;
             type Indices<S: Simd> = S::$indices;
@@ -68,6 +72,7 @@ macro_rules! real {
             const INFINITY: Self = <$t>::INFINITY;
             const EPSILON: f64 = <$t>::EPSILON as f64;
             const TINY: f64 = <$t>::MIN_POSITIVE as f64;
+            const HUGE: f64 = <$t>::MAX as f64 / 8.0;
 
             #[inline(always)]
             fn from_f64(x: f64) -> Self {
@@ -107,6 +112,10 @@ macro_rules! real {
                 simd.$min(a, b)
             }
             #[inline(always)]
+            fn max<S: Simd>(simd: S, a: S::$reals, b: S::$reals) -> S::$reals {
+                simd.$max(a, b)
+            }
+            #[inline(always)]
             fn where_less<S: Simd>(
                 simd: S,
                 a: S::$reals,
@@ -132,6 +141,7 @@ real!(
     add_f64s,
     mul_add_e_f64s,
     min_f64s,
+    max_f64s,
     less_than_f64s,
     select_u64s
 );
@@ -147,6 +157,7 @@ real!(
     add_f32s,
     mul_add_e_f32s,
     min_f32s,
+    max_f32s,
     less_than_f32s,
     select_u32s
 );

@@ -1,6 +1,6 @@
 //! Rows into tiles: points in lanes, one register row a dimension.
 use super::Real;
-use super::assign::Row;
+use super::assign::{Row, VECTORS};
 use super::prepared::Prepared;
 use pulp::Simd;
 
@@ -39,4 +39,16 @@ pub(super) fn shift<T: Real, S: Simd>(simd: S, p: &Prepared<T>, tile: &mut [Row<
             *x = T::sub(simd, *x, shift);
         }
     }
+}
+
+/// The squared norms of the points of a tile.
+#[inline(always)]
+pub(super) fn norms2<T: Real, S: Simd>(simd: S, tile: &[Row<T, S>]) -> Row<T, S> {
+    let mut sum: Row<T, S> = [T::splat(simd, T::ZERO); VECTORS];
+    for row in tile {
+        for (sum, &x) in sum.iter_mut().zip(row) {
+            *sum = T::fma(simd, x, x, *sum);
+        }
+    }
+    sum
 }
