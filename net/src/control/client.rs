@@ -196,6 +196,10 @@ impl Control {
     /// # Errors
     /// [`NetError::JobFailed`], or [`NetError::TimedOut`] after `limit`.
     pub fn exchange(&self, bytes: &[u8], limit: Duration) -> Result<Vec<Vec<u8>>> {
+        // A round may still come to its end after the verdict; none begins after it.
+        if let Some(blame) = self.failure() {
+            return Err(NetError::JobFailed(Box::new(blame.clone())));
+        }
         let seq = self.shared.rounds.fetch_add(1, Ordering::Relaxed);
         self.shared.send(ToMaster::Exchange { seq, bytes: bytes.to_vec() });
         let (rounds, arrived) = &self.shared.exchanged;
@@ -204,10 +208,9 @@ impl Control {
         };
         let (mut rounds, _) =
             arrived.wait_timeout_while(lock(rounds), limit, done).unwrap_or_else(PoisonError::into_inner);
-        // A round may still come to its end after the verdict; the job does not go on all the same.
-        match (self.failure(), rounds.remove(&seq)) {
-            (Some(blame), _) => Err(NetError::JobFailed(Box::new(blame.clone()))),
-            (None, Some(all)) => Ok(all),
+        match (rounds.remove(&seq), self.failure()) {
+            (Some(all), _) => Ok(all),
+            (None, Some(blame)) => Err(NetError::JobFailed(Box::new(blame.clone()))),
             (None, None) => Err(NetError::TimedOut {
                 what: format!("exchange {seq} among the ranks"),
                 seconds: limit.as_secs(),
