@@ -6,8 +6,17 @@ use std::process::ExitCode;
 
 /// Why a rank cannot go on: what to tell the user, and the exit code.
 ///
-/// Anything that prints turns into one: of Aeolian's own errors the exit code is kept, others get
-/// [`exit::PROGRAM`]. [`Failure::new`] gives a code of one's own.
+/// Every [`std::error::Error`] turns into one by `?`: of Aeolian's own errors the exit code is kept, I/O errors get
+/// [`exit::IO`], others [`exit::PROGRAM`]. [`Failure::new`] gives a code of one's own.
+///
+/// ```
+/// use aeolian::{Failure, net::exit};
+/// fn parse(text: &str) -> Result<u32, Failure> {
+///     Ok(text.parse()?)
+/// }
+/// let failure = parse("x").unwrap_err();
+/// assert_eq!((failure.code(), failure.to_string().as_str()), (exit::PROGRAM, "invalid digit found in string"));
+/// ```
 #[derive(Debug)]
 pub struct Failure {
     code: u8,
@@ -18,8 +27,10 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with an exit code: one of [`exit`], or 2 to 63 for the program's own.
+    /// A failure with an exit code: one of [`exit`], or 2 to 63 for the program's own. (0 would be a success: it becomes
+    /// [`exit::PROGRAM`].)
     pub fn new(code: u8, message: impl Into<String>) -> Failure {
+        let code = if code == exit::OK { exit::PROGRAM } else { code };
         Failure { code, message: message.into(), remedy: String::new(), known: false }
     }
 
@@ -51,25 +62,32 @@ impl std::fmt::Display for Failure {
     }
 }
 
-impl From<NetError> for Failure {
-    fn from(e: NetError) -> Failure {
-        let known = matches!(e, NetError::JobFailed(_));
-        Failure { code: e.exit_code(), message: e.to_string(), remedy: String::new(), known }
-    }
-}
-
-impl From<HarpError> for Failure {
-    fn from(e: HarpError) -> Failure {
-        match e {
-            HarpError::Net(e) => e.into(),
-            e => Failure::new(e.exit_code(), e.to_string()),
+impl<E: std::error::Error + 'static> From<E> for Failure {
+    fn from(e: E) -> Failure {
+        let any: &(dyn std::error::Error + 'static) = &e;
+        let harp = any.downcast_ref::<HarpError>();
+        let net = any.downcast_ref::<NetError>().or(match harp {
+            Some(HarpError::Net(net)) => Some(net),
+            _ => None,
+        });
+        let code = match (net, harp) {
+            (Some(net), _) => net.exit_code(),
+            (None, Some(harp)) => harp.exit_code(),
+            _ if any.is::<std::io::Error>() => exit::IO,
+            _ => exit::PROGRAM,
+        };
+        let mut message = any.to_string();
+        let mut source = any.source();
+        while let Some(cause) = source {
+            // Many errors say what their cause said already.
+            let text = cause.to_string();
+            if !message.contains(&text) {
+                message += &format!(": {text}");
+            }
+            source = cause.source();
         }
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(e: std::io::Error) -> Failure {
-        Failure::new(exit::IO, e.to_string())
+        let known = matches!(net, Some(NetError::JobFailed(_)));
+        Failure { code, message, remedy: String::new(), known }
     }
 }
 

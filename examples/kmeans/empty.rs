@@ -13,23 +13,26 @@ use aeolian_examples::workers::Workers;
 use aeolian_examples::{Element, Matrix, Result};
 
 use crate::Number;
-use crate::kernel::{Accum, Prepared, farthest, pass};
+use crate::kernel::{Accum, Prepared, farthest, pass, rows_of};
 
 /// Moves points into the empty clusters of `sums` (`k x d`) and `counts`, which are those of all ranks. Collective; call
-/// it only if there is an empty cluster. `centroids` are those that the points were assigned to.
+/// it only if there is an empty cluster. `centroids` are those that the points were assigned to, `accs` what the threads
+/// of that pass have found.
 pub(crate) fn relocate<T: Number>(
     world: &mut World,
     workers: &Workers,
     points: &Matrix<T>,
     centroids: &Prepared<T>,
+    accs: &[Accum],
     sums: &mut [f64],
     counts: &mut [f64],
 ) -> Result<()> {
     let (d, k) = (points.d(), counts.len());
     let empty: Vec<usize> = (0..k).filter(|j| counts[*j] == 0.0).collect();
-    let parts = workers.split(points.rows(), |range| {
+    let parts = workers.each(accs.iter().enumerate().collect(), |(t, acc)| {
+        let range = rows_of(t, accs.len(), points.rows());
         let rows = &points.as_slice()[range.start * d..range.end * d];
-        let far = farthest(rows, centroids, None, empty.len());
+        let far = farthest(rows, centroids, acc.labels(range.len()), empty.len());
         far.into_iter().map(|(distance, row)| (distance, row + range.start)).collect::<Vec<_>>()
     });
     // Each rank offers its farthest points: distance, row, cluster, coordinates.

@@ -69,7 +69,7 @@ pub(crate) fn fit<T: Number>(
         let (mut next, mut counts, scalars) = (take(SUMS), take(COUNTS), take(SCALARS));
         fit.history.push(scalars[0]);
         if counts.contains(&0.0) {
-            empty::relocate(world, workers, points, &prepared, &mut next, &mut counts)?;
+            empty::relocate(world, workers, points, &prepared, &accs, &mut next, &mut counts)?;
         }
         average(&mut next, &counts, d);
         let moved: f64 = next.iter().zip(&centroids).map(|(a, b)| (a - b) * (a - b)).sum();

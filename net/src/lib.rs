@@ -59,6 +59,7 @@
 //! | [`error`], [`exit`] | errors, exit codes |
 //! | [`topology`], [`node`], [`memory`], [`interfaces`] | what this machine is like |
 
+mod alone;
 mod bootstrap;
 pub mod buffer;
 pub mod bytes;

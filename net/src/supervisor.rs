@@ -1,4 +1,4 @@
-//! Who watches over a world: the job master for processes, a shared board for threads, nobody for a world of one.
+//! Who watches over a world: the job master for processes, a shared board for threads, nobody for a world of one (`alone`).
 
 use crate::error::{Blame, NetError, Result};
 use crate::exit;
@@ -30,28 +30,6 @@ pub(crate) trait Supervisor: Send {
     fn stop_requested(&self) -> bool;
     /// Called about once a second by a rank that is blocked.
     fn blocked(&self) {}
-}
-
-/// A world of one.
-pub(crate) struct Alone;
-
-impl Supervisor for Alone {
-    fn enter(&self, _: &'static OpName, _: u64) {}
-    fn leave(&self) {}
-    fn progressed(&self) {}
-    fn failure(&self) -> Option<Blame> {
-        None
-    }
-    fn fail(&self, _: Blame) {}
-    fn say_finished(&self) -> Result<()> {
-        Ok(())
-    }
-    fn all_finished(&self) -> bool {
-        true
-    }
-    fn stop_requested(&self) -> bool {
-        false
-    }
 }
 
 #[derive(Default)]

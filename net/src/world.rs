@@ -1,12 +1,13 @@
 //! [`World`]: all ranks of a job with the wires between them, as one rank sees them.
 
+use crate::alone::Alone;
 use crate::buffer::Buf;
 use crate::engine::{Engine, Message, Posted, Traffic};
 use crate::error::{Blame, NetError, Result};
 use crate::exit;
 use crate::master::Master;
 use crate::mpi::Mpi;
-use crate::supervisor::{Alone, Board, OpName, Supervisor, Watched, failed};
+use crate::supervisor::{Board, OpName, Supervisor, Watched, failed};
 use crate::transport::local::Local;
 use crate::transport::{Bell, Transport, TransportKind};
 use crate::wait::{Step, WaitPolicy};
@@ -179,7 +180,7 @@ impl World {
             rank: 0,
             size: 1,
             wires: Vec::new(),
-            supervisor: Box::new(Alone),
+            supervisor: Box::new(Alone::default()),
             wake: None,
             layout: Layout::single(1),
             cores: 1,
@@ -524,7 +525,7 @@ impl Drop for World {
         }
         if let Some(master) = &self.master {
             // Rank 0 must not take the job master away before all have heard its verdict; it hangs up itself first.
-            self.supervisor = Box::new(Alone);
+            self.supervisor = Box::new(Alone::default());
             master.drain(LAST_VERDICT);
         }
     }

@@ -5,21 +5,25 @@
 //! they have moved since, proves most labels right without a look at any other centroid (Hamerly: *Making k-means even
 //! faster*, SDM 2010; his upper bounds are not needed, the distance to the own centroid is computed anyway).
 //!
-//! A floor is kept together with the movement up to then, so a row that is not scored again needs no update.
+//! One centroid that moves far, as that of an empty cluster does, must not lower all floors: the few that moved farthest
+//! are looked at one by one, by where they are now instead of how far they have come.
 use super::Real;
 use super::prepared::{GROUP, Prepared};
 
 /// Rows of this many bytes have floors: they cost a twentieth of the data at most.
 const LONG: usize = 96;
 
+/// At most so many centroids count as having moved far.
+const FAR: usize = 8;
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
     /// `n`: the labels of the last pass.
     pub(super) labels: Vec<u16>,
-    /// `n`, or empty: floor of each row plus `moved` of its label, at the time of its last scoring.
+    /// `n`, or empty: the floors as of the last pass.
     pub(super) floors: Vec<f32>,
-    /// `k`: how far any centroid but this one has moved, in sum over the passes.
-    pub(super) moved: Vec<f64>,
+    /// How the centroids have moved since.
+    pub(super) moves: Moves,
     /// The centroids of the last pass, as in [`Prepared`], and the shift.
     centroids: Vec<[f64; GROUP]>,
     shift: Vec<f64>,
@@ -31,12 +35,6 @@ impl Known {
     pub(super) fn begin<T: Real>(&mut self, p: &Prepared<T>, n: usize, same_rows: bool) -> bool {
         let (k, d) = (p.k(), p.d());
         let labels = self.labels.len() == n && self.labels.iter().all(|j| usize::from(*j) < k);
-        let floors = same_rows
-            && d * size_of::<T>() >= LONG
-            && self.floors.len() == n
-            && self.centroids.len() == p.rows.len()
-            && self.moved.len() == k
-            && self.shift.iter().copied().eq(p.shift.iter().map(|x| x.to_f64()));
         if !labels {
             self.labels = vec![0; n];
         }
@@ -44,43 +42,81 @@ impl Known {
             self.floors = Vec::new();
             return labels;
         }
+        let floors = self.floors.len() == n
+            && self.centroids.len() == p.rows.len()
+            && self.shift.iter().copied().eq(p.shift.iter().map(|x| x.to_f64()));
         if labels && floors {
-            self.follow(p);
+            self.moves = Moves::between(&self.centroids, p);
+            self.centroids.copy_from_slice(&p.rows);
         } else {
             self.floors = vec![0.0; n];
-            self.moved = vec![0.0; k];
+            self.moves = Moves::none(k);
             self.shift = p.shift.iter().map(|x| x.to_f64()).collect();
             self.centroids.clear();
             self.centroids.extend_from_slice(&p.rows);
         }
         labels
     }
+}
 
-    /// Takes in where the centroids are now.
-    fn follow<T: Real>(&mut self, p: &Prepared<T>) {
-        let width = p.width();
-        // What has moved are the centroids as they are scored: shifted and rounded, before and after.
-        let rounding = 4.0 * T::EPSILON * p.largest_norm();
-        let mut largest = [(0, 0.0), (0, 0.0)];
-        let pairs = self.centroids.chunks_exact_mut(width).zip(p.rows.chunks_exact(width)).enumerate();
-        for (j, (old, new)) in pairs {
-            let pairs = old.as_flattened().iter().zip(new.as_flattened());
-            let step2: f64 = pairs.map(|(a, b)| (a - b) * (a - b)).sum();
-            let step = if step2 > 0.0 || old != new {
-                step2.sqrt() * (1.0 + 1e-9 + 2.0 * T::EPSILON) + rounding
-            } else {
-                0.0
-            };
-            if step > largest[0].1 {
-                largest = [(j, step), largest[0]];
-            } else if step > largest[1].1 {
-                largest[1] = (j, step);
-            }
-            old.copy_from_slice(new);
+/// How the centroids, as they are scored (shifted and rounded), have moved from one pass to the next.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Moves {
+    /// `k`: no centroid but this one, and those that moved far, has moved farther than this.
+    others: Vec<f64>,
+    /// How far those have moved that moved far.
+    far: Vec<f64>,
+    /// `k x far`: no more than the distance between a centroid and one that moved far; infinity to itself.
+    apart: Vec<f64>,
+}
+
+impl Moves {
+    fn none(k: usize) -> Self {
+        Self { others: vec![0.0; k], far: Vec::new(), apart: Vec::new() }
+    }
+
+    /// From the centroids `old`, padded as those of `new` are.
+    fn between<T: Real>(old: &[[f64; GROUP]], new: &Prepared<T>) -> Self {
+        let width = new.width();
+        let rounding = 4.0 * T::EPSILON * new.largest_norm();
+        let distance = |a: &[[f64; GROUP]], b: &[[f64; GROUP]]| {
+            let pairs = a.as_flattened().iter().zip(b.as_flattened());
+            pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+        };
+        let mut steps: Vec<(usize, f64)> = Vec::with_capacity(new.k());
+        for (old, row) in old.chunks_exact(width).zip(new.rows.chunks_exact(width)) {
+            let step = distance(old, row) * (1.0 + 1e-9 + 2.0 * T::EPSILON) + rounding;
+            // Not a number, too: it has moved, nobody knows how far.
+            let step = if old == row { 0.0 } else { step };
+            steps.push((steps.len(), if step.is_nan() { f64::INFINITY } else { step }));
         }
-        for (j, moved) in self.moved.iter_mut().enumerate() {
-            *moved += if j == largest[0].0 { largest[1].1 } else { largest[0].1 };
+        steps.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let usual = steps.get(FAR).map_or(0.0, |s| s.1);
+        let far = steps.iter().take(FAR).take_while(|s| s.1 > 2.0 * usual).count();
+        let (far, rest) = steps.split_at(far);
+        let largest = [0, 1].map(|i| rest.get(i).copied().unwrap_or((usize::MAX, 0.0)));
+        let others = |j| if j == largest[0].0 { largest[1].1 } else { largest[0].1 };
+        let row = |j: usize| &new.rows[j * width..][..width];
+        let apart = |a: usize, b: usize| match a == b {
+            true => f64::INFINITY,
+            false => distance(row(a), row(b)) * (1.0 - 1e-9 - 2.0 * T::EPSILON) - rounding,
+        };
+        Self {
+            others: (0..new.k()).map(others).collect(),
+            apart: (0..new.k()).flat_map(|a| far.iter().map(move |b| apart(a, b.0))).collect(),
+            far: far.iter().map(|b| b.1).collect(),
         }
+    }
+
+    /// The floor of a row with label `a` now, at most `u` from that centroid.
+    #[inline(always)]
+    pub(super) fn lower(&self, floor: f64, a: usize, u: f64) -> f64 {
+        let mut now = floor - self.others[a];
+        let far = self.far.len();
+        for (step, apart) in self.far.iter().zip(&self.apart[a * far..][..far]) {
+            now = now.min((floor - step).max(apart - u));
+        }
+        now
     }
 }
 
@@ -114,9 +150,9 @@ impl Floor {
 
     /// The form in which it is kept.
     #[inline(always)]
-    pub(super) fn kept(floor: f64, moved: f64) -> f32 {
+    pub(super) fn kept(floor: f64) -> f32 {
         // Rounded down, and no infinity made of a large number.
-        let kept = ((floor + moved) * (1.0 - f64::from(f32::EPSILON))).min(f64::from(f32::MAX));
-        if kept < f64::from(f32::MIN_POSITIVE) { 0.0 } else { kept as f32 }
+        let kept = (floor * (1.0 - f64::from(f32::EPSILON))).min(f64::from(f32::MAX));
+        if kept > f64::from(f32::MIN_POSITIVE) { kept as f32 } else { 0.0 }
     }
 }

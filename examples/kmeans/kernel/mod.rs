@@ -25,6 +25,6 @@ mod tests;
 mod tile;
 
 pub(crate) use farthest::farthest;
-pub(crate) use pass::{Accum, Algorithm, pass, pass_parallel};
+pub(crate) use pass::{Accum, Algorithm, pass, pass_parallel, rows_of};
 pub(crate) use prepared::Prepared;
 pub(crate) use real::Real;

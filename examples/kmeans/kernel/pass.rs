@@ -4,7 +4,7 @@ use super::add::add_row;
 use super::aligned::Aligned;
 use super::assign::{Row, assign};
 use super::grid::Grid;
-use super::known::{Floor, Known};
+use super::known::{Floor, Known, Moves};
 use super::prepared::{GROUP, Prepared};
 use super::prune::Pruner;
 use super::tile::{norms2, shift, transpose};
@@ -63,6 +63,11 @@ impl Accum {
     /// The same with another way to find the nearest centroids.
     pub(crate) fn with(self, algorithm: Algorithm) -> Self {
         Self { algorithm, ..self }
+    }
+
+    /// The label of each of the `n` rows of the last pass, if it has kept them.
+    pub(crate) fn labels(&self, n: usize) -> Option<&[u16]> {
+        (self.same_rows && self.known.labels.len() == n).then_some(&self.known.labels)
     }
 
     /// Back to zeros, for the next iteration.
@@ -151,7 +156,7 @@ pub(crate) fn pass_parallel<T: Real>(
     rayon::scope(|scope| {
         let (mut points, mut labels) = (points, labels);
         for (t, acc) in accs.iter_mut().enumerate() {
-            let rows = n * (t + 1) / threads - n * t / threads;
+            let rows = rows_of(t, threads, n).len();
             let (mine, rest) = points.split_at(rows * d);
             points = rest;
             let mine_labels = labels.take().map(|all| {
@@ -165,6 +170,11 @@ pub(crate) fn pass_parallel<T: Real>(
     if let [first, rest @ ..] = accs {
         rest.iter().for_each(|acc| first.merge(acc));
     }
+}
+
+/// The rows of [`pass_parallel`]'s thread `t` of `threads`.
+pub(crate) fn rows_of(t: usize, threads: usize, n: usize) -> std::ops::Range<usize> {
+    n * t / threads..n * (t + 1) / threads
 }
 
 /// The common small dimensions get code of their own, with every loop over `d` unrolled.
@@ -264,7 +274,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
         let mut block = Aligned::<Row<T, S>>::zeroed(tiles * d);
         let block_rows = tiles * lanes;
         let guessed = !matches!(guess, Guess::None | Guess::Last { labelled: false, .. });
-        let mut pruner = guessed.then(|| Pruner::new::<E>(narrow, p));
+        let mut pruner = guessed.then(|| Pruner::new(p));
         let chunk_rows = match guessed {
             // About a hundred rows for each cluster.
             true => (128 * p.k()).min(PRUNED_ROWS).min(PRUNED_BYTES / (d * size_of::<T>())),
@@ -274,25 +284,25 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
         let mut found = vec![0_u32; chunk_rows];
         let mut inertia = 0.0;
         let (mut done, mut rest) = (0, 0);
-        let floor = Floor::new(p);
+        let (floor, still) = (Floor::new(p), Moves::default());
         let mut seconds = Vec::new();
         for chunk in points.chunks(chunk_rows * d) {
             let n = chunk.len() / d;
             match &mut pruner {
                 Some(pruner) if rest == 0 => {
-                    let (mut floors, mut moved) = (&mut [][..], &[][..]);
+                    let (mut floors, mut moves) = (&mut [][..], &still);
                     match &mut guess {
                         Guess::Grid(grid) => grid.guess::<T, D>(chunk, &mut found[..n]),
                         Guess::Last { known, .. } => {
                             let labels = &known.labels[done..done + n];
                             found.iter_mut().zip(labels).for_each(|(f, l)| *f = u32::from(*l));
                             floors = known.floors.get_mut(done..done + n).unwrap_or_default();
-                            moved = &known.moved;
+                            moves = &known.moves;
                         }
                         Guess::None => {}
                     }
                     let (tile, found) = (&mut block[..d], &mut found[..n]);
-                    let work = pruner.label::<S, E, D>(simd, narrow, chunk, tile, found, floors, moved);
+                    let work = pruner.label::<S, E, D>(simd, narrow, chunk, tile, found, floors, moves);
                     if work > 0.5 {
                         rest = REST;
                     }
@@ -314,13 +324,11 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                         for (tile, found) in block.chunks_exact_mut(d).zip(found.chunks_exact_mut(lanes)) {
                             shift(simd, p, tile);
                             assign::<T, S, E>(simd, narrow, p.scored(), tile, found, &mut seconds);
-                            if let Some(Known { floors, moved, .. }) = &mut known {
+                            if let Some(Known { floors, .. }) = &mut known {
                                 let norms2 = norms2::<T, S>(simd, tile);
-                                let scored =
-                                    seconds.iter().zip(bytemuck::cast_slice::<_, T>(&norms2)).zip(&*found);
-                                for (kept, ((&second, &norm2), &j)) in floors[first..].iter_mut().zip(scored)
-                                {
-                                    *kept = Floor::kept(floor.of(second, norm2), moved[j as usize]);
+                                let scored = seconds.iter().zip(bytemuck::cast_slice::<_, T>(&norms2));
+                                for (kept, (&second, &norm2)) in floors[first..].iter_mut().zip(scored) {
+                                    *kept = Floor::kept(floor.of(second, norm2));
                                 }
                                 first = (first + lanes).min(floors.len());
                             }

@@ -13,7 +13,7 @@ use super::Real;
 use super::add::distance2;
 use super::aligned::Aligned;
 use super::assign::{Row, assign};
-use super::known::Floor;
+use super::known::{Floor, Moves};
 use super::prepared::{GROUP, Prepared, Scored};
 use super::tile::{gather, norms2, shift};
 use pulp::Simd;
@@ -39,26 +39,64 @@ pub(super) struct Pruner<'a, T> {
     packed_norms: Aligned<[T; GROUP]>,
 }
 
+/// The smaller one, or `b` if there is none. (Not a closure: that would not be compiled for the instruction set.)
+#[inline(always)]
+fn less(a: f64, b: f64) -> f64 {
+    if a < b { a } else { b }
+}
+
+/// The squared distance of each centroid to the nearest other one.
+#[inline(always)]
+fn nearest2<T: Real>(p: &Prepared<T>) -> Vec<f64> {
+    let (k, d, width) = (p.k(), p.d(), p.width());
+    // One row a dimension, so that a centroid meets many others at once; the last are infinitely far from all.
+    let padded = k.next_multiple_of(GROUP);
+    let mut columns = vec![f64::INFINITY; d * padded];
+    for (j, row) in p.rows.chunks_exact(width).enumerate() {
+        for (column, x) in columns.chunks_exact_mut(padded).zip(row.as_flattened()) {
+            column[j] = *x;
+        }
+    }
+    let mut nearest = vec![f64::INFINITY; padded];
+    let mut dist2 = vec![0.0; padded];
+    for a in 0..k {
+        // From its own group on: with those before it, it has met already.
+        let from = a / GROUP * GROUP;
+        let (dist2, _) = dist2[from..].as_chunks_mut::<GROUP>();
+        dist2.fill([0.0; GROUP]);
+        for column in columns.chunks_exact(padded) {
+            let (others, _) = column[from..].as_chunks::<GROUP>();
+            for (sum, other) in dist2.iter_mut().zip(others) {
+                for (sum, other) in sum.iter_mut().zip(other) {
+                    *sum += (other - column[a]) * (other - column[a]);
+                }
+            }
+        }
+        dist2[0][a - from] = f64::INFINITY;
+        let mut least = [f64::INFINITY; GROUP];
+        let (others, _) = nearest[from..].as_chunks_mut::<GROUP>();
+        for (others, dist2) in others.iter_mut().zip(&*dist2) {
+            for lane in 0..GROUP {
+                others[lane] = less(dist2[lane], others[lane]);
+                least[lane] = less(dist2[lane], least[lane]);
+            }
+        }
+        nearest[a] = least.into_iter().fold(nearest[a], less);
+    }
+    nearest.truncate(k);
+    nearest
+}
+
 /// More than the rounding of our own sums in f64, relative.
 const SLACK: f64 = 1e-9;
 
 impl<'a, T: Real> Pruner<'a, T> {
     #[inline(always)]
-    pub(super) fn new<E: Simd>(simd: E, p: &'a Prepared<T>) -> Self {
-        let (k, d, width) = (p.k(), p.d(), p.width());
-        let row = |j: usize| &p.rows[j * width..][..width];
+    pub(super) fn new(p: &'a Prepared<T>) -> Self {
+        let k = p.k();
         let norms: Vec<f64> = (0..k).map(|j| p.norm(j)).collect();
         let largest = p.largest_norm();
-        let mut nearest = vec![f64::INFINITY; k];
-        for a in 0..k {
-            let mut least = nearest[a];
-            for (b, other) in nearest.iter_mut().enumerate().skip(a + 1) {
-                let dist2 = distance2::<f64, E>(simd, row(a).as_flattened(), d, row(b));
-                least = least.min(dist2);
-                *other = other.min(dist2);
-            }
-            nearest[a] = least;
-        }
+        let nearest = nearest2(p);
         let mut pruner = Self {
             p,
             norms,
@@ -102,7 +140,7 @@ impl<'a, T: Real> Pruner<'a, T> {
 
     /// Turns guesses into labels, and returns how much was scored as a share of a full pass.
     ///
-    /// `labels` holds a centroid for each of `rows`; `floors` is what [`Known`](super::known::Known) keeps of them, or
+    /// `labels` holds a centroid for each of `rows`; `floors` has their floors before the centroids made `moves`, or is
     /// empty; `tile` is room for one.
     #[inline(always)]
     pub(super) fn label<S: Simd, E: Simd, const D: usize>(
@@ -113,7 +151,7 @@ impl<'a, T: Real> Pruner<'a, T> {
         tile: &mut [Row<T, S>],
         labels: &mut [u32],
         floors: &mut [f32],
-        moved: &[f64],
+        moves: &Moves,
     ) -> f64 {
         let p = self.p;
         let d = if D == 0 { p.d() } else { D };
@@ -126,8 +164,10 @@ impl<'a, T: Real> Pruner<'a, T> {
             // Written in any case: whether it counts is hard to predict.
             self.doubtful[n] = (r as u32, dist2);
             let mut doubt = dist2.partial_cmp(&self.sure[a]).is_none_or(|o| o.is_gt());
-            if let Some(floor) = floors.get(r) {
-                let (floor, u) = (f64::from(*floor) - moved[a], self.rounded(a, dist2.sqrt()));
+            if let Some(kept) = floors.get_mut(r) {
+                let u = self.rounded(a, dist2.sqrt());
+                let floor = moves.lower(f64::from(*kept), a, u);
+                *kept = Floor::kept(floor);
                 // Not a number, too: there is doubt.
                 let right = (floor > 0.0) & (u * u + 2.0 * self.error(a, u) < floor * floor * (1.0 - SLACK));
                 doubt &= !right;
@@ -149,7 +189,7 @@ impl<'a, T: Real> Pruner<'a, T> {
             scored += near * (to - from).next_multiple_of(lanes);
             if near <= 1 {
                 if !floors.is_empty() {
-                    let kept = Floor::kept(beyond, moved[a]);
+                    let kept = Floor::kept(beyond);
                     self.sorted[from..to].iter().for_each(|r| floors[*r as usize] = kept);
                 }
                 continue;
@@ -168,8 +208,7 @@ impl<'a, T: Real> Pruner<'a, T> {
                     let norms2 = norms2::<T, S>(simd, tile);
                     let lanes = seconds.iter().zip(bytemuck::cast_slice::<_, T>(&norms2));
                     for (&r, (&second, &norm2)) in chosen.iter().zip(lanes) {
-                        let moved = moved[labels[r as usize] as usize];
-                        floors[r as usize] = Floor::kept(floor.of(second, norm2).min(beyond), moved);
+                        floors[r as usize] = Floor::kept(floor.of(second, norm2).min(beyond));
                     }
                 }
             }

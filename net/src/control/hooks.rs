@@ -83,7 +83,7 @@ fn farewell(code: Option<i32>) {
 }
 
 /// True if the program and its launcher have left a signal at its default.
-fn is_default(signal: i32) -> bool {
+pub(crate) fn is_default(signal: i32) -> bool {
     // SAFETY: asks only; `old` is a local of the right type.
     unsafe {
         let mut old: libc::sigaction = std::mem::zeroed();

@@ -5,5 +5,5 @@ mod hooks;
 pub mod protocol;
 
 pub use client::{Control, ControlConfig, Pending};
-pub(crate) use hooks::hosts_master;
+pub(crate) use hooks::{hosts_master, is_default};
 pub use protocol::{JobId, JobSettings, Protection, StopReason, TransportChoice};
