@@ -43,6 +43,7 @@ impl Signals {
 impl Supervisor for Alone {
     fn enter(&self, _: &'static OpName, _: u64) {}
     fn leave(&self) {}
+    fn waiting(&self, _: bool) {}
     fn progressed(&self) {}
     fn failure(&self) -> Option<Blame> {
         None

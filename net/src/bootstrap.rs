@@ -28,8 +28,10 @@ use crate::transport::shm::{Own, Shm, ShmCard};
 use crate::transport::tcp::{Mesh, MeshConfig};
 use crate::transport::{Bell, Transport};
 use crate::world::{Layout, Parts, World};
+use aeolian_slurm::SlurmEnv;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -44,6 +46,13 @@ const LATE_COMERS: Duration = Duration::from_millis(300);
 
 /// What rank 0 tells the others, in place of a [`Meeting`], if there is none.
 const NO_MASTER: &[u8] = b"none";
+
+fn no_master() -> NetError {
+    NetError::Config {
+        what: "rank 0 could not start the job master".into(),
+        help: "its own message says why".into(),
+    }
+}
 
 /// What all ranks must know to meet.
 struct Meeting {
@@ -160,6 +169,11 @@ fn from_environment() -> Result<Meeting> {
             help: "these variables are aeolian run's: do not set them by hand".into(),
         })
     };
+    // The descriptor is read and closed: a second time it would be somebody else's.
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(NetError::Usage("World::init was called before in this process".into()));
+    }
     let master = need("AEOLIAN_MASTER")?;
     let fd: i32 = need("AEOLIAN_SECRET_FD")?.parse().map_err(|_| NetError::Config {
         what: "AEOLIAN_SECRET_FD is no number".into(),
@@ -197,15 +211,15 @@ fn host(size: u32, one_node: bool, start: Duration) -> Result<(Master, Meeting)>
 }
 
 fn by_file(launch: &Launch, start: Duration) -> Result<World> {
-    let part = |name: &str| env(name).unwrap_or_default();
-    let name = format!(
-        "slurm-{}-{}-{}-{}",
-        part("SLURM_CLUSTER_NAME"),
-        part("SLURM_JOB_ID"),
-        part("SLURM_STEP_ID"),
-        part("SLURM_RESTART_COUNT")
-    )
-    .replace('/', "_");
+    let slurm = SlurmEnv::from_env().map_err(crate::launcher::misread)?;
+    let Some(SlurmEnv { step: Some(step), job_id, restart_count, cluster, .. }) = slurm else {
+        return Err(NetError::Config {
+            what: "this is no task of a Slurm step any more".into(),
+            help: "start the program with srun, in an environment that nobody edited".into(),
+        });
+    };
+    let name = format!("slurm-{}-{job_id}-{}-{restart_count}", cluster.unwrap_or_default(), step.id)
+        .replace('/', "_");
     let dir = match (env("AEOLIAN_RENDEZVOUS_DIR"), env("HOME")) {
         (Some(dir), _) => PathBuf::from(dir),
         (None, Some(home)) => PathBuf::from(home).join(".aeolian").join("rendezvous"),
@@ -217,8 +231,7 @@ fn by_file(launch: &Launch, start: Duration) -> Result<World> {
         }
     };
     if launch.rank == 0 {
-        let one_node = launch.local_size == Some(launch.size);
-        let (master, meeting) = host(launch.size, one_node, start)?;
+        let (master, meeting) = host(launch.size, step.nodes.len() == 1, start)?;
         let published = rendezvous::publish(&dir, &name, &meeting.to_text())?;
         // Dropped, and so removed, once all have come.
         join(0, launch.size, meeting, Some(master), None, Some(published), start, launch.launcher)
@@ -238,13 +251,31 @@ fn by_launcher(launch: &Launch, start: Duration) -> Result<World> {
             Err(rejected) => rejected,
         }
     };
+    if let (Some(named), false) = (env("AEOLIAN_MPI"), rejected.is_empty()) {
+        return Err(NetError::Config {
+            what: format!("AEOLIAN_MPI={named} cannot be loaded:\n  {}", lines(&rejected)),
+            help: "correct the path, or unset it to let Aeolian look for an MPI; AEOLIAN_MPI=none for our own wires"
+                .into(),
+        });
+    }
     if env_transport()? == TransportChoice::Mpi {
         return Err(NetError::Config {
             what: format!("MPI was asked for, but none can be loaded:\n  {}", lines(&rejected)),
             help: "build the shim for this site's MPI with: aeolian mpi build".into(),
         });
     }
-    let Some(kvs) = pmi::connect()? else {
+    let slurm = matches!(launch.launcher, Launcher::SlurmPmix | Launcher::SlurmPmi2);
+    let kvs = match pmi::connect() {
+        // Slurm's environment says enough to meet without it.
+        Ok(None) | Err(_) if slurm => {
+            if launch.rank == 0 {
+                say_own_wires(launch.size, "a private file");
+            }
+            return by_file(launch, start);
+        }
+        kvs => kvs?,
+    };
+    let Some(kvs) = kvs else {
         return Err(NetError::Config {
             what: format!(
                 "{} started {} ranks, but no MPI can be loaded and it offers no PMI service:\n  {}",
@@ -257,6 +288,17 @@ fn by_launcher(launch: &Launch, start: Duration) -> Result<World> {
         });
     };
     by_kvs(launch, kvs, start)
+}
+
+/// The one line for those who expected an MPI.
+fn say_own_wires(size: u32, through: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(
+        format!(
+            "aeolian: no MPI loaded: {size} ranks meet through {through} and use Aeolian's own wires (aeolian doctor tells why)\n"
+        )
+        .as_bytes(),
+    );
 }
 
 fn lines(rejected: &[mpi::Rejected]) -> String {
@@ -274,11 +316,11 @@ fn node_digest(node: &str) -> [u8; 32] {
 fn by_mpi(launch: &Launch, library: &mpi::MpiLibrary, start: Duration) -> Result<World> {
     let mpi = Mpi::init(library)?;
     let (rank, size) = (mpi.rank(), mpi.size());
-    if launch.size != 0 && (rank, size) != (launch.rank, launch.size) {
+    if launch.denies(rank, size) {
         return Err(NetError::Config {
             what: format!(
-                "{} says that this is rank {} of {}, but the MPI that was loaded ({}, from {}) says rank {rank} of {size}: it does not belong to this launcher",
-                launch.launcher, launch.rank, launch.size, library.version, library.origin
+                "{} says that this is {}, but the MPI that was loaded ({}, from {}) says rank {rank} of {size}: it does not belong to this launcher",
+                launch.launcher, launch.place(), library.version, library.origin
             ),
             help: match launch.launcher {
                 Launcher::SlurmPmix => "MPICH needs srun --mpi=pmi2; for Open MPI build its shim with: aeolian mpi build --mpicc mpicc.openmpi".into(),
@@ -302,6 +344,7 @@ fn meet_by_mpi(mpi: Mpi, start: Duration, launcher: Launcher) -> Result<World> {
     let (rank, size) = (mpi.rank(), mpi.size());
     if size == 1 {
         let mut world = World::alone();
+        world.raw_communicator = Some(mpi.raw_comm() as usize);
         world.keep_mpi(mpi);
         return Ok(world);
     }
@@ -330,10 +373,7 @@ fn meet_by_mpi(mpi: Mpi, start: Duration, launcher: Launcher) -> Result<World> {
         return Err(e);
     }
     if text.starts_with(NO_MASTER) {
-        return Err(NetError::Config {
-            what: "rank 0 could not start the job master".into(),
-            help: "its own message says why".into(),
-        });
+        return Err(no_master());
     }
     let meeting = Meeting::from_text(&Zeroizing::new(String::from_utf8_lossy(&text).into_owned()));
     text.zeroize();
@@ -342,13 +382,12 @@ fn meet_by_mpi(mpi: Mpi, start: Duration, launcher: Launcher) -> Result<World> {
 
 fn by_kvs(launch: &Launch, mut kvs: Box<dyn Kvs>, start: Duration) -> Result<World> {
     let (rank, size) = (kvs.rank(), kvs.size());
-    if launch.size != 0 && (rank, size) != (launch.rank, launch.size) {
+    if launch.denies(rank, size) {
         return Err(NetError::Config {
             what: format!(
-                "{} says that this is rank {} of {}, but its {} service says rank {rank} of {size}",
+                "{} says that this is {}, but its {} service says rank {rank} of {size}",
                 launch.launcher,
-                launch.rank,
-                launch.size,
+                launch.place(),
                 kvs.protocol()
             ),
             help: "start the program through its launcher, with an environment that nobody edited".into(),
@@ -359,10 +398,7 @@ fn by_kvs(launch: &Launch, mut kvs: Box<dyn Kvs>, start: Duration) -> Result<Wor
         return Ok(World::alone());
     }
     if rank == 0 {
-        eprintln!(
-            "aeolian: no MPI loaded: {size} ranks meet through {} and use Aeolian's own wires (aeolian doctor tells why)",
-            kvs.protocol()
-        );
+        say_own_wires(size, kvs.protocol());
     }
     kvs.put("aeolian-node", &node_digest(NodeId::of_this_process().as_str()))?;
     kvs.fence()?;
@@ -373,13 +409,27 @@ fn by_kvs(launch: &Launch, mut kvs: Box<dyn Kvs>, start: Duration) -> Result<Wor
         for r in 1..size {
             one_node &= kvs.get(r, "aeolian-node")? == mine;
         }
-        let (m, meeting) = host(size, one_node, start)?;
-        kvs.put("aeolian-meet", meeting.to_text().as_bytes())?;
-        master = Some(m);
+        // The others wait at the fence: they must hear something in any case.
+        match host(size, one_node, start) {
+            Ok((m, meeting)) => {
+                kvs.put("aeolian-meet", meeting.to_text().as_bytes())?;
+                master = Some(m);
+            }
+            Err(e) => {
+                kvs.put("aeolian-meet", NO_MASTER)?;
+                kvs.fence()?;
+                kvs.finalize()?;
+                return Err(e);
+            }
+        }
     }
     kvs.fence()?;
     let meeting = {
         let bytes = Zeroizing::new(kvs.get(0, "aeolian-meet")?);
+        if bytes.starts_with(NO_MASTER) {
+            kvs.finalize()?;
+            return Err(no_master());
+        }
         Meeting::from_text(&Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))?
     };
     kvs.finalize()?;
@@ -453,6 +503,8 @@ fn register(
 ) -> Result<World> {
     // A little more than the master's own bound, so that its verdict arrives.
     let limit = start + Duration::from_secs(10);
+    // Before the connection, which the master does not keep for long without a registration: the file may come slowly.
+    let exe = executable_hash()?;
     let pending = Control::connect(meeting.master, &meeting.secret, meeting.job, meeting.epoch, limit)?;
     let mesh = Mesh::listen(pending.local_addr()?.ip())?;
     let shm = Own::new(size)?;
@@ -463,7 +515,7 @@ fn register(
         host: host_name(),
         pid: std::process::id(),
         node: NodeId::of_this_process().as_str().into(),
-        exe: executable_hash()?,
+        exe,
         version: env!("CARGO_PKG_VERSION").into(),
         data: Some(mesh.address()?),
         extra: postcard::to_stdvec(&extra).map_err(|e| NetError::Usage(e.to_string()))?,
@@ -641,9 +693,10 @@ fn layout(info: &JobInfo) -> Layout {
 fn executable_hash() -> Result<[u8; 32]> {
     let what = || NetError::os("reading this program's own file (/proc/self/exe)");
     let file = std::fs::File::open("/proc/self/exe").map_err(what())?;
-    // SAFETY: a running executable cannot be written to (ETXTBSY), so the mapped bytes do not change.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(what())?;
-    Ok(*blake3::hash(&map).as_bytes())
+    // Read, not mapped: on a network file system another host may write to it.
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).map_err(what())?;
+    Ok(*hasher.finalize().as_bytes())
 }
 
 impl Supervisor for Control {
@@ -652,6 +705,9 @@ impl Supervisor for Control {
     }
     fn leave(&self) {
         Control::leave(self);
+    }
+    fn waiting(&self, yes: bool) {
+        Control::waiting(self, yes);
     }
     fn progressed(&self) {
         Control::progressed(self);

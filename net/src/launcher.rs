@@ -4,17 +4,22 @@
 //! |---|---|---|
 //! | `aeolian run` | `AEOLIAN_MASTER` | `AEOLIAN_RANK`, `AEOLIAN_SIZE` |
 //! | Open MPI `mpirun` | `OMPI_COMM_WORLD_SIZE` | `OMPI_COMM_WORLD_RANK`, `_SIZE` |
-//! | `srun --mpi=pmix` | a Slurm step and `PMIX_RANK` | `SLURM_PROCID`, `SLURM_STEP_NUM_TASKS` |
-//! | `srun --mpi=pmi2` | a Slurm step and `PMI_FD` or `PMI2_SRUN_PORT` | same |
+//! | MPICH `mpiexec` (Hydra) | `MPI_LOCALNRANKS`, `PMI_SIZE` | `PMI_RANK`, `PMI_SIZE` |
+//! | the same with `-pmi-port` | `PMI_PORT` | `PMI_ID`, the size asked of PMI |
+//! | another PMIx launcher | `PMIX_RANK`, in no namespace of Slurm's | `PMIX_RANK`, the size asked of PMIx |
+//! | `srun --mpi=pmix` | a Slurm step and PMIx of Slurm's | `SLURM_PROCID`, `SLURM_STEP_NUM_TASKS` |
+//! | `srun --mpi=pmi2` | a Slurm step and `PMI_FD` | same |
 //! | `srun` without MPI | a Slurm step | same |
-//! | MPICH `mpiexec` (Hydra) | `PMI_SIZE` | `PMI_RANK`, `PMI_SIZE` |
-//! | another PMIx launcher | `PMIX_RANK` | asked of PMIx |
+//! | another PMI-1 launcher | `PMI_SIZE` | `PMI_RANK`, `PMI_SIZE` |
+//!
+//! In this order: a rank of `mpiexec` inside a Slurm step has that step's variables too.
 //! | nobody | nothing of these | 0 of 1 |
 //!
 //! A batch script (`sbatch`) sets `SLURM_JOB_ID` without a step of its own for the shell: a program started there without
 //! `srun` runs alone, as one process, which is what happened.
 
 use crate::error::{NetError, Result};
+use aeolian_slurm::{MpiPlugin, SlurmEnv, SlurmError};
 
 /// Who started this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -53,14 +58,22 @@ impl std::fmt::Display for Launcher {
     }
 }
 
+/// Slurm's variables make no sense.
+pub(crate) fn misread(e: SlurmError) -> NetError {
+    NetError::Config {
+        what: e.to_string(),
+        help: "start the program through its launcher, with an environment that nobody edited".into(),
+    }
+}
+
 /// What the launcher said.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Launch {
     /// Who.
     pub launcher: Launcher,
-    /// This process's rank, as the launcher says (0 where only PMIx knows).
+    /// This process's rank, as the launcher says.
     pub rank: u32,
-    /// How many ranks it says there are (0 where only PMIx knows).
+    /// How many ranks it says there are (0 where only its PMI or PMIx service knows).
     pub size: u32,
     /// How many of them are on this node, where it says so.
     pub local_size: Option<u32>,
@@ -70,6 +83,22 @@ impl Launch {
     /// Reads this process's environment.
     pub fn detect() -> Result<Launch> {
         Launch::from_env(|name| std::env::var(name).ok())
+    }
+
+    /// True if another source's word on this process's place cannot be: then N lonely jobs would be next.
+    pub(crate) fn denies(&self, rank: u32, size: u32) -> bool {
+        rank != self.rank
+            || (self.size != 0 && size != self.size)
+            || self.local_size.is_some_and(|here| here > size)
+    }
+
+    /// This process's place, for messages.
+    pub(crate) fn place(&self) -> String {
+        match (self.size, self.local_size) {
+            (0, None) => format!("rank {} of several", self.rank),
+            (0, Some(here)) => format!("rank {} of at least {here}", self.rank),
+            (size, _) => format!("rank {} of {size}", self.rank),
+        }
     }
 
     /// Reads an environment.
@@ -121,34 +150,32 @@ impl Launch {
             let local = number("OMPI_COMM_WORLD_LOCAL_SIZE")?;
             return both(Launcher::OpenMpi, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", local);
         }
-        // The step of a batch script's own shell is "batch": SLURM_STEP_ID is then unset or 4294967291.
-        let step = number("SLURM_STEP_ID")?.filter(|&id| id < 0xffff_fff0);
-        if step.is_some() && env("SLURM_PROCID").is_some() {
-            let size =
-                if env("SLURM_STEP_NUM_TASKS").is_some() { "SLURM_STEP_NUM_TASKS" } else { "SLURM_NTASKS" };
-            let launcher = if env("PMIX_RANK").is_some() {
-                Launcher::SlurmPmix
-            } else if env("PMI_FD").is_some() || env("PMI2_SRUN_PORT").is_some() {
-                Launcher::SlurmPmi2
-            } else {
-                Launcher::Slurm
+        // MPI launchers first: inside a Slurm step their ranks inherit the variables of whatever Slurm has started.
+        let local = number("MPI_LOCALNRANKS")?;
+        if local.is_some() && env("PMI_SIZE").is_some() {
+            return both(Launcher::Hydra, "PMI_RANK", "PMI_SIZE", local);
+        }
+        if env("PMI_PORT").is_some()
+            && let Some(rank) = number("PMI_ID")?
+        {
+            return Ok(Launch { launcher: Launcher::Hydra, rank, size: 0, local_size: local });
+        }
+        if let Some(rank) = number("PMIX_RANK")?
+            && env("PMIX_NAMESPACE").is_none_or(|space| !space.starts_with("slurm.pmix."))
+        {
+            return Ok(Launch { launcher: Launcher::Pmix, rank, size: 0, local_size: None });
+        }
+        if let Some(SlurmEnv { step: Some(step), .. }) = SlurmEnv::from_lookup(&env).map_err(misread)? {
+            let launcher = match step.mpi {
+                MpiPlugin::Pmix => Launcher::SlurmPmix,
+                MpiPlugin::Pmi2 => Launcher::SlurmPmi2,
+                MpiPlugin::None => Launcher::Slurm,
             };
-            let one_node =
-                env("SLURM_STEP_NUM_NODES").or_else(|| env("SLURM_NNODES")).as_deref() == Some("1");
-            let mut launch = both(launcher, "SLURM_PROCID", size, None)?;
-            launch.local_size = one_node.then_some(launch.size);
-            return Ok(launch);
+            let local_size = Some(step.local_size());
+            return Ok(Launch { launcher, rank: step.rank, size: step.size, local_size });
         }
         if env("PMI_SIZE").is_some() {
-            return both(Launcher::Hydra, "PMI_RANK", "PMI_SIZE", number("MPI_LOCALNRANKS")?);
-        }
-        if env("PMIX_RANK").is_some() {
-            return Ok(Launch {
-                launcher: Launcher::Pmix,
-                rank: number("PMIX_RANK")?.unwrap_or(0),
-                size: 0,
-                local_size: None,
-            });
+            return both(Launcher::Hydra, "PMI_RANK", "PMI_SIZE", None);
         }
         Ok(Launch { launcher: Launcher::Nobody, rank: 0, size: 1, local_size: Some(1) })
     }
@@ -164,17 +191,32 @@ mod tests {
 
     #[test]
     fn each_launcher_by_what_it_sets() {
-        let slurm = [("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "4")];
+        let slurm = [
+            ("SLURM_JOB_ID", "7"),
+            ("SLURM_STEP_ID", "0"),
+            ("SLURM_PROCID", "1"),
+            ("SLURM_LOCALID", "1"),
+            ("SLURM_NODEID", "0"),
+            ("SLURM_STEP_NUM_TASKS", "4"),
+            ("SLURM_STEP_NODELIST", "n[1-2]"),
+            ("SLURM_STEP_TASKS_PER_NODE", "2(x2)"),
+        ];
         let with = |more: &[(&'static str, &'static str)]| of(&[&slurm[..], more].concat()).unwrap();
-        assert_eq!(with(&[]).launcher, Launcher::Slurm);
-        assert_eq!(with(&[("PMIX_RANK", "1")]).launcher, Launcher::SlurmPmix);
-        assert_eq!(
-            with(&[("PMI_FD", "9"), ("PMI_RANK", "1"), ("PMI_SIZE", "4")]).launcher,
-            Launcher::SlurmPmi2
-        );
-        // mpirun inside a Slurm step.
+        assert_eq!((with(&[]).launcher, with(&[]).local_size), (Launcher::Slurm, Some(2)));
+        let pmix = [("PMIX_RANK", "1"), ("PMIX_NAMESPACE", "slurm.pmix.7.0")];
+        assert_eq!(with(&pmix).launcher, Launcher::SlurmPmix);
+        let pmi2 = [("PMI_FD", "9"), ("PMI_RANK", "1"), ("PMI_SIZE", "4")];
+        assert_eq!(with(&pmi2).launcher, Launcher::SlurmPmi2);
+        // MPI launchers inside a Slurm step.
         let ompi = with(&[("OMPI_COMM_WORLD_RANK", "3"), ("OMPI_COMM_WORLD_SIZE", "8"), ("PMIX_RANK", "3")]);
         assert_eq!((ompi.launcher, ompi.rank, ompi.size), (Launcher::OpenMpi, 3, 8));
+        let hydra = with(&[("PMI_FD", "9"), ("PMI_RANK", "5"), ("PMI_SIZE", "6"), ("MPI_LOCALNRANKS", "6")]);
+        assert_eq!((hydra.launcher, hydra.rank, hydra.size), (Launcher::Hydra, 5, 6));
+        let prte = with(&[("PMIX_RANK", "2"), ("PMIX_NAMESPACE", "prterun-n1-9@1")]);
+        assert_eq!((prte.launcher, prte.rank, prte.size), (Launcher::Pmix, 2, 0));
+        let port = of(&[("PMI_PORT", "n1:4711"), ("PMI_ID", "3"), ("MPI_LOCALNRANKS", "4")]).unwrap();
+        assert_eq!((port.launcher, port.rank, port.size), (Launcher::Hydra, 3, 0));
+        assert!(port.denies(0, 1) && port.denies(3, 3) && !port.denies(3, 4));
         let own = with(&[("AEOLIAN_MASTER", "127.0.0.1:1"), ("AEOLIAN_RANK", "0"), ("AEOLIAN_SIZE", "2")]);
         assert_eq!(own.launcher, Launcher::Aeolian);
         assert_eq!(of(&[]).unwrap().launcher, Launcher::Nobody);

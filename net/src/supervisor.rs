@@ -12,10 +12,12 @@ pub struct OpName(pub &'static str);
 
 /// What the engine needs of whoever watches.
 pub(crate) trait Supervisor: Send {
-    /// This rank now waits for others in operation `seq` of that name.
+    /// This rank is now in operation `seq` of that name.
     fn enter(&self, op: &'static OpName, seq: u64);
-    /// This rank computes again.
+    /// It is out of it again.
     fn leave(&self);
+    /// Whether it sleeps until something arrives. (Inside an operation it may also compute: combine, encode.)
+    fn waiting(&self, yes: bool);
     /// A message arrived or left: the job is alive.
     fn progressed(&self);
     /// The job's first failure, once there is one.
@@ -34,7 +36,8 @@ pub(crate) trait Supervisor: Send {
 
 #[derive(Default)]
 struct Seat {
-    waiting_in: Mutex<Option<(&'static OpName, u64)>>,
+    op: Mutex<Option<(&'static OpName, u64)>>,
+    waiting: AtomicBool,
     gone: AtomicBool,
 }
 
@@ -88,7 +91,7 @@ impl Board {
     }
 
     fn phase(&self, rank: u32) -> String {
-        match *self.seats[rank as usize].waiting_in.lock().unwrap_or_else(PoisonError::into_inner) {
+        match *self.seats[rank as usize].op.lock().unwrap_or_else(PoisonError::into_inner) {
             Some((op, seq)) => format!("{} #{seq}", op.0),
             None => "compute".into(),
         }
@@ -103,11 +106,15 @@ pub(crate) struct Watched {
 
 impl Supervisor for Watched {
     fn enter(&self, op: &'static OpName, seq: u64) {
-        *self.seat().waiting_in.lock().unwrap_or_else(PoisonError::into_inner) = Some((op, seq));
+        *self.seat().op.lock().unwrap_or_else(PoisonError::into_inner) = Some((op, seq));
+    }
+
+    fn waiting(&self, yes: bool) {
+        self.seat().waiting.store(yes, Ordering::Release);
     }
 
     fn leave(&self) {
-        *self.seat().waiting_in.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.seat().op.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn progressed(&self) {
@@ -141,10 +148,7 @@ impl Supervisor for Watched {
 
     /// All seats wait and nothing has moved for the hang time-out: nobody will ever come.
     fn blocked(&self) {
-        let waiting = |s: &Seat| {
-            s.gone.load(Ordering::Acquire)
-                || s.waiting_in.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-        };
+        let waiting = |s: &Seat| s.gone.load(Ordering::Acquire) || s.waiting.load(Ordering::Acquire);
         let moves = self.board.moves.load(Ordering::Relaxed);
         let mut stuck = self.board.stuck.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.board.seats.iter().all(waiting) || stuck.0 != moves {

@@ -91,8 +91,10 @@ pub struct World {
     collectives: u64,
     /// inside `enter` and `leave`
     in_op: Option<(&'static OpName, u64)>,
-    /// a wait outside of any operation has told the supervisor that it waits
+    /// a wait outside of any operation has got a name
     named_wait: bool,
+    /// the supervisor knows that this rank sleeps
+    asleep: bool,
 }
 
 pub(crate) struct Parts {
@@ -126,6 +128,7 @@ impl World {
             collectives: 0,
             in_op: None,
             named_wait: false,
+            asleep: false,
         }
     }
 
@@ -347,6 +350,9 @@ impl World {
 
     /// As [`World::try_recv`], from one rank.
     pub fn try_recv_from(&mut self, edge: Edge, from: u32) -> Result<Option<Message>> {
+        if from >= self.size {
+            return Err(NetError::Usage(format!("no rank {from} in a world of {}", self.size)));
+        }
         self.engine.take(edge.0, Some(from)).map_err(|e| self.sick(e))
     }
 
@@ -375,6 +381,7 @@ impl World {
     /// Calls `ready` and moves messages, in turn, until `ready` returns a value. Idle waiting costs no processor time.
     pub fn wait_until<T>(&mut self, mut ready: impl FnMut(&mut World) -> Result<Option<T>>) -> Result<T> {
         let result = self.wait_loop(&mut ready);
+        self.asleep(false);
         if self.named_wait {
             self.named_wait = false;
             self.supervisor.leave();
@@ -389,22 +396,27 @@ impl World {
                 return Ok(value);
             }
             if self.progress()? {
+                // What has come may be much work for `ready`.
+                self.asleep(false);
                 idle = 0;
                 continue;
             }
             match self.policy.step(idle) {
                 Step::Spin => std::hint::spin_loop(),
                 Step::Yield => std::thread::yield_now(),
+                Step::Sleep(_) if self.size == 1 && !self.finished => return Err(self.nobody_comes()),
                 Step::Sleep(limit) => {
                     if self.in_op.is_none() && !self.named_wait {
                         self.named_wait = true;
                         self.supervisor.enter(&WAIT, 0);
                     }
+                    self.asleep(true);
                     if limit >= Duration::from_secs(1) || idle % 1024 == 1023 {
                         self.supervisor.blocked();
                     }
                     if self.engine.sleep(self.wake.as_ref(), limit).map_err(|e| self.sick(e))? {
                         self.supervisor.progressed();
+                        self.asleep(false);
                         idle = 0;
                         continue;
                     }
@@ -414,13 +426,33 @@ impl World {
         }
     }
 
-    /// Tells whoever watches that this rank now waits for others, in the `seq`th operation of that name.
+    /// Of a rank that waits in a world of one.
+    fn nobody_comes(&self) -> NetError {
+        failed(Blame {
+            code: exit::MISMATCH,
+            rank: Some(0),
+            host: crate::node::host_name(),
+            pid: std::process::id(),
+            phase: self.phase(),
+            cause: "it waits for a message, and there is no other rank that could send one".into(),
+            remedy: "in a world of one, receive only what was sent before".into(),
+        })
+    }
+
+    fn asleep(&mut self, yes: bool) {
+        if self.asleep != yes {
+            self.asleep = yes;
+            self.supervisor.waiting(yes);
+        }
+    }
+
+    /// Tells whoever watches that this rank is now in the `seq`th operation of that name.
     pub fn enter(&mut self, op: &'static OpName, seq: u64) {
         self.in_op = Some((op, seq));
         self.supervisor.enter(op, seq);
     }
 
-    /// Tells whoever watches that this rank computes again.
+    /// Tells whoever watches that this rank is out of it again.
     pub fn leave(&mut self) {
         self.in_op = None;
         self.supervisor.leave();

@@ -295,6 +295,7 @@ fn a_silent_rank_is_hung_also_where_all_others_wait() {
     let _stream = job.bare(1);
     let (control, _) = job.join(0).unwrap();
     control.enter(&ALLREDUCE, 7);
+    control.waiting(true);
     assert_eq!((failed(&control).code, failed(&control).rank), (exit::RANK_HUNG, Some(1)));
     assert_eq!(job.blame().rank, Some(1));
 }
@@ -304,6 +305,7 @@ fn ranks_in_different_operations_are_told_so() {
     let job = Job::with(2, |config| config.settings.hang_timeout = Duration::from_millis(1000));
     job.run(|rank, control, _| {
         control.enter(if rank == 0 { &ALLREDUCE } else { &BARRIER }, 7);
+        control.waiting(true);
         assert_eq!(failed(&control).code, exit::MISMATCH);
     });
     let cause = job.blame().cause;
@@ -317,6 +319,7 @@ fn work_and_progress_are_no_deadlock() {
         let end = Instant::now() + Duration::from_millis(2400);
         if rank > 0 {
             control.enter(&ALLREDUCE, 1);
+            control.waiting(true);
         }
         while Instant::now() < end {
             // Rank 0 computes for long, rank 1 moves data, rank 2 waits.
@@ -325,6 +328,19 @@ fn work_and_progress_are_no_deadlock() {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+        control.leave();
+        finish(control);
+    });
+    assert_eq!(job.outcome(), Outcome::Finished);
+}
+
+#[test]
+fn long_work_inside_an_operation_is_no_deadlock() {
+    let job = Job::with(2, |config| config.settings.hang_timeout = Duration::from_millis(500));
+    job.run(|_, control, _| {
+        // All combine what has come: in an allreduce, and nobody waits.
+        control.enter(&ALLREDUCE, 1);
+        std::thread::sleep(Duration::from_millis(1500));
         control.leave();
         finish(control);
     });

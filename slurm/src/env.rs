@@ -15,6 +15,8 @@ use crate::{WallTime, hostlist};
 /// A Slurm job as one of its processes sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlurmEnv {
+    /// `SLURM_CLUSTER_NAME`, if said.
+    pub cluster: Option<String>,
     /// `SLURM_JOB_ID`.
     pub job_id: u64,
     /// The step that this process is a task of; `None` in a batch script or an `salloc` shell.
@@ -99,10 +101,16 @@ impl SlurmEnv {
     /// # Errors
     /// If a variable is malformed, missing, or contradicts another.
     pub fn from_env() -> Result<Option<Self>, SlurmError> {
-        // Variables that are not UTF-8 are none of Slurm's: vars() would panic on them.
-        Self::from_pairs(
-            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
-        )
+        // Variables that are not UTF-8 are none of Slurm's.
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// The same by asking for one variable after the other.
+    ///
+    /// # Errors
+    /// As [`SlurmEnv::from_env`].
+    pub fn from_lookup(env: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, SlurmError> {
+        Self::from_pairs(VARIABLES.iter().filter_map(|name| Some((*name, env(name)?))))
     }
 
     /// The same from any pairs of name and value.
@@ -163,12 +171,49 @@ impl Step {
     }
 }
 
+/// All that is read here.
+const VARIABLES: &[&str] = &[
+    "PMIX_NAMESPACE",
+    "PMI_FD",
+    "PMI_RANK",
+    "PMI_SIZE",
+    "SLURMD_NODENAME",
+    "SLURM_ARRAY_JOB_ID",
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_CLUSTER_NAME",
+    "SLURM_CPUS_ON_NODE",
+    "SLURM_CPUS_PER_TASK",
+    "SLURM_DISTRIBUTION",
+    "SLURM_DIST_PLANESIZE",
+    "SLURM_GTIDS",
+    "SLURM_HET_SIZE",
+    "SLURM_JOBID",
+    "SLURM_JOB_END_TIME",
+    "SLURM_JOB_ID",
+    "SLURM_JOB_NODELIST",
+    "SLURM_LAUNCH_NODE_IPADDR",
+    "SLURM_LOCALID",
+    "SLURM_MEM_PER_CPU",
+    "SLURM_MEM_PER_NODE",
+    "SLURM_NODEID",
+    "SLURM_NTASKS",
+    "SLURM_PROCID",
+    "SLURM_RESTART_COUNT",
+    "SLURM_STEPID",
+    "SLURM_STEP_ID",
+    "SLURM_STEP_NODELIST",
+    "SLURM_STEP_NUM_NODES",
+    "SLURM_STEP_NUM_TASKS",
+    "SLURM_STEP_TASKS_PER_NODE",
+];
+
 /// The variables that matter here.
 struct Vars(HashMap<String, String>);
 
 impl Vars {
     /// Slurm writes `(null)` for some that it does not know.
     fn text(&self, name: &str) -> Option<&str> {
+        debug_assert!(VARIABLES.contains(&name), "{name} is missing in VARIABLES");
         self.0.get(name).map(|v| v.trim()).filter(|v| !v.is_empty() && *v != "(null)")
     }
 
@@ -231,6 +276,7 @@ impl Vars {
             _ => None,
         };
         Ok(Some(SlurmEnv {
+            cluster: self.text("SLURM_CLUSTER_NAME").map(str::to_owned),
             job_id,
             step: self.step()?,
             restart_count: self.number("SLURM_RESTART_COUNT")?.unwrap_or(0),
@@ -246,7 +292,9 @@ impl Vars {
     }
 
     fn step(&self) -> Result<Option<Step>, SlurmError> {
-        let Some(id) = self.either("SLURM_STEP_ID", "SLURM_STEPID")? else { return Ok(None) };
+        // A batch script's own shell, and an interactive one, are steps with numbers from the end: nobody has started peers.
+        let id = self.either::<u64>("SLURM_STEP_ID", "SLURM_STEPID")?.filter(|id| *id < 0xffff_fff0);
+        let Some(id) = id else { return Ok(None) };
         let missing = |name| SlurmError::Missing { name, because: "SLURM_STEP_ID" };
         let tasks = "SLURM_STEP_TASKS_PER_NODE";
         let ranks_here = self.text("SLURM_GTIDS").map(|t| self.ranks("SLURM_GTIDS", t)).transpose()?;
@@ -269,8 +317,9 @@ impl Vars {
                 .text("SLURM_LAUNCH_NODE_IPADDR")
                 .map(|t| t.parse().map_err(|_| self.malformed("SLURM_LAUNCH_NODE_IPADDR", "an IP address")))
                 .transpose()?,
-            mpi: self.mpi()?,
+            mpi: MpiPlugin::None,
         };
+        let step = Step { mpi: self.mpi(&step)?, ..step };
         self.check(&step)?;
         Ok(Some(step))
     }
@@ -285,9 +334,12 @@ impl Vars {
     }
 
     /// What was handed to us decides, not what srun's user asked for.
-    fn mpi(&self) -> Result<MpiPlugin, SlurmError> {
+    fn mpi(&self, step: &Step) -> Result<MpiPlugin, SlurmError> {
         let pmix = self.text("PMIX_NAMESPACE").is_some_and(|ns| ns.starts_with("slurm.pmix."));
-        let pmi2 = self.text("PMI_FD").is_some() && self.text("PMI_RANK").is_some();
+        // Another launcher inside the step may serve PMI, to other ranks.
+        let pmi2 = self.text("PMI_FD").is_some()
+            && self.number("PMI_RANK")? == Some(step.rank)
+            && self.number("PMI_SIZE")?.is_none_or(|size: u32| size == step.size);
         match (pmix, pmi2) {
             (true, true) => Err(contradiction("both PMIX_NAMESPACE and PMI_FD are set".to_owned())),
             (true, false) => Ok(MpiPlugin::Pmix),
@@ -336,9 +388,6 @@ impl Vars {
             if here.binary_search(&s.rank).is_err() {
                 return Err(contradiction(format!("SLURM_PROCID={} is not in SLURM_GTIDS={here:?}", s.rank)));
             }
-        }
-        if let (MpiPlugin::Pmi2, Some(n)) = (s.mpi, self.number::<usize>("PMI_SIZE")?) {
-            same("PMI_SIZE", n, "SLURM_STEP_NUM_TASKS", s.size as usize)?;
         }
         Ok(())
     }

@@ -50,6 +50,7 @@ pub(super) struct Shared {
     host: String,
     op: AtomicPtr<OpName>,
     seq: AtomicU64,
+    waiting: AtomicBool,
     progress: AtomicU64,
     failed: AtomicBool,
     failure: OnceLock<Blame>,
@@ -149,6 +150,11 @@ impl Control {
     /// This rank computes again.
     pub fn leave(&self) {
         self.shared.op.store(std::ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// Whether this rank sleeps until something arrives: all ranks that do so for ever wait for one another.
+    pub fn waiting(&self, yes: bool) {
+        self.shared.waiting.store(yes, Ordering::Release);
     }
 
     /// Something has moved.
@@ -285,6 +291,7 @@ impl Pending {
             host,
             op: AtomicPtr::new(std::ptr::null_mut()),
             seq: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
             progress: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             failure: OnceLock::new(),
@@ -396,8 +403,9 @@ impl Shared {
     }
 
     pub(super) fn send(&self, message: ToMaster) {
-        *lock(&self.flushed.0) = false;
+        // In this order: the control thread must not take an empty box for this message sent.
         lock(&self.outbox).push(message);
+        *lock(&self.flushed.0) = false;
         self.ringer.ring();
     }
 
@@ -420,6 +428,7 @@ impl Shared {
             // SAFETY: either null or a `&'static OpName` stored by `enter`.
             op: unsafe { op.as_ref() }.map_or(String::new(), |op| op.0.to_string()),
             seq: self.seq.load(Ordering::Relaxed),
+            waiting: self.waiting.load(Ordering::Acquire),
             progress: self.progress.load(Ordering::Relaxed),
         }
     }
@@ -645,7 +654,8 @@ impl Keeper {
         self.stream.mark_closed();
         *lock(&self.shared.flushed.0) = true;
         self.shared.flushed.1.notify_all();
-        let over = self.shared.all_finished.load(Ordering::Acquire)
+        // After the end a master that hangs up is in order; one that is stopped may hold up all (in MPI_Finalize, say).
+        let over = (self.shared.all_finished.load(Ordering::Acquire) && !silent)
             || self.shared.failed.load(Ordering::Acquire)
             || self.shared.quit.load(Ordering::Acquire);
         if over {

@@ -17,6 +17,8 @@ const LAST_ECHO: Duration = Duration::from_millis(300);
 /// How long it waits, if it hosts the job master, until all others have heard the verdict.
 const LAST_VERDICT: Duration = Duration::from_secs(1);
 
+/// The process that has joined.
+static PROCESS: OnceLock<u32> = OnceLock::new();
 static JOB: OnceLock<Weak<Shared>> = OnceLock::new();
 /// Waits until all have heard the verdict of the job master of this process.
 static DRAIN: OnceLock<Drain> = OnceLock::new();
@@ -48,10 +50,15 @@ fn at_exit_call(_: extern "C" fn(i32, *mut libc::c_void)) {
 }
 
 extern "C" fn at_exit(code: i32, _: *mut libc::c_void) {
-    farewell(Some(code));
+    // What the system makes of it: exit(256) is a success.
+    farewell(Some(code & 0xff));
 }
 
 fn farewell(code: Option<i32>) {
+    // A forked child has inherited the handler, not the job.
+    if PROCESS.get() != Some(&std::process::id()) {
+        return;
+    }
     if let Some(job) = JOB.get().and_then(Weak::upgrade)
         && !job.finished.load(Ordering::Acquire)
     {
@@ -95,6 +102,7 @@ pub(super) fn install(shared: &Arc<Shared>) {
     if JOB.set(Arc::downgrade(shared)).is_err() {
         return;
     }
+    let _ = PROCESS.set(std::process::id());
     at_exit_call(at_exit);
     for (signal, slot) in SIGNALS.into_iter().zip(&shared.signals) {
         if !is_default(signal) {

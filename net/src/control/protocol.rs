@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Version of this protocol; both ends must have the same.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// A job: 128 random bits, shown as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -222,10 +222,12 @@ pub fn signal_name(signal: i32) -> &'static str {
 /// What a rank is doing, as its control thread sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Activity {
-    /// The operation in which it waits for others; empty while it computes.
+    /// The operation that it is in; empty outside of any.
     pub op: String,
     /// The number of that operation.
     pub seq: u64,
+    /// It sleeps until something arrives. (In an operation it may also compute.)
+    pub waiting: bool,
     /// Messages moved so far, or any other count that grows while things move.
     pub progress: u64,
 }

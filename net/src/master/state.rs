@@ -488,10 +488,13 @@ impl State {
         for rank in 0..self.rules.size {
             self.judge(now, rank, &mut out);
         }
-        if self.outcome.is_some() {
+        // When all have said FINISHED, one that stands still may yet hold up the others' end (in MPI_Finalize, say).
+        if matches!(self.outcome, Some(Outcome::Failed(_))) {
             return out;
         }
-        if let Some((_, blame)) = self.hearsay.take_if(|(due, _)| now >= *due) {
+        if !self.all_finished
+            && let Some((_, blame)) = self.hearsay.take_if(|(due, _)| now >= *due)
+        {
             self.fail(blame, &mut out);
         }
         if !self.welcomed
@@ -544,7 +547,7 @@ impl State {
 
     fn deadlock(&mut self, now: Instant, hang: Duration, out: &mut Vec<Action>) {
         let moves = self.ranks.iter().fold(0u64, |sum, r| sum.wrapping_add(r.activity.progress));
-        let waiting = |r: &Rank| r.finished || !r.activity.op.is_empty();
+        let waiting = |r: &Rank| r.finished || r.activity.waiting;
         // One that may be stopped is no proof that all wait: it will be heard, or it is hung.
         let silent = |r: &Rank| {
             r.conn.is_some() && r.heard.is_some_and(|at| now.saturating_duration_since(at) > hang / 2)
@@ -588,6 +591,18 @@ impl State {
         }
         let late = |since: Instant| now.saturating_duration_since(since) > EXIT_REPORT;
         match (r.finished, r.exit, r.closed) {
+            // Killed between its FINISHED and the last one's: it has nothing more to send, but what it wrote may not be whole.
+            (true, None, Some(at))
+                if !self.all_finished && (!self.rules.exit_reports_expected || late(at)) =>
+            {
+                self.fail_rank(
+                    rank,
+                    exit::RANK_LOST,
+                    "its connection closed after it had said FINISHED, before all others had".into(),
+                    "look at the launcher's and the system's log of that host (out of memory?)",
+                    out,
+                );
+            }
             (true, None, _) | (false, None, None) => {}
             (true, Some((RankExit::Code(code), at)), _) => {
                 self.settle();
@@ -709,12 +724,11 @@ impl State {
     }
 
     fn fail(&mut self, blame: Blame, out: &mut Vec<Action>) {
-        let settled = match &self.outcome {
-            Some(Outcome::Failed(_)) => true,
-            // All said FINISHED, then one ended badly after all.
-            _ => false,
-        };
-        if !settled {
+        // A failed job never ends with the code of success.
+        let blame =
+            Blame { code: if blame.code == exit::OK { exit::LEFT_EARLY } else { blame.code }, ..blame };
+        // All may have said FINISHED, and then one ended badly after all.
+        if !matches!(self.outcome, Some(Outcome::Failed(_))) {
             self.outcome = Some(Outcome::Failed(blame.clone()));
             out.push(Action::Report(blame.clone()));
             self.tell_all(&ToRank::Abort(blame), out);

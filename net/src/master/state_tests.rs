@@ -62,7 +62,10 @@ impl Game {
     }
 
     fn beat(&mut self, rank: u32, op: &str, progress: u64) {
-        self.say(rank, ToMaster::Heartbeat(Activity { op: op.into(), seq: 7, progress }));
+        self.say(
+            rank,
+            ToMaster::Heartbeat(Activity { op: op.into(), seq: 7, waiting: !op.is_empty(), progress }),
+        );
     }
 
     /// Time passes, in steps of a quarter of a second; `alive` ranks keep beating.
@@ -473,4 +476,43 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_failed_job_never_has_the_code_of_success() {
+    let nobody = || Blame::of_nobody(exit::OK, "the user's own words".into(), "");
+    let mut g = Game::running(2, false);
+    g.say(1, ToMaster::Failed(nobody()));
+    assert_eq!((g.blame().code, g.blame().rank), (exit::LEFT_EARLY, Some(1)));
+    let mut g = Game::running(2, false);
+    g.event(Event::Fail(nobody()));
+    assert_eq!(g.blame().code, exit::LEFT_EARLY);
+    let mut g = Game::running(2, true);
+    g.event(Event::Exited { rank: 0, exit: RankExit::Code(256) });
+    g.pass(4.0, &[1]);
+    assert_eq!(g.blame().code, exit::LEFT_EARLY);
+}
+
+#[test]
+fn a_rank_that_stands_still_after_the_last_receipt_is_hung() {
+    let mut g = Game::running(2, false);
+    (0..2).for_each(|r| g.say(r, ToMaster::Finished));
+    assert_eq!(g.state.outcome(), Some(&Outcome::Finished));
+    g.pass(12.0, &[0]);
+    assert_eq!((g.blame().code, g.blame().rank), (exit::RANK_HUNG, Some(1)));
+    // One that has gone is none of these.
+    let mut g = Game::running(2, false);
+    (0..2).for_each(|r| g.say(r, ToMaster::Finished));
+    (0..2).for_each(|r| g.event(Event::Closed(100 + r)));
+    g.pass(12.0, &[]);
+    assert_eq!(g.state.outcome(), Some(&Outcome::Finished));
+}
+
+#[test]
+fn a_rank_killed_after_its_receipt_is_lost_until_all_have_theirs() {
+    let mut g = Game::running(2, false);
+    g.say(1, ToMaster::Finished);
+    g.event(Event::Closed(101));
+    g.pass(4.0, &[0]);
+    assert_eq!((g.blame().code, g.blame().rank), (exit::RANK_LOST, Some(1)));
 }
