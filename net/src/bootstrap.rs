@@ -441,6 +441,42 @@ fn by_kvs(launch: &Launch, mut kvs: Box<dyn Kvs>, start: Duration) -> Result<Wor
 struct Extra {
     shm: Option<ShmCard>,
     mpi: bool,
+    /// The CPUs that this rank may run on, one bit each.
+    cpus: Vec<u64>,
+}
+
+impl Extra {
+    fn of(card: &Card) -> Result<Extra> {
+        postcard::from_bytes(&card.extra).map_err(|e| NetError::Protocol {
+            peer: format!("rank {}", card.rank),
+            what: format!("its card does not decode: {e}"),
+        })
+    }
+}
+
+/// The CPUs that this process may run on.
+fn own_cpus() -> Vec<u64> {
+    let mut words = Vec::new();
+    if let Ok(set) = rustix::thread::sched_getaffinity(None) {
+        for cpu in (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)) {
+            if words.len() <= cpu / 64 {
+                words.resize(cpu / 64 + 1, 0);
+            }
+            words[cpu / 64] |= 1 << (cpu % 64);
+        }
+    }
+    words
+}
+
+/// How many CPUs the ranks of `node` have among them: bound to one each, they do not share.
+fn cpus_of(info: &JobInfo, node: &str) -> Result<usize> {
+    let mut union = Vec::new();
+    for card in info.cards.iter().filter(|card| card.node == node) {
+        let cpus = Extra::of(card)?.cpus;
+        union.resize(union.len().max(cpus.len()), 0u64);
+        union.iter_mut().zip(cpus).for_each(|(all, own)| *all |= own);
+    }
+    Ok(union.iter().map(|word| word.count_ones() as usize).sum::<usize>().max(1))
 }
 
 /// Registers, and makes the wires.
@@ -508,7 +544,7 @@ fn register(
     let pending = Control::connect(meeting.master, &meeting.secret, meeting.job, meeting.epoch, limit)?;
     let mesh = Mesh::listen(pending.local_addr()?.ip())?;
     let shm = Own::new(size)?;
-    let extra = Extra { shm: Some(shm.card().clone()), mpi: mpi.is_some() };
+    let extra = Extra { shm: Some(shm.card().clone()), mpi: mpi.is_some(), cpus: own_cpus() };
     let card = Card {
         rank,
         size,
@@ -572,7 +608,7 @@ fn register(
         supervisor: Box::new(control),
         wake: Some(bell),
         layout: layout(&info),
-        cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
+        cores: cpus_of(&info, &info.cards[rank as usize].node)?,
     });
     world.raw_communicator = raw;
     if let Some(mpi) = own {
@@ -629,11 +665,7 @@ fn wires(
         let mut cards = Vec::new();
         for &r in &mates {
             let card = &info.cards[r as usize];
-            let extra: Extra = postcard::from_bytes(&card.extra).map_err(|e| NetError::Protocol {
-                peer: format!("rank {r}"),
-                what: format!("its card does not decode: {e}"),
-            })?;
-            let Some(shm) = extra.shm else {
+            let Some(shm) = Extra::of(card)?.shm else {
                 return Err(NetError::Protocol {
                     peer: format!("rank {r}"),
                     what: "it has no shared segment".into(),
@@ -733,6 +765,34 @@ impl Supervisor for Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bound_ranks_do_not_share_and_free_ones_do() {
+        let info = |cpus: &[&[u64]]| JobInfo {
+            job: JobId::from_bytes([0; 16]),
+            epoch: 0,
+            cards: (0..)
+                .zip(cpus)
+                .map(|(rank, cpus)| Card {
+                    rank,
+                    size: cpus.len() as u32,
+                    host: "h".into(),
+                    pid: 1,
+                    node: if rank < 2 { "a" } else { "b" }.into(),
+                    exe: [0; 32],
+                    version: String::new(),
+                    data: None,
+                    extra: postcard::to_stdvec(&Extra { shm: None, mpi: false, cpus: cpus.to_vec() })
+                        .unwrap(),
+                })
+                .collect(),
+            settings: JobSettings::default(),
+        };
+        assert_eq!(cpus_of(&info(&[&[1], &[2], &[4]]), "a").unwrap(), 2, "bound to one each");
+        assert_eq!(cpus_of(&info(&[&[1], &[1], &[4]]), "a").unwrap(), 1, "bound to the same one");
+        assert_eq!(cpus_of(&info(&[&[3, 1], &[3], &[]]), "a").unwrap(), 3);
+        assert_eq!(cpus_of(&info(&[&[3], &[3], &[]]), "b").unwrap(), 1, "unknown");
+    }
 
     #[test]
     fn a_meeting_survives_its_text() {
