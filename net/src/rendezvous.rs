@@ -2,7 +2,8 @@
 //!
 //! Rank 0 writes where it listens and the job's secret into a file of mode 0600, in a directory of mode 0700, under a name
 //! that the step determines; the others wait for it. It is complete when it appears (written aside, then renamed), and
-//! removed as soon as all have come.
+//! removed as soon as all have come, or when a signal ends rank 0 before that. One that a SIGKILL has left is removed by the
+//! next job.
 
 use crate::error::{NetError, Result};
 use std::fs::{self, File, OpenOptions};
@@ -22,6 +23,85 @@ pub struct Published {
 impl Drop for Published {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
+        signals::keep_none();
+    }
+}
+
+/// The file goes when a signal ends this process.
+mod signals {
+    use std::ffi::{CString, c_char};
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicPtr, Ordering};
+
+    /// The file, as a C string that is never freed.
+    static FILE: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+    const SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+    extern "C" fn on_signal(signal: i32) {
+        let file = FILE.swap(std::ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: both calls are async-signal-safe; a non-null FILE is a C string that lives for ever. The default action is
+        // in force again (SA_RESETHAND) and ends the process as this handler returns.
+        unsafe {
+            if !file.is_null() {
+                libc::unlink(file);
+            }
+            libc::raise(signal);
+        }
+    }
+
+    /// Where a signal is left at its default.
+    pub(super) fn keep(file: &Path) {
+        let Ok(name) = CString::new(file.as_os_str().as_bytes()) else { return };
+        FILE.store(name.into_raw(), Ordering::Release);
+        let handler: extern "C" fn(i32) = on_signal;
+        for signal in SIGNALS.into_iter().filter(|signal| crate::control::is_default(*signal)) {
+            set(signal, handler as libc::sighandler_t, libc::SA_RESETHAND);
+        }
+    }
+
+    pub(super) fn keep_none() {
+        let handler: extern "C" fn(i32) = on_signal;
+        for signal in SIGNALS {
+            // SAFETY: asks only; `now` is a local of the right type.
+            let ours = unsafe {
+                let mut now: libc::sigaction = std::mem::zeroed();
+                libc::sigaction(signal, std::ptr::null(), &mut now) == 0
+                    && now.sa_sigaction == handler as libc::sighandler_t
+            };
+            if ours {
+                set(signal, libc::SIG_DFL, 0);
+            }
+        }
+        FILE.store(std::ptr::null_mut(), Ordering::Release);
+    }
+
+    fn set(signal: i32, handler: libc::sighandler_t, flags: i32) {
+        // SAFETY: a zeroed action with an empty mask, and a handler that is ours or the default.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handler;
+            action.sa_flags = flags;
+            libc::sigemptyset(&mut action.sa_mask);
+            libc::sigaction(signal, &action, std::ptr::null_mut());
+        }
+    }
+}
+
+/// A file older than this belongs to no step that still gathers.
+const STALE: Duration = Duration::from_secs(600);
+
+/// Removes what jobs that were killed have left.
+fn sweep(dir: &Path) {
+    let me = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let ours = name.to_string_lossy().trim_start_matches('.').starts_with("slurm-");
+        let old =
+            |meta: &fs::Metadata| meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > STALE));
+        if ours && entry.metadata().is_ok_and(|meta| meta.is_file() && meta.uid() == me && old(&meta)) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -51,6 +131,7 @@ fn private(dir: &Path) -> Result<()> {
 /// Writes `text` as the file `name` in `dir`. A file of that name from an earlier, dead step is replaced.
 pub fn publish(dir: &Path, name: &str, text: &str) -> Result<Published> {
     private(dir)?;
+    sweep(dir);
     let path = dir.join(name);
     let aside = dir.join(format!(".{name}.{}", std::process::id()));
     let write = || -> std::io::Result<()> {
@@ -70,6 +151,7 @@ pub fn publish(dir: &Path, name: &str, text: &str) -> Result<Published> {
         let _ = fs::remove_file(&aside);
         trouble(format!("cannot write the meeting file {}: {e}", path.display()))
     })?;
+    signals::keep(&path);
     Ok(Published { path })
 }
 
@@ -78,7 +160,7 @@ pub fn publish(dir: &Path, name: &str, text: &str) -> Result<Published> {
 pub fn find(dir: &Path, name: &str, limit: Duration) -> Result<String> {
     let path = dir.join(name);
     let (start, mut pause) = (Instant::now(), Duration::from_millis(2));
-    let oldest = SystemTime::now() - Duration::from_secs(600);
+    let oldest = SystemTime::now() - STALE;
     loop {
         match open(&path) {
             Ok((text, written)) if written > oldest => return Ok(text),
@@ -157,6 +239,23 @@ mod tests {
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(publish(&open, "x", "t").is_err());
+    }
+
+    #[test]
+    fn what_killed_jobs_have_left_is_swept() {
+        let base = tempfile::tempdir().unwrap();
+        for (name, age) in [("slurm-old", 3600), (".slurm-old.7", 3600), ("slurm-young", 5), ("notes", 3600)]
+        {
+            let file = File::create(base.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        }
+        let _keep = publish(base.path(), "slurm-new", "t").unwrap();
+        let mut left: Vec<_> = fs::read_dir(base.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["notes", "slurm-new", "slurm-young"]);
     }
 
     #[test]

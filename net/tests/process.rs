@@ -33,6 +33,11 @@ fn finish(control: Control) {
 fn rank_body() {
     let Ok(rank) = std::env::var("AEOLIAN_TEST_RANK") else { return };
     let rank: u32 = rank.parse().unwrap();
+    if let Ok(dir) = std::env::var("AEOLIAN_TEST_MEETING") {
+        let _published = aeolian_net::rendezvous::publish(dir.as_ref(), "slurm-1", "secret").unwrap();
+        println!("ready");
+        return std::thread::sleep(LONG);
+    }
     let addr: SocketAddr = std::env::var("AEOLIAN_TEST_MASTER").unwrap().parse().unwrap();
     let job: JobId = std::env::var("AEOLIAN_TEST_JOB").unwrap().parse().unwrap();
     let deed = std::env::var("AEOLIAN_TEST_DEED").unwrap();
@@ -190,6 +195,27 @@ impl Job {
         let Outcome::Failed(blame) = self.outcome() else { panic!("the job should have failed") };
         assert_eq!(self.reports.lock().unwrap()[..], std::slice::from_ref(&blame)[..], "told once");
         blame
+    }
+}
+
+#[test]
+fn a_signal_while_the_others_are_awaited_leaves_no_meeting_file() {
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rank = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "rank_body", "--nocapture"])
+            .env("AEOLIAN_TEST_RANK", "0")
+            .env("AEOLIAN_TEST_MEETING", dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(rank.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.contains("ready")));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        // SAFETY: a child that has not been waited for.
+        unsafe { libc::kill(rank.id() as i32, signal) };
+        assert_eq!(rank.wait().unwrap().signal(), Some(signal));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "signal {signal}");
     }
 }
 
