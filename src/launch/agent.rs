@@ -6,6 +6,7 @@ use super::child;
 use super::error::{LaunchError, Result};
 use super::guard::Guard;
 use super::output::Lines;
+use super::session;
 use super::spec::HostSpec;
 use super::wire::{Ended, FromAgent, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -15,15 +16,19 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long what a rank left running may still write, before it is ended.
 const DRAIN: Duration = Duration::from_secs(1);
-/// How long the rest of the output is waited for after that.
-const LAST_DRAIN: Duration = Duration::from_millis(200);
+/// How often a pump with nothing to read looks whether more can come.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+/// At most so many ranks are between fork and exec at a time: each needs several descriptors meanwhile.
+const STARTING: usize = 32;
+/// Up to so many ranks, each one's end is a reason to look for what has left its process group.
+const FEW: usize = 32;
 /// When a question without newline is shown, on a terminal.
 const PROMPT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// The threads here do little: many ranks must not cost much memory.
@@ -82,6 +87,7 @@ impl Agent {
             program,
             report,
             guard: Guard::start(),
+            starting: (Mutex::new(0), Condvar::new()),
         });
         let mut failed = None;
         for (index, rank) in shared.ranks.iter().copied().enumerate() {
@@ -144,6 +150,21 @@ struct Shared {
     guard: Guard,
     /// Ranks whose life is not over.
     left: AtomicUsize,
+    /// Ranks between fork and exec.
+    starting: (Mutex<usize>, Condvar),
+}
+
+impl Shared {
+    /// One after the other beyond [`STARTING`].
+    fn in_turn<T>(&self, start: impl FnOnce() -> T) -> T {
+        let (count, changed) = &self.starting;
+        let full = |count: &mut usize| *count >= STARTING;
+        *changed.wait_while(lock(count), full).unwrap_or_else(PoisonError::into_inner) += 1;
+        let started = start();
+        *lock(count) -= 1;
+        changed.notify_one();
+        started
+    }
 }
 
 enum RankStdin {
@@ -179,7 +200,8 @@ impl Life {
             RankStdin::Fed(_) => Stdio::piped(),
             RankStdin::Null => Stdio::null(),
         };
-        let spawned = child::spawn(&shared.spec, &shared.program, rank, stdin, self.cpus, &shared.guard);
+        let spawned = shared
+            .in_turn(|| child::spawn(&shared.spec, &shared.program, rank, stdin, self.cpus, &shared.guard));
         let (mut child, leader) = match spawned.map(|c| child::pid_of(&c).map(|pid| (c, pid))) {
             Ok(Some(pair)) => pair,
             Ok(None) => return,
@@ -191,15 +213,16 @@ impl Life {
 
         // Both pumps hold the sender; the channel ends when both have come to the end of their streams.
         let (pumping, drained) = mpsc::channel::<()>();
+        let last = Arc::new(AtomicBool::new(false));
         let prompt = shared.spec.prompt && shared.spec.stdin_rank == Some(rank);
         if let Some(from) = child.stdout.take() {
-            let (shared, pumping) = (shared.clone(), pumping.clone());
-            let go = move || pump(from, rank, Stream::Out, prompt, &shared, pumping);
+            let (shared, pumping, last) = (shared.clone(), pumping.clone(), last.clone());
+            let go = move || pump(from, rank, Stream::Out, prompt, &shared, &last, pumping);
             self.or_say(thread(format!("stdout {rank}"), go));
         }
         if let Some(from) = child.stderr.take() {
-            let shared = shared.clone();
-            let go = move || pump(from, rank, Stream::Err, prompt, &shared, pumping);
+            let (shared, last) = (shared.clone(), last.clone());
+            let go = move || pump(from, rank, Stream::Err, prompt, &shared, &last, pumping);
             self.or_say(thread(format!("stderr {rank}"), go));
         }
         if let (Some(to), RankStdin::Fed(fed)) =
@@ -212,12 +235,17 @@ impl Life {
         let ended = wait_without_reaping(leader);
         shared.report.event(FromAgent::Exited { rank, ended });
         // The unreaped leader keeps the group's number from being given to others: the kill below hits ours only.
-        drained.recv_timeout(DRAIN).unwrap_or_default();
+        let held = drained.recv_timeout(DRAIN) == Err(RecvTimeoutError::Timeout);
         kill_process_group(leader, Signal::KILL).unwrap_or_default();
+        if held || shared.ranks.len() <= FEW {
+            session::kill(&[leader]);
+        }
         shared.guard.forget(leader);
         *lock(&slot) = None;
         drop(child.wait());
-        drained.recv_timeout(LAST_DRAIN).unwrap_or_default();
+        // Nobody writes any more; what was written goes out, however slow its reader is.
+        last.store(true, Ordering::Release);
+        drained.recv().unwrap_or_default();
     }
 
     fn tell(&mut self, started: Result<()>) {
@@ -273,23 +301,38 @@ fn pump(
     stream: Stream,
     prompt: bool,
     shared: &Shared,
+    last: &AtomicBool,
     _end: Sender<()>,
 ) {
     let mut lines = Lines::default();
     let mut buffer = vec![0u8; 64 << 10];
     let mut out = |data: &[u8]| shared.report.output(rank, stream, data);
+    // What the pipe still held when the rank was over: a process that has escaped may write for ever.
+    let mut rest = None;
     loop {
-        if prompt && lines.pending() {
-            let ready = rustix::event::poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&PROMPT));
-            if ready == Ok(0) && lines.flush(&mut out).is_err() {
-                return;
-            }
+        let asks = prompt && lines.pending();
+        let wait = if asks { &PROMPT } else { &LOOK };
+        // Known before the look: what is there then is all.
+        let over = last.load(Ordering::Acquire);
+        if over && rest.is_none() {
+            rest = rustix::io::ioctl_fionread(&from).ok();
         }
-        match from.read(&mut buffer) {
+        let wait = if over { &Timespec { tv_sec: 0, tv_nsec: 0 } } else { wait };
+        match rustix::event::poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(wait)) {
+            Ok(0) if over => break,
+            Ok(0) if asks && lines.flush(&mut out).is_err() => return,
+            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+            Ok(_) | Err(_) => {}
+        }
+        let most = rest.map_or(buffer.len(), |rest| buffer.len().min(rest as usize));
+        if most == 0 {
+            break;
+        }
+        match from.read(&mut buffer[..most]) {
             Ok(0) => break,
             // Returning closes the stream: the rank gets SIGPIPE at its next write, as in any pipeline.
             Ok(n) if lines.push(&buffer[..n], &mut out).is_err() => return,
-            Ok(_) => {}
+            Ok(n) => rest = rest.map(|rest| rest.saturating_sub(n as u64)),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => break,
         }

@@ -110,6 +110,11 @@ impl Boss {
         self.master.stop(StopReason::signal(signal, "aeolian run"));
     }
 
+    /// True once all ranks have said FINISHED.
+    pub(crate) fn all_finished(&self) -> bool {
+        self.master.all_finished()
+    }
+
     /// True if any rank uses Aeolian and has come.
     pub(crate) fn anyone_joined(&self) -> bool {
         self.master.anyone_joined()

@@ -8,13 +8,14 @@ use super::error::{LaunchError, Result};
 use super::guard::{self, Guard};
 use super::spec::HostSpec;
 use rustix::io::FdFlags;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 use rustix::thread::CpuSet;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 /// Starts `rank` of `spec` from the file `program`, bound to `cpus` if given, on the list of `guard`.
 pub(crate) fn spawn(
@@ -43,6 +44,7 @@ pub(crate) fn spawn(
     let parent = rustix::process::getpid();
     let secret_fd = secret.as_raw_fd();
     let guard_fd = guard.pipe().map(|pipe| pipe.as_raw_fd());
+    let files = files_before();
     let between = move || -> io::Result<()> {
         rustix::process::setsid()?;
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -55,6 +57,9 @@ pub(crate) fn spawn(
             guard::enlist(unsafe { BorrowedFd::borrow_raw(fd) })?;
         }
         drop_inherited();
+        if let Some(files) = files {
+            rustix::process::setrlimit(Resource::Nofile, files)?;
+        }
         // SAFETY: the descriptor is open in this process: `secret` lives until after the fork, and this is its copy.
         let secret = unsafe { BorrowedFd::borrow_raw(secret_fd) };
         rustix::io::fcntl_setfd(secret, FdFlags::empty())?;
@@ -68,6 +73,25 @@ pub(crate) fn spawn(
     let child = command.spawn().map_err(trouble("starting"))?;
     drop(secret);
     Ok(child)
+}
+
+/// The limit of open files that this process was started with, once it was raised.
+static FILES: OnceLock<Rlimit> = OnceLock::new();
+
+/// A launcher of many ranks holds several descriptors for each: as many as the system allows. The ranks get the limit that
+/// the launcher was started with.
+pub(crate) fn raise_file_limit() {
+    let was = rustix::process::getrlimit(Resource::Nofile);
+    if was.current != was.maximum {
+        let raised = Rlimit { current: was.maximum, maximum: was.maximum };
+        if rustix::process::setrlimit(Resource::Nofile, raised).is_ok() {
+            let _ = FILES.set(was);
+        }
+    }
+}
+
+fn files_before() -> Option<Rlimit> {
+    FILES.get().cloned()
 }
 
 /// Marks every descriptor but the standard three close-on-exec: what the launcher's own parent left open is no

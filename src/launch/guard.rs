@@ -68,9 +68,12 @@ pub(crate) fn serve() -> u8 {
             watched.retain(|known| *known != leader);
         }
     }
-    for leader in watched {
+    for leader in &watched {
         // Gone already is as good.
-        rustix::process::kill_process_group(leader, Signal::KILL).unwrap_or_default();
+        rustix::process::kill_process_group(*leader, Signal::KILL).unwrap_or_default();
+    }
+    if !watched.is_empty() {
+        super::session::kill(&watched);
     }
     0
 }

@@ -68,21 +68,38 @@ impl Hand for There {
 pub(crate) type SharedTerminal = Arc<Mutex<Terminal<io::Stdout, io::Stderr>>>;
 
 /// Says something of the launcher's own. If the output stands still because nobody reads it (a pager, a stopped
-/// terminal), it is said past it: what the user does about the job must not wait for that.
-pub(crate) fn say(terminal: &SharedTerminal, text: &str) {
-    let until = Instant::now() + Duration::from_millis(100);
+/// terminal), it is said past it, and after `patience` not at all: what the user does about the job must not wait for that.
+pub(crate) fn say(terminal: &SharedTerminal, text: &str, patience: Duration) {
+    let (now, step) = (Instant::now(), Duration::from_millis(1));
+    let past = now + PAST.min(patience);
+    let end = now.checked_add(patience);
     loop {
-        match terminal.try_lock() {
-            Ok(mut terminal) => return terminal.message(text),
-            Err(TryLockError::Poisoned(terminal)) => return terminal.into_inner().message(text),
-            Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(1))
-            }
-            Err(TryLockError::WouldBlock) => {
-                return io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap_or_default();
+        if room_on_stderr() {
+            match terminal.try_lock() {
+                Ok(mut terminal) => return terminal.message(text),
+                Err(TryLockError::Poisoned(terminal)) => return terminal.into_inner().message(text),
+                Err(TryLockError::WouldBlock) if Instant::now() < past => {}
+                Err(TryLockError::WouldBlock) => {
+                    return io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap_or_default();
+                }
             }
         }
+        if end.is_some_and(|end| Instant::now() >= end) {
+            return;
+        }
+        std::thread::sleep(step);
     }
+}
+
+/// How long the ranks' output may keep the launcher from a line in its place.
+const PAST: Duration = Duration::from_millis(100);
+
+/// True if a line can be written to standard error without waiting for its reader (or nobody will ever read).
+fn room_on_stderr() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    let stderr = io::stderr();
+    let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
+    rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0)
 }
 
 /// What an agent reports: output goes out at once, the rest to the loop.

@@ -20,6 +20,7 @@ mod place;
 pub(crate) mod remote;
 mod report;
 pub(crate) mod run;
+mod session;
 mod signals;
 mod spec;
 mod ssh;

@@ -58,6 +58,7 @@ fn run() -> io::Result<u8> {
         _ => return Ok(exit::OK),
     }
     let stdin = if spec.stdin_rank.is_some() { StdinFrom::Fed } else { StdinFrom::Null };
+    super::child::raise_file_limit();
     let agent = match Agent::start(spec, program, cpus, stdin, up.clone()) {
         Ok(agent) => agent,
         Err(e) => return refuse(e.to_string(), e.exit_code()),

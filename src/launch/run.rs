@@ -22,7 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ChildStdout;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Runs the job; gives the exit code. Says once what went wrong, on standard error.
 pub(crate) fn main(args: &RunArgs) -> u8 {
@@ -42,7 +42,12 @@ pub(crate) fn main(args: &RunArgs) -> u8 {
                 Verdict::Finished | Verdict::Ended(_) | Verdict::ReaderGone => None,
             };
             if let Some(text) = text {
-                hand::say(&job.watch.terminal, &text);
+                // Whoever reads slowly reads it all; whoever has ended the job does not wait for a reader.
+                let patience = match &verdict {
+                    Verdict::Signalled(_) => Duration::from_secs(1),
+                    _ => Duration::MAX,
+                };
+                hand::say(&job.watch.terminal, &text, patience);
             }
             let value = report::of(&job.id, &verdict, &job.watch.hands, &job.watch.ranks, began.elapsed());
             (verdict.code(), value)
@@ -68,6 +73,7 @@ struct Job {
 }
 
 fn start(args: &RunArgs) -> Result<Job> {
+    super::child::raise_file_limit();
     let placed = placed(args)?;
     let several = placed.len() > 1;
     let remote = placed.iter().any(|p| !p.host.is_local());
@@ -260,7 +266,7 @@ fn connect(
     let aeolian = args.remote_aeolian.clone().unwrap_or(own);
     let say: Arc<dyn Fn(&str) + Send + Sync> = {
         let terminal = terminal.clone();
-        Arc::new(move |text: &str| hand::say(&terminal, text))
+        Arc::new(move |text: &str| hand::say(&terminal, text, Duration::from_secs(5)))
     };
     let patience = args.start_timeout;
     let results: Vec<_> = std::thread::scope(|scope| {

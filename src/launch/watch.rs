@@ -20,6 +20,9 @@ const KILL_GRACE: Duration = Duration::from_secs(3);
 /// Time for an orderly stop that nobody watches (SIGTERM from a scheduler, a closed terminal): below Slurm's 30 s.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(25);
 
+/// How long a remark may wait for room on standard error.
+const SAY: Duration = Duration::from_millis(200);
+
 /// How often it is looked whether ranks have joined after others left.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -137,7 +140,8 @@ impl Watch {
             reader_gone: false,
             told: None,
         };
-        let ends_at = timeout.map(|t| (Instant::now() + t, t));
+        // A limit beyond the clock's end is none.
+        let ends_at = timeout.and_then(|t| Some((Instant::now().checked_add(t)?, t)));
         Watch { hands, ranks, boss, happenings, terminal, quiet, ends_at, state }
     }
 
@@ -196,6 +200,10 @@ impl Watch {
             Happening::Outcome(outcome) => {
                 let told = self.state.told.take();
                 self.decide(match (outcome, told) {
+                    // `| head`: a rank that minds is told by its next write, and says so in one of these ways.
+                    (Outcome::Failed(blame), _) if self.state.reader_gone && minds(blame.code) => {
+                        Verdict::ReaderGone
+                    }
                     (Outcome::Failed(blame), _) => Verdict::Failed(Box::new(blame)),
                     // This word was on its way when we said that the job has failed.
                     (_, Some(blame)) => Verdict::Failed(blame),
@@ -210,12 +218,7 @@ impl Watch {
             Happening::OutputFailed(why) => {
                 let help = "is the disk full, or the quota used up?";
                 let blame = blame(exit::CANNOT_WRITE, format!("cannot write the ranks' output: {why}"), help);
-                if matches!(self.state.verdict, Some(Verdict::Finished | Verdict::Stopped(_))) {
-                    // The last lines come after the last rank: without them the job is no success.
-                    self.state.verdict = Some(Verdict::Failed(Box::new(blame)));
-                } else {
-                    self.fail(blame);
-                }
+                self.fail_late(blame);
             }
         }
     }
@@ -226,12 +229,22 @@ impl Watch {
         self.boss.fail(blame);
     }
 
+    /// As [`Watch::fail`], also after all has gone well: the last lines come after the last rank, and without them the job
+    /// is no success.
+    fn fail_late(&mut self, blame: Blame) {
+        if matches!(self.state.verdict, Some(Verdict::Finished | Verdict::Stopped(_))) {
+            self.state.verdict = Some(Verdict::Failed(Box::new(blame)));
+        } else {
+            self.fail(blame);
+        }
+    }
+
     fn exited(&mut self, rank: u32, ended: Ended) {
         let Some(state) = self.ranks.get_mut(rank as usize) else { return };
         state.ended = Some(ended);
         if self.state.verdict.is_none() && ended != Ended::Code(0) {
             // Whoever ended the job is the cause; the rank only followed.
-            if self.state.reader_gone {
+            if self.state.reader_gone && left_with_reader(ended) {
                 self.decide(Verdict::ReaderGone);
             } else if ended == Ended::Code(i32::from(exit::STOPPED)) && self.boss.anyone_joined() {
                 // In good order, if all do so: the master's word.
@@ -243,7 +256,7 @@ impl Watch {
     }
 
     fn host_lost(&mut self, host: usize, why: &str) {
-        self.state.hosts_done[host] = true;
+        let was_done = std::mem::replace(&mut self.state.hosts_done[host], true);
         let name = self.hands[host].host().to_string();
         let mut lost = Vec::new();
         for (rank, state) in (0u32..).zip(&mut self.ranks) {
@@ -252,7 +265,18 @@ impl Watch {
                 lost.push((rank, state.pid));
             }
         }
-        let Some((rank, pid)) = lost.first().copied() else { return };
+        let Some((rank, pid)) = lost.first().copied() else {
+            if !was_done {
+                // Its ranks have ended, but not all that they wrote has come.
+                let cause = format!("lost the host {name} before its ranks' last output had come: {why}");
+                self.fail_late(blame(
+                    exit::RANK_LOST,
+                    cause,
+                    "is the host up, and did ssh or its network fail?",
+                ));
+            }
+            return;
+        };
         let cause = format!("lost its host ({} ranks there): {why}", lost.len());
         let help = "is the host up, and did ssh or its network fail?";
         self.fail(Blame { rank: Some(rank), host: name, pid, ..blame(exit::RANK_LOST, cause, help) });
@@ -267,29 +291,30 @@ impl Watch {
             return self.all(signal);
         }
         if signal == Signal::INT.as_raw() && (self.state.asked.is_some() || self.state.verdict.is_some()) {
-            self.say("aeolian: killing the job");
             if self.state.verdict.is_none() {
                 self.decide(Verdict::Signalled(signal));
             }
-            return self.go(Step::Kill);
+            self.go(Step::Kill);
+            return self.say("aeolian: killing the job");
+        }
+        let interrupt = signal == Signal::INT.as_raw();
+        if !interrupt && self.state.step == Step::Running && self.state.next_step.is_none() {
+            self.state.next_step = Some(Instant::now() + STOP_GRACE);
         }
         if self.state.asked.replace(signal).is_some() || self.state.verdict.is_some() {
             return self.all(signal);
         }
-        let interrupt = signal == Signal::INT.as_raw();
+        if self.boss.anyone_joined() {
+            self.boss.stop(signal);
+        }
+        if !self.boss.anyone_joined() || self.boss.all_finished() {
+            // A program that knows nothing of Aeolian, or nothing more, is told in the only way it understands.
+            self.all(signal);
+        }
         self.say(&match interrupt {
             true => "aeolian: stopping the job in good order (Ctrl-C again kills it)".to_string(),
             false => format!("aeolian: got {}: stopping the job in good order", signals::name(signal)),
         });
-        if self.boss.anyone_joined() {
-            self.boss.stop(signal);
-        } else {
-            // A program that knows nothing of Aeolian is told in the only way it understands.
-            self.all(signal);
-        }
-        if !interrupt {
-            self.state.next_step = Some(Instant::now() + STOP_GRACE);
-        }
     }
 
     /// Ctrl-Z: the whole job stands still until we go on. SIGSTOP, since the ranks' groups have no shell above them
@@ -364,8 +389,22 @@ impl Watch {
 
     fn say(&self, text: &str) {
         if !self.quiet {
-            hand::say(&self.terminal, text);
+            hand::say(&self.terminal, text, SAY);
         }
+    }
+}
+
+/// True if a job that failed with this code may have done so because nobody reads its output any more.
+fn minds(code: u8) -> bool {
+    matches!(code, exit::PANICKED | exit::IO | exit::CANNOT_WRITE)
+}
+
+/// True if a rank may have ended like this because nobody reads its output any more.
+fn left_with_reader(ended: Ended) -> bool {
+    match ended {
+        Ended::Signal(by) => by == Signal::PIPE.as_raw(),
+        // 101: a Rust program without Aeolian that panicked.
+        Ended::Code(code) => code == 101 || u8::try_from(code).is_ok_and(|c| c == READER_GONE || minds(c)),
     }
 }
 

@@ -58,6 +58,7 @@ struct Shared {
     quit: AtomicBool,
     drained: AtomicBool,
     joined: AtomicBool,
+    all_finished: AtomicBool,
 }
 
 /// A running job master. Dropping it ends its thread, after what was decided has been told.
@@ -95,6 +96,7 @@ impl Master {
             quit: AtomicBool::new(false),
             drained: AtomicBool::new(false),
             joined: AtomicBool::new(false),
+            all_finished: AtomicBool::new(false),
         });
         let server = Server {
             context: prologue("control", config.job, config.epoch),
@@ -178,6 +180,11 @@ impl Master {
     /// True once a rank has registered.
     pub fn anyone_joined(&self) -> bool {
         self.shared.joined.load(Ordering::Acquire)
+    }
+
+    /// True once all ranks have said FINISHED.
+    pub fn all_finished(&self) -> bool {
+        self.shared.all_finished.load(Ordering::Acquire)
     }
 
     /// Waits until every rank has been told how the job ended and has hung up, `limit` at most.
@@ -424,6 +431,7 @@ impl Server {
         }
         drop(view);
         self.shared.joined.store(self.state.anyone_joined(), Ordering::Release);
+        self.shared.all_finished.store(self.state.all_finished(), Ordering::Release);
         let drained = self.state.outcome().is_some() && !self.state.anybody_connected();
         self.shared.drained.store(drained, Ordering::Release);
     }

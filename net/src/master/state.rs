@@ -230,6 +230,11 @@ impl State {
         !self.conns.is_empty()
     }
 
+    /// True once all ranks have said FINISHED.
+    pub fn all_finished(&self) -> bool {
+        self.all_finished
+    }
+
     /// True once a rank has registered.
     pub fn anyone_joined(&self) -> bool {
         self.first_registered.is_some()

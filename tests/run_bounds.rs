@@ -1,0 +1,83 @@
+//! `aeolian run` at its limits: readers that are slow, gone or never come; many ranks; what leaves its process group.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so and ends")]
+
+mod common;
+
+use common::{Running, aeolian, run, start, wait_for};
+use rustix::process::Signal;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A shell line in which `$A` is the command.
+fn shell(line: &str) -> Running {
+    let mut command = Command::new("bash");
+    command.args(["-c", line]).env("A", env!("CARGO_BIN_EXE_aeolian")).stdin(Stdio::null());
+    start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+}
+
+#[test]
+fn a_slow_reader_gets_every_line() {
+    let done = shell("set -o pipefail; $A run -n 2 seq 20000 | (sleep 3; wc -l)").finish();
+    assert_eq!((done.code(), done.out.trim()), (0, "40000"), "{}", done.err);
+}
+
+#[test]
+fn a_reader_that_goes_ends_programs_that_print_without_a_word() {
+    let done = shell("$A run -n 2 $A selftest | head -n 1; echo ${PIPESTATUS[0]}").finish();
+    let lines: Vec<_> = done.out.lines().collect();
+    // It may have ended before its reader was missed.
+    assert!(lines.len() == 2 && ["0", "141"].contains(&lines[1]), "{:?} {}", lines, done.err);
+    assert_eq!(done.err, "");
+}
+
+#[test]
+fn two_ctrl_c_kill_a_job_whose_output_nobody_reads() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut command = aeolian(&["run", "-n", "2", "yes"]);
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    let mut first = [0; 2];
+    reader.read_exact(&mut first).unwrap();
+    // Until the pipe is full and all stand still.
+    std::thread::sleep(Duration::from_millis(300));
+    let begin = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "it lives on");
+        let _ = rustix::process::kill_process(pid, Signal::INT);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(reader);
+}
+
+#[test]
+fn more_ranks_than_the_soft_limit_of_files_has_room_for() {
+    let line = "ulimit -Sn 256; $A run -n 100 sh -c 'ulimit -Sn' | sort | uniq -c";
+    let done = shell(line).finish();
+    let words: Vec<_> = done.out.split_whitespace().collect();
+    assert_eq!(words, ["100", "256"], "every rank, with the limit as it was: {}", done.err);
+}
+
+#[test]
+fn what_left_its_process_group_ends_with_its_rank() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    let script = format!("set -m; sleep 3171 & echo $! >{}", file.display());
+    let done = run(&["run", "-n", "1", "bash", "-c", &script]);
+    assert_eq!(done.code(), 0, "{}", done.err);
+    let pid: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
+    wait_for("the end of what the rank left", || {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        (!line.contains("3171")).then_some(())
+    });
+}
+
+#[test]
+fn a_time_limit_beyond_the_clock_is_none() {
+    let done = run(&["run", "-n", "1", "--timeout", "1e19s", "echo", "here"]);
+    assert!(done.code() == 0 && done.out == "here\n" || done.code() == 64, "{} {}", done.code(), done.err);
+    assert!(!done.err.contains("panicked"), "{}", done.err);
+}
