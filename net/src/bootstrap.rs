@@ -698,7 +698,7 @@ fn wires(
         epoch: info.epoch,
         secret: meeting.secret.clone(),
         protection: info.settings.protection,
-        user_timeout: info.settings.hang_timeout,
+        unanswered: info.settings.hang_timeout,
     };
     wires.push((Box::new(mesh.connect(&config, &peers, limit)?), far));
     Ok((wires, mpi))

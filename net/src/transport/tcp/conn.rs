@@ -307,7 +307,12 @@ impl Conn {
                 return Ok(());
             }
             let len = word(&self.buffer[self.start..]);
-            if len > self.guard.max_announced() || len == 0 {
+            // Between messages only a header may come, with few bytes behind it.
+            let most = match (&self.part, self.guard.encrypts()) {
+                (None, false) => frame::LEN + INLINE,
+                _ => self.guard.max_announced(),
+            };
+            if len > most || len == 0 {
                 return Err(self.broken(format!("a record of {len} bytes")));
             }
             let mut check = [0; 16];

@@ -43,7 +43,7 @@ pub struct MeshConfig {
     /// How records are protected.
     pub protection: Protection,
     /// After so long without an answer of the peer's kernel a connection is given up.
-    pub user_timeout: Duration,
+    pub unanswered: Duration,
 }
 
 /// A listening rank, before the connections are made.
@@ -109,7 +109,7 @@ impl Mesh {
                         let old = links.swap_remove(at);
                         if let Some((peer, address)) = old.wants {
                             let mut link = Link::call(config, &context, peer, address, deadline)?;
-                            link.since = old.since;
+                            link.hung_up = old.hung_up.or(Some(now));
                             links.push(link);
                         }
                     }
@@ -124,11 +124,11 @@ impl Mesh {
         let conns = done
             .into_iter()
             .map(|(peer, stream, keys)| {
-                tune(&stream, config.user_timeout);
+                tune(&stream);
                 Conn::new(peer, stream, config.epoch, Guard::new(config.protection, *keys))
             })
             .collect();
-        Tcp::new(config.size, conns)
+        Tcp::new(config.size, conns, config.unanswered)
     }
 
     fn wait(&self, links: &[Link]) -> Result<()> {
@@ -157,6 +157,11 @@ impl Mesh {
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                // No descriptor to be had now: others may give theirs back.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS)) => {
+                    std::thread::sleep(CALL_AGAIN);
+                    return Ok(());
+                }
                 Err(e) => return Err(NetError::os("accepting a connection")(e)),
             }
         }
@@ -198,6 +203,8 @@ struct Link {
     keys: Option<(u32, Established)>,
     input: Vec<u8>,
     since: Instant,
+    /// When the peer first hung up on this call, over all its tries.
+    hung_up: Option<Instant>,
     until: Instant,
 }
 
@@ -226,7 +233,8 @@ impl Link {
     }
 
     fn may_call_again(&self, now: Instant) -> bool {
-        self.outgoing() && now.saturating_duration_since(self.since) < HANG_UPS
+        let since = self.hung_up.unwrap_or(now);
+        self.outgoing() && now.saturating_duration_since(since) < HANG_UPS
     }
 
     fn new(stream: TcpStream, wants: Option<(u32, SocketAddr)>) -> Result<Link> {
@@ -234,7 +242,7 @@ impl Link {
         stream.set_nonblocking(true).map_err(NetError::os("setting a socket to non-blocking"))?;
         let since = Instant::now();
         let until = since + UNPROVEN_TIME;
-        Ok(Link { stream, wants, shake: None, keys: None, input: Vec::new(), since, until })
+        Ok(Link { stream, wants, shake: None, keys: None, input: Vec::new(), since, hung_up: None, until })
     }
 
     fn outgoing(&self) -> bool {
@@ -337,13 +345,12 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Options that a failing call leaves at the system's default.
-fn tune(stream: &TcpStream, user_timeout: Duration) {
+fn tune(stream: &TcpStream) {
     use rustix::net::sockopt;
     let _ = sockopt::set_socket_keepalive(stream, true);
     let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(10));
     let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(5));
     let _ = sockopt::set_tcp_keepcnt(stream, 3);
-    let _ = sockopt::set_tcp_user_timeout(stream, user_timeout.as_millis() as u32);
 }
 
 #[cfg(test)]
@@ -361,7 +368,7 @@ mod tests {
             epoch: 3,
             secret: secret.clone(),
             protection,
-            user_timeout: Duration::from_secs(10),
+            unanswered: Duration::from_secs(1),
         }
     }
 
@@ -477,6 +484,43 @@ mod tests {
             assert!(other.connect(&right, &[(0, address)], Duration::from_secs(15)).is_ok());
             assert!(server.join().unwrap().is_ok());
         });
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_for_long_is_not_lost() {
+        let mut wires = wires(2, Protection::Checksummed);
+        let (mut b, mut a) = (wires.pop().unwrap(), wires.pop().unwrap());
+        let body = Buf::from_slice(&vec![7; 16 << 20]);
+        a.post(1, Packet { kind: Kind::Data, edge: 1, tag: 3, body }).unwrap();
+        // Three times what may be unanswered: its host answers for it.
+        let end = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < end {
+            a.progress(&mut Vec::new()).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let came = pump(&mut a, &mut b, 1);
+        assert!(came[0].packet.body.len() == 16 << 20 && came[0].packet.body.iter().all(|x| *x == 7));
+    }
+
+    #[test]
+    fn a_record_that_announces_too_much_is_damage() {
+        let mut wires = wires(2, Protection::Checksummed);
+        let (mut b, a) = (wires.pop().unwrap(), wires.pop().unwrap());
+        let mut record = (200u32 << 10).to_le_bytes().to_vec();
+        record.resize(200 << 10, 1);
+        let sent = std::thread::spawn(move || {
+            let _ = (&a.conns[0].stream).write_all(&record);
+            a
+        });
+        let err = loop {
+            match b.progress(&mut Vec::new()) {
+                Ok(_) => std::thread::yield_now(),
+                Err(e) => break e.to_string(),
+            }
+        };
+        drop(b);
+        drop(sent.join());
+        assert!(err.contains("a record of 204800 bytes"), "{err}");
     }
 
     #[test]

@@ -19,6 +19,31 @@ use std::time::{Duration, Instant};
 /// How long a closed connection may wait for the job master to say why, before it becomes an error of its own.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How often it is looked whether the bytes under way are answered.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long bytes have been under way to the other end without any answer; zero if none are.
+fn unanswered_for(stream: &std::net::TcpStream) -> Duration {
+    use std::os::fd::AsRawFd;
+    // SAFETY: plain numbers, of which all zeros are a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: `info` has room for `len` bytes, of which the system fills some; the descriptor is an open socket.
+    let rc = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &mut len,
+        )
+    };
+    match rc == 0 && info.tcpi_unacked > 0 {
+        true => Duration::from_millis(info.tcpi_last_ack_recv.into()),
+        false => Duration::ZERO,
+    }
+}
+
 /// This rank's TCP wire.
 pub struct Tcp {
     epoll: OwnedFd,
@@ -29,11 +54,14 @@ pub struct Tcp {
     blocked: Vec<bool>,
     busy: usize,
     closed_since: Option<(u32, Instant)>,
+    /// Bytes under way that are not answered for so long are lost, and so is the peer.
+    unanswered: Duration,
+    looked: Instant,
     ending: bool,
 }
 
 impl Tcp {
-    fn new(size: u32, conns: Vec<Conn>) -> Result<Tcp> {
+    fn new(size: u32, conns: Vec<Conn>, unanswered: Duration) -> Result<Tcp> {
         let what = || NetError::os("watching the TCP connections");
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| what()(e.into()))?;
         let mut index = vec![None; size as usize];
@@ -50,8 +78,31 @@ impl Tcp {
             index,
             busy: 0,
             closed_since: None,
+            unanswered,
+            looked: Instant::now(),
             ending: false,
         })
+    }
+
+    /// Gives up connections whose bytes nobody answers. (`TCP_USER_TIMEOUT` would do so too to a peer that computes and
+    /// does not read: its host answers that the window is closed, and then nothing is under way.)
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        for at in 0..self.conns.len() {
+            if self.blocked[at] && unanswered_for(&self.conns[at].stream) > self.unanswered {
+                self.conns[at].closed = true;
+                self.lose(at);
+            }
+        }
+    }
+
+    /// Gone: the job master learns of it too and knows better why. Only if it stays silent is it our error.
+    fn lose(&mut self, at: usize) {
+        let _ = epoll::delete(&self.epoll, &self.conns[at].stream);
+        if std::mem::take(&mut self.blocked[at]) {
+            self.busy -= 1;
+        }
+        self.closed_since.get_or_insert((self.conns[at].peer, Instant::now()));
     }
 
     fn flush(&mut self, at: usize) -> Result<bool> {
@@ -103,13 +154,11 @@ impl Transport for Tcp {
                 moved |= self.conns[at].read(inbox)?;
             }
             if self.conns[at].closed {
-                // Gone: the job master learns of it too and knows better why. Only if it stays silent is it our error.
-                let _ = epoll::delete(&self.epoll, &self.conns[at].stream);
-                if std::mem::take(&mut self.blocked[at]) {
-                    self.busy -= 1;
-                }
-                self.closed_since.get_or_insert((self.conns[at].peer, Instant::now()));
+                self.lose(at);
             }
+        }
+        if self.busy > 0 && self.looked.elapsed() >= LOOK {
+            self.look();
         }
         if let Some((peer, since)) = self.closed_since
             && !self.ending
