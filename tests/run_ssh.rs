@@ -27,7 +27,7 @@ impl Sshd {
     fn start() -> Option<Sshd> {
         let sshd = Path::new("/usr/sbin/sshd");
         if !sshd.exists() || !rustix::process::geteuid().is_root() {
-            println!("SKIPPED: needs /usr/sbin/sshd (apt install openssh-server) and root");
+            common::site::skip("needs /usr/sbin/sshd (apt install openssh-server) and root");
             return None;
         }
         std::fs::create_dir_all("/run/sshd").unwrap();
@@ -123,7 +123,7 @@ fn a_killed_launcher_leaves_nothing_on_other_hosts() {
         let running = start(&mut aeolian(&[&args[..], &[file.to_str().unwrap()]].concat()));
         let job = wait_for_lines(&file, 3)[0].clone();
         // dash loses a SIGINT that comes while it starts a command.
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        std::thread::sleep(std::time::Duration::from_millis(500));
         running.signal(signal);
         let done = running.finish();
         assert_eq!(

@@ -22,7 +22,10 @@ impl Guard {
     pub(crate) fn start() -> Guard {
         let Ok((theirs, ours)) = std::io::pipe() else { return Guard(None) };
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("aeolian").arg(SUBCOMMAND).current_dir("/").process_group(0);
+        if let Ok(own) = std::env::current_exe() {
+            command.arg0(own);
+        }
+        command.arg(SUBCOMMAND).current_dir("/").process_group(0);
         command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::null());
         let Ok(mut child) = command.spawn() else { return Guard(None) };
         // It ends when we do, or before: someone must take its status.

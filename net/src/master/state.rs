@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// How long the launcher's word about an ended process is waited for.
-const EXIT_REPORT: Duration = Duration::from_secs(1);
+/// How long the launcher's word about an ended process is waited for (on busy cores it is not at once).
+const EXIT_REPORT: Duration = Duration::from_secs(2);
 /// How long what a rank says of another waits for first-hand knowledge of that one.
 const HEARSAY: Duration = Duration::from_secs(1);
 

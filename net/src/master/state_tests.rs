@@ -124,7 +124,7 @@ fn one_code_of_all_is_the_programs_word_and_another_one_of_one_rank_its_trouble(
     (0..2).for_each(|r| g.say(r, ToMaster::Finished));
     g.event(Event::Exited { rank: 1, exit: RankExit::Code(7) });
     g.event(Event::Exited { rank: 0, exit: RankExit::Code(0) });
-    g.pass(2.0, &[]);
+    g.pass(3.0, &[]);
     assert_eq!((g.blame().code, g.blame().rank, g.reports()), (7, Some(1), 1));
 }
 
@@ -154,11 +154,11 @@ fn a_closed_connection_is_enough_where_nobody_watches_the_processes() {
     assert_eq!((g.blame().code, g.blame().rank), (exit::RANK_LOST, Some(1)));
     let mut g = Game::running(2, true);
     g.event(Event::Closed(101));
-    g.pass(1.5, &[0]);
+    g.pass(2.5, &[0]);
     assert_eq!(
         g.blame().code,
         exit::RANK_LOST,
-        "a launcher that says nothing is not waited for longer than a second"
+        "a launcher that says nothing is not waited for longer than two seconds"
     );
 }
 
