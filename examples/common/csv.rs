@@ -56,13 +56,16 @@ pub fn layout(source: &ReadAt) -> Result<Layout> {
                 "name numpy files *.npy and HDF5 datasets FILE.h5:/dataset; convert UTF-16 to UTF-8",
             ));
         }
-        let separator = [b',', b';', b'\t'].into_iter().find(|s| text.contains(s)).unwrap_or(b' ');
+        let separator =
+            [b',', b';', b'\t'].into_iter().find(|s| unquoted(text).any(|b| b == *s)).unwrap_or(b' ');
         let fields: Vec<&[u8]> = Fields { rest: Some(text), separator }.collect();
         let is_number = |f: &&[u8]| fast_float2::parse::<f64, _>(f).is_ok();
         let (numbers, empty) =
             (fields.iter().filter(|f| is_number(f)).count(), fields.iter().filter(|f| f.is_empty()).count());
         if numbers == 0 && empty < fields.len() {
-            let names = fields.iter().map(|f| String::from_utf8_lossy(f).into_owned()).collect();
+            // Names go to terminals: without control characters.
+            let name = |f: &&[u8]| String::from_utf8_lossy(f).replace(char::is_control, " ");
+            let names = fields.iter().map(name).collect();
             return Ok(Layout { separator, d: fields.len(), names: Some(names), start: next });
         }
         if numbers + empty < fields.len() {
@@ -268,6 +271,15 @@ impl<'a> Iterator for Fields<'a> {
         let field = field.trim_ascii();
         Some(field.strip_prefix(b"\"").and_then(|f| f.strip_suffix(b"\"")).map_or(field, <[u8]>::trim_ascii))
     }
+}
+
+/// The bytes of a line outside of double quotes.
+fn unquoted(line: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let mut inside = false;
+    line.iter().copied().filter(move |b| {
+        inside ^= *b == b'"';
+        !inside
+    })
 }
 
 /// A line without line end and outer blanks; `None` if it is blank or a comment. (Outer TABs may be empty fields.)

@@ -263,12 +263,16 @@ pub fn read<T: Element>(
     if fortran {
         data.resize((count * d) as usize, T::zeroed());
         for column in 0..d {
-            let mut values: Vec<T> = Vec::new();
             let begin = header.offset + (column * n + first) * kind.width as u64;
-            let mut bytes = source.bytes(begin, begin + count * kind.width as u64)?;
-            kind.convert(&mut bytes, &mut values);
-            for (row, value) in values.into_iter().enumerate() {
-                data[row * d as usize + column as usize] = value;
+            let piece = PIECE / kind.width;
+            for at in (0..count).step_by(piece) {
+                let rows = (count - at).min(piece as u64);
+                let from = begin + at * kind.width as u64;
+                let mut values: Vec<T> = Vec::new();
+                kind.convert(&mut source.bytes(from, from + rows * kind.width as u64)?, &mut values);
+                for (row, value) in (at as usize..).zip(values) {
+                    data[row * d as usize + column as usize] = value;
+                }
             }
             progress(column + 1, d);
         }

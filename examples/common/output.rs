@@ -10,6 +10,8 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Target {
     path: PathBuf,
+    /// The file that is written: `path` without links.
+    real: PathBuf,
     /// A device or pipe (`/dev/null`, `/dev/stdout`): written directly, not renamed into place.
     direct: bool,
 }
@@ -31,8 +33,19 @@ impl Target {
         if path.file_name().is_none() {
             return fail("is not a file name", "name a file");
         }
-        let direct = meta.is_some_and(|m| !m.is_file());
-        let target = Target { path: path.to_owned(), direct };
+        // What /dev and /proc name may be a plain file behind a link that is the system's.
+        let system = ["/dev", "/proc"].iter().any(|dir| path.starts_with(dir));
+        let direct = system || meta.is_some_and(|m| !m.is_file());
+        // A link stays a link: what it names is replaced.
+        let real = match path.is_symlink() && !direct {
+            true => path.canonicalize().map_err(|e| Error::CannotWrite {
+                place: path.display().to_string(),
+                what: format!("is a link that leads nowhere: {}", plain(&e)),
+                help: "remove it, or name another file".into(),
+            })?,
+            false => path.to_owned(),
+        };
+        let target = Target { path: path.to_owned(), real, direct };
         if !direct {
             let temp = target.temp();
             let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&temp);
@@ -52,14 +65,18 @@ impl Target {
     pub fn write(&self, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
         let to = if self.direct { self.path.clone() } else { self.temp() };
         let written = (|| {
-            let mut out = std::io::BufWriter::with_capacity(1 << 18, std::fs::File::create(&to)?);
+            let mut how = std::fs::OpenOptions::new();
+            // Never into a file that somebody else has put there.
+            let how =
+                if self.direct { how.write(true).truncate(true) } else { how.write(true).create_new(true) };
+            let mut out = std::io::BufWriter::with_capacity(1 << 18, how.open(&to)?);
             fill(&mut out)?;
             let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
             if self.direct {
                 return Ok(());
             }
             file.sync_all()?;
-            std::fs::rename(&to, &self.path)
+            std::fs::rename(&to, &self.real)
         })();
         written.map_err(|e| {
             if !self.direct {
@@ -70,8 +87,8 @@ impl Target {
     }
 
     fn temp(&self) -> PathBuf {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        self.path.with_file_name(format!(".{name}.{}.part", std::process::id()))
+        let name = self.real.file_name().unwrap_or_default().to_string_lossy();
+        self.real.with_file_name(format!(".{name}.{}.part", std::process::id()))
     }
 
     fn failed(&self, what: &str, e: &std::io::Error) -> Error {
@@ -109,6 +126,17 @@ mod tests {
         assert!(text.contains("out.csv: cannot be written") && text.contains("free some space"), "{text}");
         assert_eq!(std::fs::read(&path).unwrap(), b"one");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real.csv"), dir.path().join("link.csv"));
+        std::fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        Target::check(&link).unwrap().write(|out| out.write_all(b"new")).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&real).unwrap(), b"new");
     }
 
     #[test]

@@ -65,9 +65,11 @@ impl Progress {
             return;
         }
         let Ok(mut state) = self.state.lock() else { return };
-        let eta =
-            seconds(self.start.elapsed().mul_f64(total.saturating_sub(done) as f64 / done.max(1) as f64));
-        let percent = done * 100 / total;
+        let left =
+            self.start.elapsed().as_secs_f64() * total.saturating_sub(done) as f64 / done.max(1) as f64;
+        let eta = seconds(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX));
+        let share = |of: u64| (u128::from(done) * u128::from(of) / u128::from(total)) as u64;
+        let percent = share(100);
         // A closed standard error is no reason to stop a computation.
         if self.mode == Mode::Bar {
             if state.shown_at.is_some_and(|t| t.elapsed() < Duration::from_millis(80)) && done < total {
@@ -78,8 +80,8 @@ impl Progress {
             let _ = write!(state.out, "\r\x1b[2K{}", line.chars().take(columns()).collect::<String>());
             let _ = state.out.flush();
             state.shown_at = Some(Instant::now());
-        } else if done * 10 / total > state.tenth {
-            state.tenth = done * 10 / total;
+        } else if share(10) > state.tenth {
+            state.tenth = share(10);
             let _ = writeln!(state.out, "{}: {percent:3} %  {}  ETA {eta}", self.title, note());
         }
     }

@@ -23,7 +23,7 @@ pub(crate) struct Seconds {
     pub(crate) init: f64,
     pub(crate) iterate: f64,
     pub(crate) per_iteration: f64,
-    /// From the joined world to the written results.
+    /// From the joined world to the last result computed; writing it comes after.
     pub(crate) total: f64,
 }
 
@@ -121,7 +121,7 @@ fn run_as<T: Number>(world: &mut World, options: &Options) -> Result<()> {
             "give a smaller number",
         ));
     }
-    let moments = moments::of(world, &workers, &points)?;
+    let moments = moments::of(world, &workers, &points, &input_name(options))?;
     let first = match from_file {
         Some(centroids) => centroids,
         None => start::centroids(world, &workers, &points, (&options.init, k, options.seed), &choosing)?,
@@ -134,7 +134,7 @@ fn run_as<T: Number>(world: &mut World, options: &Options) -> Result<()> {
     let limits = Limits { iterations: options.iterations, tolerance: options.tolerance };
     let fit = lloyd::fit(world, &workers, &points, first, &moments, &limits, &progress)?;
     let iterate_time = iterating.elapsed();
-    let end = last::assign(world, &workers, &points, &fit.centroids, &moments, outputs.need_labels())?;
+    let end = last::assign(world, &workers, &points, &fit.centroids, &moments, outputs.need_labels(d))?;
     progress.finish(&ending(&fit, end.inertia(), iterate_time));
 
     let majority = match options.input {
@@ -158,7 +158,7 @@ fn run_as<T: Number>(world: &mut World, options: &Options) -> Result<()> {
             digit: majority.as_ref().map(|m| m[j]),
         })
         .collect();
-    let sample = outputs::sample(world, &points, &end.labels, outputs.need_labels())?;
+    let sample = outputs::sample(world, &points, &end.labels, outputs.need_labels(d))?;
     let mut peak = [rss::peak()];
     allreduce_slice(world, &mut peak, Max)?;
     let iterations = fit.history.len();

@@ -43,11 +43,12 @@ pub(crate) fn assign<T: Number>(
     let k = centroids.len() / d;
     let mut prepared = Prepared::<T>::new(k, d, &moments.shift);
     prepared.update(centroids);
-    let parts = workers.split(points.rows(), |range| {
-        let mut part = (Vec::new(), vec![0.0; 2 * k], vec![0.0f64; k]);
+    let mut labels = vec![0u32; if keep_labels { points.rows() } else { 0 }];
+    let one = |range: std::ops::Range<usize>, mut kept: Option<&mut [u32]>| {
+        let mut part = (vec![0.0; 2 * k], vec![0.0f64; k]);
         let mut acc = Accum::new(k, d);
         let mut own = [0u32; BLOCK];
-        for rows in points.as_slice()[range.start * d..range.end * d].chunks(BLOCK * d) {
+        for (b, rows) in points.as_slice()[range.start * d..range.end * d].chunks(BLOCK * d).enumerate() {
             let labels = &mut own[..rows.len() / d];
             pass(rows, &prepared, &mut acc, Some(labels));
             for (row, label) in rows.chunks_exact(d).zip(&*labels) {
@@ -55,21 +56,24 @@ pub(crate) fn assign<T: Number>(
                 let centroid = &centroids[j * d..(j + 1) * d];
                 let square: f64 =
                     row.iter().zip(centroid).map(|(x, c)| (Element::to_f64(*x) - c).powi(2)).sum();
-                part.1[j] += 1.0;
-                part.1[k + j] += square;
-                part.2[j] = part.2[j].max(square);
+                part.0[j] += 1.0;
+                part.0[k + j] += square;
+                part.1[j] = part.1[j].max(square);
             }
-            if keep_labels {
-                part.0.extend_from_slice(labels);
+            if let Some(kept) = &mut kept {
+                kept[b * BLOCK..][..labels.len()].copy_from_slice(labels);
             }
         }
         part
-    });
-    let (mut labels, mut sums, mut farthest) = (Vec::new(), vec![0.0; 2 * k], vec![0.0; k]);
+    };
+    let parts = match keep_labels {
+        true => workers.split_mut(&mut labels, 1, |range, kept| one(range, Some(kept))),
+        false => workers.split(points.rows(), |range| one(range, None)),
+    };
+    let (mut sums, mut farthest) = (vec![0.0; 2 * k], vec![0.0; k]);
     for part in parts {
-        labels.extend(part.0);
-        sums.iter_mut().zip(part.1).for_each(|(a, b)| *a += b);
-        farthest.iter_mut().zip(part.2).for_each(|(a, b)| *a = f64::max(*a, b));
+        sums.iter_mut().zip(part.0).for_each(|(a, b)| *a += b);
+        farthest.iter_mut().zip(part.1).for_each(|(a, b)| *a = f64::max(*a, b));
     }
     allreduce_slice(world, &mut sums, Sum)?;
     allreduce_slice(world, &mut farthest, Max)?;

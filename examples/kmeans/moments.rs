@@ -1,11 +1,12 @@
 //! Mean and variance of the columns.
 
 use aeolian::World;
-use aeolian::harp::{Sum, allreduce_slice};
+use aeolian::harp::{Max, Sum, allreduce_slice};
 use aeolian_examples::workers::Workers;
-use aeolian_examples::{Element, Matrix, Result};
+use aeolian_examples::{Element, Error, Matrix, Result};
 
 use crate::Number;
+use crate::kernel::Real;
 
 /// What the columns are like.
 pub(crate) struct Moments {
@@ -18,16 +19,63 @@ pub(crate) struct Moments {
 }
 
 /// Two passes over the points: the second sums squared distances from the mean, which loses no digits.
-pub(crate) fn of<T: Number>(world: &mut World, workers: &Workers, points: &Matrix<T>) -> Result<Moments> {
+///
+/// # Errors
+/// If the squares of the numbers leave the range of `T`: labels would silently be wrong. `place` is the input.
+pub(crate) fn of<T: Number>(
+    world: &mut World,
+    workers: &Workers,
+    points: &Matrix<T>,
+    place: &str,
+) -> Result<Moments> {
     let n = points.n_total.max(1) as f64;
     let mut means = column_sums(workers, points, |x, _| x);
     allreduce_slice(world, &mut means, Sum)?;
     means.iter_mut().for_each(|m| *m /= n);
     let mut squares = column_sums(workers, points, |x, j| (x - means[j]) * (x - means[j]));
     allreduce_slice(world, &mut squares, Sum)?;
+    let mut farthest = [farthest(workers, points, &means)];
+    allreduce_slice(world, &mut farthest, Max)?;
+    in_range::<T>(farthest[0], points.d(), place)?;
     let shift = means.iter().zip(&squares).map(|(mean, s)| rounded(*mean, (s / n).sqrt())).collect();
     let variance = squares.iter().map(|s| s / n).sum::<f64>() / points.d() as f64;
     Ok(Moments { shift, variance })
+}
+
+/// The largest distance of a number from its column's mean.
+fn farthest<T: Number>(workers: &Workers, points: &Matrix<T>, means: &[f64]) -> f64 {
+    let d = means.len();
+    let parts = workers.split(points.rows(), |range| {
+        let mut most = vec![0.0; d];
+        for row in points.as_slice()[range.start * d..range.end * d].chunks_exact(d) {
+            for ((most, x), mean) in most.iter_mut().zip(row).zip(means) {
+                let far = (Element::to_f64(*x) - mean).abs();
+                *most = if far > *most { far } else { *most };
+            }
+        }
+        most.into_iter().fold(0.0, f64::max)
+    });
+    parts.into_iter().fold(0.0, f64::max)
+}
+
+/// Checks that squares of numbers up to `farthest` from the mean, and sums of `d` of them, keep their digits in `T`.
+fn in_range<T: Number>(farthest: f64, d: usize, place: &str) -> Result<()> {
+    // The kernel's shift is near the mean, not on it.
+    let square = (2.0 * farthest) * (2.0 * farthest);
+    let fine = farthest == 0.0
+        || (square * d as f64) < <T as Real>::HUGE && square > <T as Real>::TINY / <T as Real>::EPSILON;
+    let size = if square < 1.0 { "small" } else { "large" };
+    match fine {
+        true => Ok(()),
+        false => Err(Error::data(
+            place,
+            format!(
+                "the numbers are up to {farthest:e} from their columns' means: too {size} to be squared in {}",
+                T::NAME
+            ),
+            "scale the columns; for f32, --dtype f64 may do",
+        )),
+    }
 }
 
 /// The multiple of the largest power of two below `deviation` that is nearest to `mean`.

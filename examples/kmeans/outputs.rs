@@ -1,5 +1,6 @@
 //! The files that were asked for, and standard output.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,7 @@ pub(crate) struct Outputs {
     plot: Option<Target>,
     report: Option<Target>,
     digits: bool,
+    picture: bool,
     want_labels: bool,
 }
 
@@ -53,7 +55,9 @@ impl Outputs {
                         "name another file",
                     ));
                 }
-                if let Some((other, _)) = paths[..i].iter().find(|p| p.1.as_ref() == Some(path)) {
+                let twin =
+                    |p: &&(&str, Option<PathBuf>)| p.1.as_ref().is_some_and(|p| place(p) == place(path));
+                if let Some((other, _)) = paths[..i].iter().find(twin) {
                     let what = format!("{option} and {other} both name {}", path.display());
                     return Err(Error::usage(what, "name different files"));
                 }
@@ -75,12 +79,12 @@ impl Outputs {
     pub(crate) fn needs(options: &Options) -> Outputs {
         let digits = options.input.is_none();
         let picture = options.plot.is_some() || options.report.is_some();
-        Outputs { digits, want_labels: digits || picture || options.labels.is_some(), ..Outputs::default() }
+        Outputs { digits, picture, want_labels: digits || options.labels.is_some(), ..Outputs::default() }
     }
 
-    /// Whether the final labels must be kept.
-    pub(crate) fn need_labels(&self) -> bool {
-        self.want_labels
+    /// Whether the final labels of points with `d` columns must be kept: a picture shows points in a plane or on a line.
+    pub(crate) fn need_labels(&self, d: usize) -> bool {
+        self.want_labels || (self.picture && d <= 2)
     }
 
     /// Writes the labels of all ranks, which come to rank 0 a piece at a time. Collective.
@@ -90,7 +94,9 @@ impl Outputs {
         }
         let rows = all(world, mine.len() as u64)?;
         let total: u64 = rows.iter().sum();
+        let pulled = Cell::new(false);
         let mut pull = |out: &mut dyn Write, binary: bool| -> Result<std::io::Result<()>> {
+            pulled.set(true);
             let mut failed = Ok(());
             for (rank, rows) in rows.iter().enumerate() {
                 for at in (0..*rows as usize).step_by(LABELS) {
@@ -120,6 +126,10 @@ impl Outputs {
             })
         });
         wires?;
+        if !pulled.get() {
+            // It failed before the first label; the others are on their way with theirs.
+            let _ = pull(&mut std::io::sink(), true)?;
+        }
         written
     }
 
@@ -159,6 +169,12 @@ impl Outputs {
             _ => Ok(()),
         }
     }
+}
+
+/// A path in one spelling, whether or not there is a file.
+fn place(path: &Path) -> PathBuf {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    dir.canonicalize().unwrap_or(dir.to_owned()).join(path.file_name().unwrap_or_default())
 }
 
 fn is_npy(path: &Path) -> bool {

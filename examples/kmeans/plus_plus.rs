@@ -4,6 +4,9 @@
 //! proportional to their squared distance D^2 from the centroids so far. Sums of floating point numbers would depend on
 //! how rows are dealt out to ranks, and with them the draw. So D^2 is rounded to a whole number, a share of the largest
 //! (down to 2^-40 of it while there are fewer than 2^21 points): whole numbers add up alike in any order.
+//!
+//! Each point costs eight bytes meanwhile. Where that is more than a tenth of it, and there are many points, the draw is
+//! among a sample of them, at least 64 for each cluster: the same rows on any number of ranks.
 
 use aeolian::World;
 use aeolian::harp::{Max, Sum, allreduce_slice};
@@ -104,6 +107,44 @@ fn potentials<T: Number>(
     totals
 }
 
+/// Rows of at least this many bytes are all looked at.
+const LONG: usize = 80;
+/// A sample has about so many rows at least.
+const SAMPLE: u64 = 65_536;
+
+/// One of how many rows is looked at, of `n` rows of `row` bytes: the sample with its distances takes a tenth of the data.
+fn one_of(n: u64, row: usize, k: usize) -> u64 {
+    match row < LONG {
+        true => (10 + (LONG / row.max(1)) as u64).min(n / SAMPLE.max(64 * k as u64)).max(1),
+        false => 1,
+    }
+}
+
+/// The rows to choose from, if not all. Collective.
+fn sample<T: Number>(
+    world: &mut World,
+    points: &Matrix<T>,
+    k: usize,
+    seed: u64,
+) -> Result<Option<Matrix<T>>> {
+    let d = points.d();
+    let every = one_of(points.n_total, d * size_of::<T>(), k);
+    if every == 1 {
+        return Ok(None);
+    }
+    let rows = || {
+        let chosen = |i: &usize| random::below(seed, u64::MAX, points.first_row + *i as u64, every) == 0;
+        (0..points.rows()).filter(chosen)
+    };
+    let mut data = Vec::with_capacity(rows().count() * d);
+    rows().for_each(|i| data.extend_from_slice(points.row(i)));
+    let mut sample = Matrix::from_rows(data, d);
+    let counts = all(world, sample.rows() as u64)?;
+    sample.first_row = counts[..world.rank() as usize].iter().sum();
+    sample.n_total = counts.iter().sum();
+    Ok((sample.n_total >= k as u64).then_some(sample))
+}
+
 /// Chooses `k` of the points. Collective.
 pub(crate) fn choose<T: Number>(
     world: &mut World,
@@ -113,6 +154,8 @@ pub(crate) fn choose<T: Number>(
     seed: u64,
     progress: &Progress,
 ) -> Result<Vec<f64>> {
+    let sampled = sample(world, points, k, seed)?;
+    let points = sampled.as_ref().unwrap_or(points);
     let (d, n) = (points.d(), points.n_total);
     let trials = 2 + (k as f64).ln() as usize;
     let mut nearest = vec![f64::INFINITY; points.rows()];
@@ -186,6 +229,13 @@ pub(crate) fn choose<T: Number>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_rows_of_large_data_are_sampled() {
+        assert_eq!((one_of(2_000_000, 16, 1000), one_of(2_000_000, 8, 1000)), (15, 20));
+        assert_eq!((one_of(100_000, 8, 10), one_of(10 << 20, 800, 10)), (1, 1));
+        assert_eq!(one_of(1 << 20, 8, 1 << 14), 1, "64 rows for each of many clusters");
+    }
 
     #[test]
     fn shares_are_whole_and_add_up() {

@@ -49,7 +49,8 @@ pub(crate) fn page(outcome: &Outcome, picture: &str) -> String {
     page.picture(&course(&outcome.history));
     page.paragraph("The sum of squared distances to the nearest centroid, at the start of each iteration.");
     page.heading("Command");
-    let words = std::env::args().map(|w| if w.contains([' ', '\'', '"']) { format!("{w:?}") } else { w });
+    let words = std::env::args_os().map(|w| w.to_string_lossy().into_owned());
+    let words = words.map(|w| if w.contains([' ', '\'', '"']) { format!("{w:?}") } else { w });
     page.code(&words.collect::<Vec<_>>().join(" "));
     page.finish()
 }

@@ -57,7 +57,7 @@ impl From<HarpError> for NetError {
     fn from(e: HarpError) -> NetError {
         match e {
             HarpError::Net(e) => e,
-            other => NetError::Usage(other.to_string()),
+            other => NetError::Above { what: other.to_string(), code: other.exit_code() },
         }
     }
 }

@@ -121,6 +121,14 @@ pub enum NetError {
         /// MPI's own words (`MPI_Error_string`).
         message: String,
     },
+    /// An error of a layer above, on its way through a program whose errors are these.
+    #[error("{what}")]
+    Above {
+        /// Its words.
+        what: String,
+        /// Its exit code.
+        code: u8,
+    },
     /// Ranks disagree about which operation they are in.
     #[error(
         "rank {rank} is in {ours}, but rank {peer} is in {theirs}\n  help: every rank must call the same collectives in the same order"
@@ -174,6 +182,7 @@ impl NetError {
             NetError::Mpi { .. } => exit::INTERNAL,
             NetError::Mismatch { .. } => exit::MISMATCH,
             NetError::Usage(_) => exit::INTERNAL,
+            NetError::Above { code, .. } => *code,
         }
     }
 }

@@ -302,7 +302,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
                         Guess::None => {}
                     }
                     let (tile, found) = (&mut block[..d], &mut found[..n]);
-                    let work = pruner.label::<S, E, D>(simd, narrow, chunk, tile, found, floors, moves);
+                    let work = pruner.label::<S, E, D>(simd, narrow, chunk, tile, found, (floors, moves));
                     if work > 0.5 {
                         rest = REST;
                     }

@@ -33,6 +33,10 @@ pub(super) struct Pruner<'a, T> {
     starts: Vec<u32>,
     /// `k`: the largest squared distance of them.
     reach: Vec<f64>,
+    /// Squared distances from centroids to all others, as packed: rows of groups, each of the centroid that `measured` has
+    /// in its place.
+    between: Aligned<[T; GROUP]>,
+    measured: Vec<usize>,
     /// The centroids that are left, in ascending order, and packed.
     list: Vec<u32>,
     packed: Aligned<[T; GROUP]>,
@@ -87,6 +91,9 @@ fn nearest2<T: Real>(p: &Prepared<T>) -> Vec<f64> {
     nearest
 }
 
+/// Distances between centroids are kept for a pass if they take no more bytes than this.
+const BETWEEN: usize = 4 << 20;
+
 /// More than the rounding of our own sums in f64, relative.
 const SLACK: f64 = 1e-9;
 
@@ -97,6 +104,8 @@ impl<'a, T: Real> Pruner<'a, T> {
         let norms: Vec<f64> = (0..k).map(|j| p.norm(j)).collect();
         let largest = p.largest_norm();
         let nearest = nearest2(p);
+        let groups = p.norms.len();
+        let rows = if k * groups * size_of::<[T; GROUP]>() <= BETWEEN { k } else { 1 };
         let mut pruner = Self {
             p,
             norms,
@@ -106,6 +115,8 @@ impl<'a, T: Real> Pruner<'a, T> {
             sorted: Vec::new(),
             starts: vec![0; k + 1],
             reach: vec![0.0; k],
+            between: Aligned::zeroed(rows * groups),
+            measured: vec![usize::MAX; rows],
             list: vec![0; k.next_multiple_of(GROUP)],
             packed: Aligned::zeroed(p.packed.len()),
             packed_norms: Aligned::zeroed(p.norms.len()),
@@ -150,8 +161,7 @@ impl<'a, T: Real> Pruner<'a, T> {
         rows: &[T],
         tile: &mut [Row<T, S>],
         labels: &mut [u32],
-        floors: &mut [f32],
-        moves: &Moves,
+        (floors, moves): (&mut [f32], &Moves),
     ) -> f64 {
         let p = self.p;
         let d = if D == 0 { p.d() } else { D };
@@ -195,8 +205,14 @@ impl<'a, T: Real> Pruner<'a, T> {
                 continue;
             }
             let groups = near.div_ceil(GROUP);
-            let choice =
-                Scored { k: near, packed: &self.packed[..groups * d], norms: &self.packed_norms[..groups] };
+            let choice = match near == k {
+                true => p.scored(),
+                false => Scored {
+                    k: near,
+                    packed: &self.packed[..groups * d],
+                    norms: &self.packed_norms[..groups],
+                },
+            };
             for chosen in self.sorted[from..to].chunks(lanes) {
                 gather(rows, chosen, d, lanes, bytemuck::cast_slice_mut(tile));
                 shift(simd, p, tile);
@@ -254,19 +270,9 @@ impl<'a, T: Real> Pruner<'a, T> {
         let limit =
             4.0 * radius * radius * (1.0 + (2 * d + 12) as f64 * T::EPSILON) + (d + 4) as f64 * T::TINY;
         let limit = T::from_f64(limit);
-        let own = &p.packed[a / GROUP * d..][..d];
+        self.measure::<E>(simd, a, d);
         let mut n = 0;
-        for (g, packed) in p.packed.chunks_exact(d).enumerate() {
-            let mut dist2 = [T::ZERO; GROUP];
-            let sums: &mut [T::Reals<E>] = bytemuck::cast_slice_mut(&mut dist2);
-            for (c, own) in packed.iter().zip(own) {
-                let own = T::splat(simd, own[a % GROUP]);
-                let c: &[T::Reals<E>] = bytemuck::cast_slice(c);
-                for (sum, &c) in sums.iter_mut().zip(c) {
-                    let e = T::sub(simd, c, own);
-                    *sum = T::fma(simd, e, e, *sum);
-                }
-            }
+        for (g, dist2) in self.between[self.place(a)].iter().enumerate() {
             // Whatever is not surely farther stays.
             let far = dist2.iter().fold(true, |far, x| far & (*x > limit));
             if far {
@@ -276,6 +282,11 @@ impl<'a, T: Real> Pruner<'a, T> {
                 self.list[n] = (g * GROUP + m) as u32;
                 n += usize::from(x.partial_cmp(&limit).is_none_or(|o| o.is_le()));
             }
+        }
+        if n * 4 > k * 3 {
+            // To pack nearly all costs more than to score all.
+            self.list.iter_mut().zip(0..).for_each(|(j, all)| *j = all);
+            return (k, f64::INFINITY);
         }
         for (to, &j) in self.list[..n].iter().enumerate() {
             let (from, lane) = (j as usize / GROUP, j as usize % GROUP);
@@ -289,5 +300,36 @@ impl<'a, T: Real> Pruner<'a, T> {
             self.packed_norms[to / GROUP][to % GROUP] = T::INFINITY;
         }
         (n, if n < k { beyond } else { f64::INFINITY })
+    }
+
+    /// Where the distances from centroid `a` stand in `between`.
+    #[inline(always)]
+    fn place(&self, a: usize) -> std::ops::Range<usize> {
+        let (row, groups) = (a % self.measured.len(), self.p.norms.len());
+        row * groups..(row + 1) * groups
+    }
+
+    /// Computes the distances from centroid `a`, if they are not there from before.
+    #[inline(always)]
+    fn measure<E: Simd>(&mut self, simd: E, a: usize, d: usize) {
+        let row = a % self.measured.len();
+        if std::mem::replace(&mut self.measured[row], a) == a {
+            return;
+        }
+        let (p, place) = (self.p, self.place(a));
+        let own = &p.packed[a / GROUP * d..][..d];
+        for (dist2, packed) in self.between[place].iter_mut().zip(p.packed.chunks_exact(d)) {
+            let mut sums = [T::ZERO; GROUP];
+            let sum: &mut [T::Reals<E>] = bytemuck::cast_slice_mut(&mut sums);
+            for (c, own) in packed.iter().zip(own) {
+                let own = T::splat(simd, own[a % GROUP]);
+                let c: &[T::Reals<E>] = bytemuck::cast_slice(c);
+                for (sum, &c) in sum.iter_mut().zip(c) {
+                    let e = T::sub(simd, c, own);
+                    *sum = T::fma(simd, e, e, *sum);
+                }
+            }
+            *dist2 = sums;
+        }
     }
 }

@@ -13,7 +13,12 @@ fn instruction_sets() -> Vec<Arch> {
 }
 
 /// Runs `iterations` of Lloyd's algorithm both ways from `centroids`.
-fn compare<T: Real>(
+fn compare<T: Real>(arch: Arch, points: &[f64], centroids: Vec<f64>, k: usize, d: usize, iterations: usize) {
+    compare_with::<T>(Algorithm::Pruned, arch, points, centroids, k, d, iterations);
+}
+
+fn compare_with<T: Real>(
+    algorithm: Algorithm,
     arch: Arch,
     points: &[f64],
     mut centroids: Vec<f64>,
@@ -25,7 +30,7 @@ fn compare<T: Real>(
     let n = points.len() / d;
     let mut prepared = Prepared::<T>::new(k, d, &vec![0.125; d]);
     let (mut full, mut pruned) =
-        (Accum::new(k, d).with(Algorithm::Lloyd), Accum::new(k, d).with(Algorithm::Pruned).same_rows());
+        (Accum::new(k, d).with(Algorithm::Lloyd), Accum::new(k, d).with(algorithm).same_rows());
     let (mut labels, mut pruned_labels) = (vec![0; n], vec![1; n]);
     for i in 0..iterations {
         prepared.update(&centroids);
@@ -100,8 +105,8 @@ fn many_rows_choose_by_themselves() {
     for (n, d, k, apart) in [(20_000, 2, 200, 3.0), (20_000, 12, 60, 30.0), (9_000, 12, 60, 0.0)] {
         let points = blobs(n, d, k, apart, 0.0, 5);
         let centroids = points[..k * d].to_vec();
-        compare::<f64>(Arch::new(), &points, centroids.clone(), k, d, 5);
-        compare::<f32>(Arch::new(), &points, centroids, k, d, 5);
+        compare_with::<f64>(Algorithm::Auto, Arch::new(), &points, centroids.clone(), k, d, 5);
+        compare_with::<f32>(Algorithm::Auto, Arch::new(), &points, centroids, k, d, 5);
     }
 }
 

@@ -27,6 +27,8 @@ fn every_mistake_has_its_message_and_code() {
     write("nan.csv", b"1,2\n3,NaN\n");
     write("inf.npy", &npy("<f8", &[2, 2], &f8(&[1.0, 2.0, f64::INFINITY, 4.0])));
     write("empty.csv", b"");
+    write("big.csv", b"3e19,1\n-3e19,2\n3e19,3\n");
+    write("bigger.csv", b"1e200,1\n-1e200,2\n3e200,3\n");
     write("header.csv", b"a,b\n");
     write("ok.csv", b"1,2\n3,4\n5,6\n");
     write("cube.npy", &npy("<f8", &[2, 2, 2], &f8(&[0.0; 8])));
@@ -45,6 +47,8 @@ fn every_mistake_has_its_message_and_code() {
             "inf.npy: row 2 (counted from 1), column 1: the value is inf",
         ),
         (&["--input", "empty.csv", "--k", "2"], 65, "empty.csv: the file is empty"),
+        (&["--input", "big.csv", "--k", "2", "--dtype", "f32"], 65, "big.csv: the numbers are up to"),
+        (&["--input", "bigger.csv", "--k", "2", "--init", "first"], 65, "too large to be squared in f64"),
         (&["--input", "header.csv", "--k", "2"], 65, "header.csv: there are no points in it"),
         (&["--input", "norows.npy", "--k", "2"], 65, "norows.npy: there are no points in it"),
         (&["--input", "cube.npy", "--k", "2"], 65, "cube.npy: the array has 3 dimensions (shape [2, 2, 2])"),
@@ -130,6 +134,50 @@ fn a_mapped_file_that_shrinks_ends_the_run_with_a_message() {
         status.code() == Some(74) && rest.contains("a mapped input file was shortened"),
         "{status} {rest}"
     );
+}
+
+#[test]
+fn a_lone_process_stops_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut x = 1u64;
+    let body: Vec<u8> = (0..60_000 * 8)
+        .flat_map(|_| {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            ((x >> 40) as f64).to_le_bytes()
+        })
+        .collect();
+    std::fs::write(dir.path().join("x.npy"), npy("<f8", &[60_000, 8], &body)).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kmeans"))
+        .current_dir(dir.path())
+        .args([
+            "--input",
+            "x.npy",
+            "--k",
+            "900",
+            "--init",
+            "first",
+            "--iterations",
+            "1000000",
+            "--tolerance",
+            "0",
+        ])
+        .args(["--output", "c.csv", "--threads", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let begin = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let out = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(75) && text.contains("stopped on request"), "{} {text}", out.status);
+    assert!(dir.path().join("c.csv").exists(), "the results so far are written");
 }
 
 #[cfg(not(feature = "hdf5"))]

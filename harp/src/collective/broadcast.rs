@@ -30,7 +30,8 @@ pub fn broadcast<T: Element, C: Combiner<T>>(
     table: &mut Table<T, C>,
     root: u32,
 ) -> Result<()> {
-    let agree = fingerprint(&[std::any::type_name::<T>().as_bytes(), &root.to_le_bytes()]);
+    let combiner = table.combiner().name().as_bytes();
+    let agree = fingerprint(&[std::any::type_name::<T>().as_bytes(), combiner, &root.to_le_bytes()]);
     let mut call = Call::new(world, Op::Broadcast, agree);
     let root = call.root(root)?;
     if call.size() == 1 {
