@@ -115,6 +115,8 @@ fn in_a_slurm_step_of_two_nodes() {
             ("SLURM_JOB_ID", "7"),
             ("SLURM_STEP_ID", "0"),
             ("SLURM_PROCID", rank),
+            ("SLURM_LOCALID", rank),
+            ("SLURM_STEP_NODELIST", "n[1-2]"),
             ("SLURM_STEP_NUM_TASKS", "6"),
             ("SLURM_STEP_NUM_NODES", "2"),
             ("SLURM_NODEID", "0"),

@@ -9,22 +9,20 @@ use super::output::Lines;
 use super::session;
 use super::spec::HostSpec;
 use super::wire::{Ended, FromAgent, Stream};
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group};
 use rustix::thread::CpuSet;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long what a rank left running may still write, before it is ended.
 const DRAIN: Duration = Duration::from_secs(1);
-/// How often a pump with nothing to read looks whether more can come.
-const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 /// At most so many ranks are between fork and exec at a time: each needs several descriptors meanwhile.
 const STARTING: usize = 32;
 /// Up to so many ranks, each one's end is a reason to look for what has left its process group.
@@ -195,6 +193,11 @@ impl Life {
     fn run(&mut self) {
         let Life { rank, shared, slot, .. } = &*self;
         let (rank, shared, slot) = (*rank, shared.clone(), slot.clone());
+        // Readable once nobody is left who could write.
+        let over = match eventfd(0, EventfdFlags::CLOEXEC) {
+            Ok(over) => Arc::new(over),
+            Err(e) => return self.tell(Err(LaunchError::os(format!("watching rank {rank}"))(e.into()))),
+        };
         let stdin = match &self.stdin {
             RankStdin::Own => Stdio::inherit(),
             RankStdin::Fed(_) => Stdio::piped(),
@@ -213,16 +216,15 @@ impl Life {
 
         // Both pumps hold the sender; the channel ends when both have come to the end of their streams.
         let (pumping, drained) = mpsc::channel::<()>();
-        let last = Arc::new(AtomicBool::new(false));
         let prompt = shared.spec.prompt && shared.spec.stdin_rank == Some(rank);
         if let Some(from) = child.stdout.take() {
-            let (shared, pumping, last) = (shared.clone(), pumping.clone(), last.clone());
-            let go = move || pump(from, rank, Stream::Out, prompt, &shared, &last, pumping);
+            let (shared, pumping, over) = (shared.clone(), pumping.clone(), over.clone());
+            let go = move || pump(from, rank, Stream::Out, prompt, &shared, &over, pumping);
             self.or_say(thread(format!("stdout {rank}"), go));
         }
         if let Some(from) = child.stderr.take() {
-            let (shared, last) = (shared.clone(), last.clone());
-            let go = move || pump(from, rank, Stream::Err, prompt, &shared, &last, pumping);
+            let (shared, over) = (shared.clone(), over.clone());
+            let go = move || pump(from, rank, Stream::Err, prompt, &shared, &over, pumping);
             self.or_say(thread(format!("stderr {rank}"), go));
         }
         if let (Some(to), RankStdin::Fed(fed)) =
@@ -244,7 +246,7 @@ impl Life {
         *lock(&slot) = None;
         drop(child.wait());
         // Nobody writes any more; what was written goes out, however slow its reader is.
-        last.store(true, Ordering::Release);
+        rustix::io::write(&*over, &1u64.to_ne_bytes()).unwrap_or_default();
         drained.recv().unwrap_or_default();
     }
 
@@ -301,7 +303,7 @@ fn pump(
     stream: Stream,
     prompt: bool,
     shared: &Shared,
-    last: &AtomicBool,
+    over: &OwnedFd,
     _end: Sender<()>,
 ) {
     let mut lines = Lines::default();
@@ -310,19 +312,17 @@ fn pump(
     // What the pipe still held when the rank was over: a process that has escaped may write for ever.
     let mut rest = None;
     loop {
-        let asks = prompt && lines.pending();
-        let wait = if asks { &PROMPT } else { &LOOK };
-        // Known before the look: what is there then is all.
-        let over = last.load(Ordering::Acquire);
-        if over && rest.is_none() {
-            rest = rustix::io::ioctl_fionread(&from).ok();
-        }
-        let wait = if over { &Timespec { tv_sec: 0, tv_nsec: 0 } } else { wait };
-        match rustix::event::poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(wait)) {
-            Ok(0) if over => break,
-            Ok(0) if asks && lines.flush(&mut out).is_err() => return,
-            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-            Ok(_) | Err(_) => {}
+        if rest.is_none() {
+            let asks = prompt && lines.pending();
+            let mut fds = [PollFd::new(&from, PollFlags::IN), PollFd::new(over, PollFlags::IN)];
+            match rustix::event::poll(&mut fds, asks.then_some(&PROMPT)) {
+                Ok(0) if asks && lines.flush(&mut out).is_err() => return,
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) if !fds[1].revents().is_empty() => {
+                    rest = Some(rustix::io::ioctl_fionread(&from).unwrap_or(0));
+                }
+                Ok(_) | Err(_) => {}
+            }
         }
         let most = rest.map_or(buffer.len(), |rest| buffer.len().min(rest as usize));
         if most == 0 {
