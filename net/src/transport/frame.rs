@@ -83,11 +83,25 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_refused_or_sane(bytes: [u8; LEN]) {
+        fn any_bytes_are_refused_or_sane(mut bytes: [u8; LEN], kind in 0u8..4, length in 0..3) {
+            // What random bytes never hit, so that the rest of the header is looked at too.
+            bytes[0..4].copy_from_slice(&7u32.to_le_bytes());
+            bytes[4..8].copy_from_slice(&9u32.to_le_bytes());
+            bytes[12] = kind;
+            bytes[13..16].fill(0);
+            match length {
+                0 => {}
+                1 => bytes[30..].fill(0),
+                _ => bytes[24..].copy_from_slice(&8u64.to_le_bytes()),
+            }
             if let Ok(h) = Header::decode(&bytes, 7, 9) {
                 prop_assert_eq!((h.epoch, h.seq), (7, 9));
                 prop_assert!(h.len <= MAX_BODY);
+                prop_assert!(h.kind == Kind::Data || h.len == 8);
                 prop_assert_eq!(h.encode(), bytes);
+            } else {
+                let len = u64::from_le_bytes(bytes[24..].try_into().unwrap());
+                prop_assert!(kind > 1 || len > MAX_BODY || (kind == 1 && len != 8));
             }
         }
 
