@@ -77,6 +77,14 @@ fn cost(len: usize) -> u64 {
     len as u64 + MESSAGE_COST
 }
 
+/// Whether either moved anything, or the first thing that went wrong.
+fn first_error(a: Result<bool>, b: Result<bool>) -> Result<bool> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok(a || b),
+        (Err(e), _) | (Ok(_), Err(e)) => Err(e),
+    }
+}
+
 impl Engine {
     pub(crate) fn new(rank: u32, size: u32, wires: Vec<(Box<dyn Transport>, Vec<u32>)>) -> Engine {
         let mut route = vec![None; size as usize];
@@ -157,16 +165,17 @@ impl Engine {
 
     /// Moves what can be moved; true if anything did.
     pub(crate) fn progress(&mut self) -> Result<bool> {
-        let mut moved = false;
+        let mut outcome = Ok(false);
         let mut scratch = std::mem::take(&mut self.scratch);
         for wire in &mut self.wires {
-            moved |= wire.progress(&mut scratch)?;
+            outcome = first_error(outcome, wire.progress(&mut scratch));
         }
+        // What has come is kept even if a wire failed, on which it may not have come at all.
         for arrival in scratch.drain(..) {
-            self.accept(arrival)?;
+            outcome = first_error(outcome, self.accept(arrival).map(|()| true));
         }
         self.scratch = scratch;
-        Ok(moved)
+        outcome
     }
 
     fn accept(&mut self, Arrival { from, packet }: Arrival) -> Result<()> {
@@ -271,5 +280,72 @@ impl Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Engine(rank {} of {}, {} wires)", self.rank, self.size, self.wires.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::BorrowedFd;
+
+    /// A wire on which these things come, one a call.
+    struct Script(VecDeque<Result<Vec<Arrival>>>);
+
+    impl Transport for Script {
+        fn kind(&self) -> TransportKind {
+            TransportKind::Local
+        }
+        fn post(&mut self, _: u32, _: Packet) -> Result<()> {
+            Ok(())
+        }
+        fn progress(&mut self, inbox: &mut Vec<Arrival>) -> Result<bool> {
+            let came = self.0.pop_front().unwrap_or(Ok(Vec::new()))?;
+            let moved = !came.is_empty();
+            inbox.extend(came);
+            Ok(moved)
+        }
+        fn idle(&self) -> bool {
+            true
+        }
+        fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
+            None
+        }
+    }
+
+    fn arrival(from: u32, edge: u32, tag: u64) -> Arrival {
+        Arrival { from, packet: Packet { kind: Kind::Data, edge, tag, body: Buf::empty() } }
+    }
+
+    fn engine(wires: Vec<Vec<Result<Vec<Arrival>>>>) -> Engine {
+        let size = wires.len() as u32 + 1;
+        let wires = wires.into_iter().zip(1..).map(|(script, peer)| -> (Box<dyn Transport>, _) {
+            (Box::new(Script(script.into())), vec![peer])
+        });
+        Engine::new(0, size, wires.collect())
+    }
+
+    fn tags(engine: &mut Engine, edge: u32) -> Vec<u64> {
+        std::iter::from_fn(|| engine.take(edge, None).unwrap().map(|m| m.tag)).collect()
+    }
+
+    #[test]
+    fn what_came_on_one_wire_survives_the_failure_of_another() {
+        let lost = || Err(NetError::Lost { peer: "rank 2".into(), what: "closed".into() });
+        let mut engine =
+            engine(vec![vec![Ok(vec![arrival(1, 0, 10)])], vec![lost()], vec![Ok(vec![arrival(3, 0, 30)])]]);
+        let edge = engine.open_edge();
+        assert_eq!(engine.progress().unwrap_err().lost_rank(), Some(2));
+        assert_eq!(tags(&mut engine, edge), [10, 30]);
+        assert!(!engine.progress().unwrap());
+    }
+
+    #[test]
+    fn a_message_that_is_refused_takes_no_other_with_it() {
+        let foreign = arrival(9, 0, 0);
+        let mut engine = engine(vec![vec![Ok(vec![arrival(1, 0, 1), foreign, arrival(1, 0, 2)])]]);
+        let edge = engine.open_edge();
+        assert!(matches!(engine.progress(), Err(NetError::Protocol { .. })));
+        assert_eq!(tags(&mut engine, edge), [1, 2]);
+        assert!(!engine.progress().unwrap(), "told once");
     }
 }
