@@ -73,7 +73,7 @@ impl Producer {
     fn room(&mut self, want: usize) -> u64 {
         let size = self.ring.size;
         let mut used = self.head.wrapping_sub(self.tail);
-        if used + want.min(PIECE) as u64 > size {
+        if used.saturating_add(want.min(PIECE) as u64) > size {
             self.tail = self.ring.counters().tail.0.load(Ordering::Acquire);
             used = self.head.wrapping_sub(self.tail);
         }
@@ -224,6 +224,20 @@ mod tests {
                     read += 1;
                 }
             }
+        }
+    }
+
+    #[test]
+    fn nonsense_in_the_counters_is_full_or_empty_never_more_than_the_ring() {
+        for nonsense in [1, 257, u64::MAX, u64::MAX / 2, u64::MAX - 10] {
+            let (mut p, mut c) = ends(256);
+            assert_eq!(p.write2(&[], &[7; 256]), 256);
+            p.ring.counters().tail.0.store(nonsense, Ordering::Release);
+            for _ in 0..3 {
+                assert!(p.write2(&[1; 100], &[2; 400]) <= 256);
+            }
+            c.ring.counters().head.0.store(nonsense, Ordering::Release);
+            assert!(c.read(&mut [0; 1000]) <= 256);
         }
     }
 

@@ -58,6 +58,9 @@ impl Segment {
 
     pub(super) fn open(pid: u32, card: &ShmCard) -> std::io::Result<Segment> {
         let bad = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_string());
+        if !card.ring_bytes.is_power_of_two() {
+            return Err(bad("rings of a size that is no power of two"));
+        }
         let file =
             File::options().read(true).write(true).open(format!("/proc/{pid}/fd/{}", card.segment_fd))?;
         if file.metadata()?.len() != total(card.rings, card.ring_bytes) as u64 {
@@ -103,5 +106,23 @@ impl Segment {
         self.asleep().store(0, Ordering::Relaxed);
         // SAFETY: as above; one reader a segment, its owner.
         unsafe { Consumer::new(self.ring(slot), self.ring_bytes, self.map.clone()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn only_rings_of_a_power_of_two_are_opened() {
+        // The size and the header agree with the card each time: it is the number that is refused.
+        for (ring_bytes, fine) in [(0, false), (1000, false), (1 << 10, true), (3 << 10, false)] {
+            let token = [3; 16];
+            let segment = Segment::create(2, ring_bytes, &token).unwrap();
+            let card =
+                ShmCard { segment_fd: segment.fd().as_raw_fd(), bell_fd: 0, rings: 2, ring_bytes, token };
+            assert_eq!(Segment::open(std::process::id(), &card).is_ok(), fine, "{ring_bytes}");
+        }
     }
 }
