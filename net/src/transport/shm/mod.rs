@@ -55,8 +55,11 @@ pub fn ring_bytes(ranks: u32) -> u32 {
 impl Own {
     /// Makes this rank's segment for a node of at most `rings` ranks.
     pub fn new(rings: u32) -> Result<Own> {
+        Own::with_ring_bytes(rings, ring_bytes(rings))
+    }
+
+    fn with_ring_bytes(rings: u32, ring_bytes: u32) -> Result<Own> {
         let bell = Bell::new()?;
-        let ring_bytes = ring_bytes(rings);
         let mut token = [0; 16];
         getrandom::fill(&mut token).map_err(|e| NetError::Os {
             what: "asking for randomness".into(),
@@ -121,14 +124,7 @@ impl Shm {
         let mut peers = Vec::with_capacity(mates.len());
         let mut index = vec![None; size as usize];
         for (their_slot, (r, pid, card)) in mates.iter().enumerate().filter(|(_, m)| m.0 != rank) {
-            let open = |e: std::io::Error| {
-                NetError::Config {
-                what: format!(
-                    "cannot open the shared memory of rank {r} (pid {pid}) through /proc: {e}"
-                ),
-                help: "if /proc is hidden between processes here, run with AEOLIAN_TRANSPORT=tcp (--transport tcp)".into(),
-            }
-            };
+            let open = |e| cannot_open(*r, *pid, e);
             let segment = Segment::open(*pid, card).map_err(open)?;
             let ringer = Ringer::open(*pid, card.bell_fd).map_err(open)?;
             index[*r as usize] = Some(peers.len() as u32);
@@ -147,6 +143,35 @@ impl Shm {
             });
         }
         Ok(Shm { rank, epoch, own: own.segment, bell: own.bell, peers, index, unsent: 0 })
+    }
+}
+
+/// True if the process has ended, or is ending: it has no memory any more. (A process that nobody has waited for yet is
+/// still there, but its descriptors are not, and whoever is not root is told that he may not look.)
+fn has_ended(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/statm")).map_or(true, |pages| pages.starts_with("0 "))
+}
+
+/// Why the memory or the doorbell of `rank` cannot be opened. If it has died meanwhile, that is what is told: whoever
+/// follows it down should not be blamed, nor the settings.
+fn cannot_open(rank: u32, pid: u32, e: std::io::Error) -> NetError {
+    use rustix::io::Errno;
+    let what = format!("cannot open the shared memory of rank {rank} (pid {pid}) through /proc: {e}");
+    match Errno::from_io_error(&e) {
+        Some(Errno::NOENT | Errno::SRCH | Errno::NXIO) => {
+            NetError::Lost { peer: format!("rank {rank}"), what }
+        }
+        Some(Errno::ACCESS | Errno::PERM) if has_ended(pid) => {
+            NetError::Lost { peer: format!("rank {rank}"), what }
+        }
+        Some(Errno::ACCESS | Errno::PERM) => NetError::Config {
+            what,
+            help:
+                "if /proc is hidden between processes here, run with AEOLIAN_TRANSPORT=tcp (--transport tcp)"
+                    .into(),
+        },
+        Some(_) => NetError::Os { what, source: e },
+        None => NetError::Protocol { peer: format!("rank {rank} (shared memory)"), what },
     }
 }
 
@@ -292,8 +317,12 @@ mod tests {
     use super::*;
 
     fn pair(ranks: u32) -> Vec<Shm> {
+        wires(ranks, ring_bytes(ranks))
+    }
+
+    fn wires(ranks: u32, ring_bytes: u32) -> Vec<Shm> {
         let pid = std::process::id();
-        let owns: Vec<Own> = (0..ranks).map(|_| Own::new(ranks).unwrap()).collect();
+        let owns: Vec<Own> = (0..ranks).map(|_| Own::with_ring_bytes(ranks, ring_bytes).unwrap()).collect();
         let mates: Vec<_> = owns.iter().zip(0..).map(|(o, r)| (r, pid, o.card().clone())).collect();
         owns.into_iter().zip(0..).map(|(o, r)| Shm::connect(o, r, ranks, 5, &mates).unwrap()).collect()
     }
@@ -331,5 +360,95 @@ mod tests {
         a.post(1, Packet { kind: super::super::Kind::Data, edge: 0, tag: 0, body: Buf::empty() }).unwrap();
         let err = b.progress(&mut Vec::new()).unwrap_err().to_string();
         assert!(err.contains("epoch"), "{err}");
+    }
+
+    /// Two ranks that sleep whenever there is nothing to do, through rings that every message fills: a ring that is not
+    /// rung, by the reader for a starved writer or by the writer for a sleeping reader, costs a whole second.
+    #[test]
+    fn nobody_sleeps_through_a_message_or_through_room_for_one() {
+        use crate::engine::{Engine, Posted};
+        use std::time::{Duration, Instant};
+        const ROUNDS: usize = 3000;
+        // Shorter than a ring, longer than one, and empty.
+        let len = |i: usize| [0, 1, 990, 1024, 5000, 20_000][i % 6];
+        let start = Instant::now();
+        let threads: Vec<_> = wires(2, 1 << 10)
+            .into_iter()
+            .zip(0u32..)
+            .map(|(wire, rank)| {
+                std::thread::spawn(move || {
+                    let other = 1 - rank;
+                    let mut engine = Engine::new(rank, 2, vec![(Box::new(wire), vec![other])]);
+                    let edge = engine.open_edge();
+                    let (mut sent, mut got, mut slept) = (0, 0, 0);
+                    while sent < ROUNDS || got < ROUNDS || !engine.idle() {
+                        let mut moved = false;
+                        // Never far ahead, so that both wait for each other all the time.
+                        if sent < ROUNDS && sent <= got + 2 {
+                            let body = Buf::from_slice(&vec![sent as u8; len(sent)]);
+                            assert!(matches!(
+                                engine.post(edge, other, sent as u64, body).unwrap(),
+                                Posted::Done
+                            ));
+                            (sent, moved) = (sent + 1, true);
+                        }
+                        moved |= engine.progress().unwrap();
+                        while let Some(m) = engine.take(edge, Some(other)).unwrap() {
+                            assert_eq!((m.tag, m.body.len()), (got as u64, len(got)));
+                            assert!(m.body.iter().all(|&v| v == got as u8));
+                            (got, moved) = (got + 1, true);
+                        }
+                        if !moved {
+                            let asleep = Instant::now();
+                            engine.sleep(None, Duration::from_secs(1)).unwrap();
+                            slept += 1;
+                            assert!(
+                                asleep.elapsed() < Duration::from_millis(950),
+                                "rank {rank} was not woken"
+                            );
+                        }
+                    }
+                    slept
+                })
+            })
+            .collect();
+        let slept: Vec<usize> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+        assert!(slept.iter().all(|&n| n > 10), "they are to sleep: {slept:?} times");
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn a_mate_that_has_died_is_lost_and_no_fault_of_the_settings() {
+        let own = Own::new(2).unwrap();
+        let card = own.card().clone();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id();
+        assert!(!has_ended(pid) && !has_ended(std::process::id()));
+        let denied = || std::io::Error::from_raw_os_error(libc::EACCES);
+        assert!(matches!(cannot_open(1, pid, denied()), NetError::Config { .. }));
+        child.kill().unwrap();
+        while !has_ended(pid) {
+            std::thread::yield_now();
+        }
+        // Before anybody has waited for it, and after.
+        assert_eq!(cannot_open(1, pid, denied()).lost_rank(), Some(1));
+        child.wait().unwrap();
+        assert_eq!(cannot_open(1, pid, denied()).lost_rank(), Some(1));
+        let mates = [(0, std::process::id(), card.clone()), (1, pid, card)];
+        let err = Shm::connect(own, 0, 2, 5, &mates).err().unwrap();
+        assert_eq!(err.lost_rank(), Some(1), "{err}");
+    }
+
+    #[test]
+    fn what_is_neither_gone_nor_forbidden_is_called_by_its_name() {
+        let full = std::io::Error::from_raw_os_error(libc::EMFILE);
+        assert!(matches!(cannot_open(1, std::process::id(), full), NetError::Os { .. }));
+        let own = Own::new(2).unwrap();
+        let mut card = own.card().clone();
+        card.token[0] ^= 1;
+        let me = std::process::id();
+        let mates = [(0, me, own.card().clone()), (1, me, card)];
+        let err = Shm::connect(own, 0, 2, 5, &mates).err().unwrap();
+        assert!(matches!(err, NetError::Protocol { .. }), "{err}");
     }
 }
