@@ -4,6 +4,7 @@
 //! records of their own, which are read straight into the message's buffer and checked there; the message is handed on
 //! only when all of them were right.
 
+use super::answer::Watch;
 use super::guard::{Guard, LEN};
 use crate::buffer::Buf;
 use crate::error::{NetError, Result};
@@ -56,6 +57,7 @@ pub(super) struct Conn {
     plain: Vec<u8>,
     /// The peer closed its side.
     pub(super) closed: bool,
+    pub(super) watch: Watch,
 }
 
 /// A long message under way.
@@ -94,6 +96,7 @@ impl Conn {
             record_in: 0,
             plain: Vec::new(),
             closed: false,
+            watch: Watch::default(),
         }
     }
 
@@ -307,13 +310,13 @@ impl Conn {
                 return Ok(());
             }
             let len = word(&self.buffer[self.start..]);
-            // Between messages only a header may come, with few bytes behind it.
-            let most = match (&self.part, self.guard.encrypts()) {
-                (None, false) => frame::LEN + INLINE,
-                _ => self.guard.max_announced(),
-            };
-            if len > most || len == 0 {
+            if len > self.guard.max_announced() || len == 0 {
                 return Err(self.broken(format!("a record of {len} bytes")));
+            }
+            // The first record of a message has its header and few bytes. One that announced more might never fit the
+            // reading buffer.
+            if self.part.is_none() && len > frame::LEN + INLINE + self.guard.overhead() {
+                return Err(self.broken(format!("a record of {len} bytes where a message begins")));
             }
             let mut check = [0; 16];
             let check_len = self.guard.check_len();

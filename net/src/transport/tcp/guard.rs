@@ -54,9 +54,14 @@ impl Guard {
         }
     }
 
+    /// Bytes that protection adds to a record's payload.
+    pub(super) fn overhead(&self) -> usize {
+        if self.encrypts() { TAG } else { 0 }
+    }
+
     /// The most bytes that a record's length field may announce.
     pub(super) fn max_announced(&self) -> usize {
-        self.max_record() + if self.encrypts() { TAG } else { 0 }
+        self.max_record() + self.overhead()
     }
 
     fn check(key: Option<&MacKey>, number: u64, parts: [&[u8]; 2], out: &mut [u8; 16]) {

@@ -1,8 +1,10 @@
 //! TCP between the ranks: one connection a pair, records that are checked before they are interpreted.
 //!
 //! `mesh` makes the connections and has both ends prove that they know the job's secret (Noise, as the control
-//! connection); `guard` says how the records are protected after that; `conn` turns messages into records and back.
+//! connection); `guard` says how the records are protected after that; `conn` turns messages into records and back;
+//! `answer` notices a peer whose kernel does not answer any more.
 
+mod answer;
 mod conn;
 mod guard;
 mod mesh;
@@ -18,31 +20,8 @@ use std::time::{Duration, Instant};
 
 /// How long a closed connection may wait for the job master to say why, before it becomes an error of its own.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// How often it is looked whether the bytes under way are answered.
+/// How often to look whether the peers' kernels answer.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// How long bytes have been under way to the other end without any answer; zero if none are.
-fn unanswered_for(stream: &std::net::TcpStream) -> Duration {
-    use std::os::fd::AsRawFd;
-    // SAFETY: plain numbers, of which all zeros are a value.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: `info` has room for `len` bytes, of which the system fills some; the descriptor is an open socket.
-    let rc = unsafe {
-        libc::getsockopt(
-            stream.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &mut len,
-        )
-    };
-    match rc == 0 && info.tcpi_unacked > 0 {
-        true => Duration::from_millis(info.tcpi_last_ack_recv.into()),
-        false => Duration::ZERO,
-    }
-}
 
 /// This rank's TCP wire.
 pub struct Tcp {
@@ -53,8 +32,9 @@ pub struct Tcp {
     /// Connections that wait for room in their socket.
     blocked: Vec<bool>,
     busy: usize,
-    closed_since: Option<(u32, Instant)>,
-    /// Bytes under way that are not answered for so long are lost, and so is the peer.
+    /// The first connection that ended: its peer, when, how we know.
+    closed_since: Option<(u32, Instant, String)>,
+    /// What is under way may stay without an answer for so long.
     unanswered: Duration,
     looked: Instant,
     ending: bool,
@@ -84,27 +64,6 @@ impl Tcp {
         })
     }
 
-    /// Gives up connections whose bytes nobody answers. (`TCP_USER_TIMEOUT` would do so too to a peer that computes and
-    /// does not read: its host answers that the window is closed, and then nothing is under way.)
-    fn look(&mut self) {
-        self.looked = Instant::now();
-        for at in 0..self.conns.len() {
-            if self.blocked[at] && unanswered_for(&self.conns[at].stream) > self.unanswered {
-                self.conns[at].closed = true;
-                self.lose(at);
-            }
-        }
-    }
-
-    /// Gone: the job master learns of it too and knows better why. Only if it stays silent is it our error.
-    fn lose(&mut self, at: usize) {
-        let _ = epoll::delete(&self.epoll, &self.conns[at].stream);
-        if std::mem::take(&mut self.blocked[at]) {
-            self.busy -= 1;
-        }
-        self.closed_since.get_or_insert((self.conns[at].peer, Instant::now()));
-    }
-
     fn flush(&mut self, at: usize) -> Result<bool> {
         let conn = &mut self.conns[at];
         let moved = conn.write()?;
@@ -120,6 +79,37 @@ impl Tcp {
                 .map_err(|e| NetError::os("watching a TCP connection")(e.into()))?;
         }
         Ok(moved)
+    }
+
+    /// A connection ended. The job master learns of it too and knows better why; only if it stays silent is it our error.
+    fn gone(&mut self, at: usize, how: impl Into<String>) {
+        let conn = &mut self.conns[at];
+        conn.closed = true;
+        let _ = epoll::delete(&self.epoll, &conn.stream);
+        if std::mem::take(&mut self.blocked[at]) {
+            self.busy -= 1;
+        }
+        let peer = conn.peer;
+        self.closed_since.get_or_insert_with(|| (peer, Instant::now(), how.into()));
+    }
+
+    /// Gives up the connections whose peers' kernels have not answered for too long. Whoever sleeps wakes up once a second
+    /// and comes by here.
+    fn look_for_answers(&mut self) {
+        if self.ending || self.looked.elapsed() < LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        for at in 0..self.conns.len() {
+            let conn = &mut self.conns[at];
+            if !conn.closed && conn.watch.given_up(&conn.stream, self.unanswered) {
+                let seconds = self.unanswered.as_secs();
+                self.gone(
+                    at,
+                    format!("its host has not answered for {seconds} s (the host, or the network to it)"),
+                );
+            }
+        }
     }
 }
 
@@ -154,20 +144,15 @@ impl Transport for Tcp {
                 moved |= self.conns[at].read(inbox)?;
             }
             if self.conns[at].closed {
-                self.lose(at);
+                self.gone(at, "its connection closed in the middle of the job");
             }
         }
-        if self.busy > 0 && self.looked.elapsed() >= LOOK {
-            self.look();
-        }
-        if let Some((peer, since)) = self.closed_since
+        self.look_for_answers();
+        if let Some((peer, since, how)) = &self.closed_since
             && !self.ending
             && since.elapsed() > PATIENCE
         {
-            return Err(NetError::Lost {
-                peer: format!("rank {peer}"),
-                what: "its connection closed in the middle of the job".into(),
-            });
+            return Err(NetError::Lost { peer: format!("rank {peer}"), what: how.clone() });
         }
         Ok(moved)
     }
