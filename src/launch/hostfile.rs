@@ -73,8 +73,9 @@ pub(crate) fn parse_list(list: &str) -> Result<Vec<Host>> {
 pub(crate) fn add(hosts: &mut Vec<Host>, host: Host) {
     match hosts.iter_mut().find(|h| h.name == host.name) {
         Some(known) => {
-            known.slots = known.slots.saturating_add(host.slots);
             known.max = known.max.or(host.max);
+            let most = known.max.unwrap_or(u32::MAX);
+            known.slots = known.slots.saturating_add(host.slots).min(most);
         }
         None => hosts.push(host),
     }
@@ -147,7 +148,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
     if name.len() > 255 {
         return Err("a host name longer than 255 letters".into());
     }
-    for part in name.splitn(2, '@') {
+    // ssh takes what is behind the last one for the host.
+    for part in name.split('@') {
         if part.is_empty() || part.starts_with('-') {
             return Err(format!(
                 "`{}` is not a host name: it is empty or starts with a dash",
@@ -214,6 +216,8 @@ mod tests {
                 Host { name: "u@n5".into(), slots: 2, max: Some(2) },
             ]
         );
+        let twice = parse("n1 slots=1 max_slots=1\nn1 slots=1 max_slots=1\n", "f").unwrap();
+        assert_eq!(twice, [Host { name: "n1".into(), slots: 1, max: Some(1) }]);
         assert_eq!(parse_list("a:4,b:4,a,b").unwrap(), [host("a", 5), host("b", 5)]);
         assert_eq!(parse_list("[fe80::1]:3,::1").unwrap(), [host("fe80::1", 3), host("::1", 1)]);
     }
@@ -232,6 +236,7 @@ mod tests {
             ("a;b", 1, "';'"),
             ("$(x)", 1, "'$'"),
             ("u@-x", 1, "dash"),
+            ("a@b@-x", 1, "dash"),
             ("[::1", 1, "bracket"),
             ("n1 slots=99999999999999", 1, "99999999999999"),
         ] {
