@@ -33,14 +33,33 @@ pub(super) struct Pruner<'a, T> {
     starts: Vec<u32>,
     /// `k`: the largest squared distance of them.
     reach: Vec<f64>,
-    /// Squared distances from centroids to all others, as packed: rows of groups, each of the centroid that `measured` has
-    /// in its place.
+    /// Squared distances from one centroid to all others, as packed.
     between: Aligned<[T; GROUP]>,
-    measured: Vec<usize>,
+    /// `k`: what is kept of them, and the centroids themselves, in ascending order for each.
+    near: Vec<Near<T>>,
+    kept: Vec<(u32, T)>,
+    /// Room for the neighbours of one.
+    found: Vec<(u32, T)>,
     /// The centroids that are left, in ascending order, and packed.
     list: Vec<u32>,
     packed: Aligned<[T; GROUP]>,
     packed_norms: Aligned<[T; GROUP]>,
+}
+
+/// The centroids in the neighbourhood of one.
+#[derive(Clone, Copy)]
+struct Near<T> {
+    /// All whose squared distance is not surely more than this are in the list.
+    limit: T,
+    /// Where the list stands in `kept`.
+    from: usize,
+    to: usize,
+}
+
+impl<T: Real> Near<T> {
+    fn unknown() -> Self {
+        Self { limit: T::from_f64(f64::NEG_INFINITY), from: 0, to: 0 }
+    }
 }
 
 /// The smaller one, or `b` if there is none. (Not a closure: that would not be compiled for the instruction set.)
@@ -53,36 +72,34 @@ fn less(a: f64, b: f64) -> f64 {
 #[inline(always)]
 fn nearest2<T: Real>(p: &Prepared<T>) -> Vec<f64> {
     let (k, d, width) = (p.k(), p.d(), p.width());
-    // One row a dimension, so that a centroid meets many others at once; the last are infinitely far from all.
-    let padded = k.next_multiple_of(GROUP);
-    let mut columns = vec![f64::INFINITY; d * padded];
+    // Packed like those that are scored, so that a centroid meets many others at once; the last are infinitely far from all.
+    let groups = k.div_ceil(GROUP);
+    let mut packed = vec![[f64::INFINITY; GROUP]; groups * d];
     for (j, row) in p.rows.chunks_exact(width).enumerate() {
-        for (column, x) in columns.chunks_exact_mut(padded).zip(row.as_flattened()) {
-            column[j] = *x;
+        for (packed, x) in packed[j / GROUP * d..][..d].iter_mut().zip(row.as_flattened()) {
+            packed[j % GROUP] = *x;
         }
     }
-    let mut nearest = vec![f64::INFINITY; padded];
-    let mut dist2 = vec![0.0; padded];
+    let mut nearest = vec![f64::INFINITY; groups * GROUP];
     for a in 0..k {
+        let own = &p.rows[a * width..][..width].as_flattened()[..d];
         // From its own group on: with those before it, it has met already.
-        let from = a / GROUP * GROUP;
-        let (dist2, _) = dist2[from..].as_chunks_mut::<GROUP>();
-        dist2.fill([0.0; GROUP]);
-        for column in columns.chunks_exact(padded) {
-            let (others, _) = column[from..].as_chunks::<GROUP>();
-            for (sum, other) in dist2.iter_mut().zip(others) {
-                for (sum, other) in sum.iter_mut().zip(other) {
-                    *sum += (other - column[a]) * (other - column[a]);
+        let first = a / GROUP;
+        let mut least = [f64::INFINITY; GROUP];
+        let (met, _) = nearest[first * GROUP..].as_chunks_mut::<GROUP>();
+        for (g, (met, others)) in met.iter_mut().zip(packed[first * d..].chunks_exact(d)).enumerate() {
+            let mut dist2 = [0.0; GROUP];
+            for (other, own) in others.iter().zip(own) {
+                for (sum, other) in dist2.iter_mut().zip(other) {
+                    *sum += (other - own) * (other - own);
                 }
             }
-        }
-        dist2[0][a - from] = f64::INFINITY;
-        let mut least = [f64::INFINITY; GROUP];
-        let (others, _) = nearest[from..].as_chunks_mut::<GROUP>();
-        for (others, dist2) in others.iter_mut().zip(&*dist2) {
-            for lane in 0..GROUP {
-                others[lane] = less(dist2[lane], others[lane]);
-                least[lane] = less(dist2[lane], least[lane]);
+            if g == 0 {
+                dist2[a % GROUP] = f64::INFINITY;
+            }
+            for ((met, least), dist2) in met.iter_mut().zip(&mut least).zip(dist2) {
+                *met = less(dist2, *met);
+                *least = less(dist2, *least);
             }
         }
         nearest[a] = least.into_iter().fold(nearest[a], less);
@@ -91,8 +108,11 @@ fn nearest2<T: Real>(p: &Prepared<T>) -> Vec<f64> {
     nearest
 }
 
-/// Distances between centroids are kept for a pass if they take no more bytes than this.
-const BETWEEN: usize = 4 << 20;
+/// So many neighbours for each centroid are kept at most, on average.
+const KEPT: usize = 64;
+
+/// Neighbours are kept up to so many times the squared distance that is asked for, because the next chunk may ask for more.
+const ROOM: f64 = 1.4;
 
 /// More than the rounding of our own sums in f64, relative.
 const SLACK: f64 = 1e-9;
@@ -104,8 +124,6 @@ impl<'a, T: Real> Pruner<'a, T> {
         let norms: Vec<f64> = (0..k).map(|j| p.norm(j)).collect();
         let largest = p.largest_norm();
         let nearest = nearest2(p);
-        let groups = p.norms.len();
-        let rows = if k * groups * size_of::<[T; GROUP]>() <= BETWEEN { k } else { 1 };
         let mut pruner = Self {
             p,
             norms,
@@ -115,8 +133,10 @@ impl<'a, T: Real> Pruner<'a, T> {
             sorted: Vec::new(),
             starts: vec![0; k + 1],
             reach: vec![0.0; k],
-            between: Aligned::zeroed(rows * groups),
-            measured: vec![usize::MAX; rows],
+            between: Aligned::zeroed(p.norms.len()),
+            near: vec![Near::unknown(); k],
+            kept: Vec::new(),
+            found: vec![(0, T::ZERO); k.next_multiple_of(GROUP)],
             list: vec![0; k.next_multiple_of(GROUP)],
             packed: Aligned::zeroed(p.packed.len()),
             packed_norms: Aligned::zeroed(p.norms.len()),
@@ -270,18 +290,16 @@ impl<'a, T: Real> Pruner<'a, T> {
         let limit =
             4.0 * radius * radius * (1.0 + (2 * d + 12) as f64 * T::EPSILON) + (d + 4) as f64 * T::TINY;
         let limit = T::from_f64(limit);
-        self.measure::<E>(simd, a, d);
+        // Not a number, too: all are near then.
+        if self.near[a].limit.partial_cmp(&limit).is_none_or(|o| o.is_lt()) {
+            self.measure::<E>(simd, a, d, T::from_f64(ROOM * limit.to_f64()));
+        }
         let mut n = 0;
-        for (g, dist2) in self.between[self.place(a)].iter().enumerate() {
+        let Near { from, to, .. } = self.near[a];
+        for &(j, dist2) in &self.kept[from..to] {
             // Whatever is not surely farther stays.
-            let far = dist2.iter().fold(true, |far, x| far & (*x > limit));
-            if far {
-                continue;
-            }
-            for (m, x) in dist2.iter().enumerate().take(k - g * GROUP) {
-                self.list[n] = (g * GROUP + m) as u32;
-                n += usize::from(x.partial_cmp(&limit).is_none_or(|o| o.is_le()));
-            }
+            self.list[n] = j;
+            n += usize::from(dist2.partial_cmp(&limit).is_none_or(|o| o.is_le()));
         }
         if n * 4 > k * 3 {
             // To pack nearly all costs more than to score all.
@@ -302,23 +320,12 @@ impl<'a, T: Real> Pruner<'a, T> {
         (n, if n < k { beyond } else { f64::INFINITY })
     }
 
-    /// Where the distances from centroid `a` stand in `between`.
+    /// Keeps the centroids that are not surely farther from centroid `a` than `limit` (squared).
     #[inline(always)]
-    fn place(&self, a: usize) -> std::ops::Range<usize> {
-        let (row, groups) = (a % self.measured.len(), self.p.norms.len());
-        row * groups..(row + 1) * groups
-    }
-
-    /// Computes the distances from centroid `a`, if they are not there from before.
-    #[inline(always)]
-    fn measure<E: Simd>(&mut self, simd: E, a: usize, d: usize) {
-        let row = a % self.measured.len();
-        if std::mem::replace(&mut self.measured[row], a) == a {
-            return;
-        }
-        let (p, place) = (self.p, self.place(a));
+    fn measure<E: Simd>(&mut self, simd: E, a: usize, d: usize, limit: T) {
+        let (p, k) = (self.p, self.p.k());
         let own = &p.packed[a / GROUP * d..][..d];
-        for (dist2, packed) in self.between[place].iter_mut().zip(p.packed.chunks_exact(d)) {
+        for (dist2, packed) in self.between.iter_mut().zip(p.packed.chunks_exact(d)) {
             let mut sums = [T::ZERO; GROUP];
             let sum: &mut [T::Reals<E>] = bytemuck::cast_slice_mut(&mut sums);
             for (c, own) in packed.iter().zip(own) {
@@ -331,5 +338,23 @@ impl<'a, T: Real> Pruner<'a, T> {
             }
             *dist2 = sums;
         }
+        let mut n = 0;
+        for (g, dist2) in self.between.iter().enumerate() {
+            if dist2.iter().fold(true, |far, x| far & (*x > limit)) {
+                continue;
+            }
+            for (m, &x) in dist2.iter().enumerate().take(k - g * GROUP) {
+                // Written in any case: whether it counts is hard to predict.
+                self.found[n] = ((g * GROUP + m) as u32, x);
+                n += usize::from(x.partial_cmp(&limit).is_none_or(|o| o.is_le()));
+            }
+        }
+        if self.kept.len() + n > KEPT * k {
+            self.kept.clear();
+            self.near.fill(Near::unknown());
+        }
+        let from = self.kept.len();
+        self.kept.extend_from_slice(&self.found[..n]);
+        self.near[a] = Near { limit, from, to: self.kept.len() };
     }
 }
