@@ -64,6 +64,8 @@ pub(crate) struct Engine {
     edges: Vec<EdgeState>,
     opened: usize,
     scratch: Vec<Arrival>,
+    /// A message was posted or taken since the last [`Engine::progress`]: whoever does that in turn with it is not idle.
+    used: bool,
     pub(crate) traffic: Traffic,
 }
 
@@ -103,6 +105,7 @@ impl Engine {
             edges: Vec::new(),
             opened: 0,
             scratch: Vec::new(),
+            used: false,
             traffic: Traffic::default(),
         }
     }
@@ -152,6 +155,7 @@ impl Engine {
             return Ok(Posted::Full(body));
         }
         *outstanding += cost;
+        self.used = true;
         match self.route[to as usize] {
             None => state.arrived.push_back(Message { from: to, tag, body }),
             Some(wire) => {
@@ -163,9 +167,9 @@ impl Engine {
         Ok(Posted::Done)
     }
 
-    /// Moves what can be moved; true if anything did.
+    /// Moves what can be moved; true if anything did, or was posted or taken before.
     pub(crate) fn progress(&mut self) -> Result<bool> {
-        let mut outcome = Ok(false);
+        let mut outcome = Ok(std::mem::take(&mut self.used));
         let mut scratch = std::mem::take(&mut self.scratch);
         for wire in &mut self.wires {
             outcome = first_error(outcome, wire.progress(&mut scratch));
@@ -218,6 +222,7 @@ impl Engine {
             },
         };
         let Some(message) = message else { return Ok(None) };
+        self.used = true;
         let from = message.from as usize;
         let cost = cost(message.body.len());
         match self.route[from] {
@@ -336,6 +341,7 @@ mod tests {
         let edge = engine.open_edge();
         assert_eq!(engine.progress().unwrap_err().lost_rank(), Some(2));
         assert_eq!(tags(&mut engine, edge), [10, 30]);
+        assert!(engine.progress().unwrap(), "messages were taken");
         assert!(!engine.progress().unwrap());
     }
 
@@ -346,6 +352,7 @@ mod tests {
         let edge = engine.open_edge();
         assert!(matches!(engine.progress(), Err(NetError::Protocol { .. })));
         assert_eq!(tags(&mut engine, edge), [1, 2]);
-        assert!(!engine.progress().unwrap(), "told once");
+        assert!(engine.progress().unwrap(), "told once; messages were taken");
+        assert!(!engine.progress().unwrap());
     }
 }

@@ -181,7 +181,7 @@ impl NetError {
             NetError::TimedOut { .. } => exit::NOT_ALL_CAME,
             NetError::Mpi { .. } => exit::INTERNAL,
             NetError::Mismatch { .. } => exit::MISMATCH,
-            NetError::Usage(_) => exit::INTERNAL,
+            NetError::Usage(_) => exit::PROGRAM,
             NetError::Above { code, .. } => *code,
         }
     }

@@ -179,6 +179,7 @@ impl World {
 
     /// A world of one: this process alone.
     pub fn alone() -> World {
+        crate::panics::remember();
         World::assemble(Parts {
             rank: 0,
             size: 1,
@@ -334,6 +335,9 @@ impl World {
             let Some(b) = body.take() else { return Ok(Some(())) };
             match world.try_send(edge, to, tag, b) {
                 Ok(()) => Ok(Some(())),
+                Err(TrySendError::Full(_)) if to == world.rank => Err(NetError::Usage(format!(
+                    "rank {to} waits for room to send to itself, and only it could make some\n  help: receive in between, with World::try_send"
+                ))),
                 Err(TrySendError::Full(b)) => {
                     body = Some(b);
                     Ok(None)
@@ -358,12 +362,26 @@ impl World {
 
     /// Waits for a message of an edge.
     pub fn recv(&mut self, edge: Edge) -> Result<Message> {
-        self.wait_until(|world| world.try_recv(edge))
+        self.wait_until(|world| match world.try_recv(edge)? {
+            None if world.size == 1 => Err(world.only_from_itself()),
+            message => Ok(message),
+        })
     }
 
     /// Waits for a message of an edge from one rank.
     pub fn recv_from(&mut self, edge: Edge, from: u32) -> Result<Message> {
-        self.wait_until(|world| world.try_recv_from(edge, from))
+        self.wait_until(|world| match world.try_recv_from(edge, from)? {
+            None if from == world.rank => Err(world.only_from_itself()),
+            message => Ok(message),
+        })
+    }
+
+    /// A rank's messages to itself have arrived when they are sent: one that is not there will never be.
+    fn only_from_itself(&self) -> NetError {
+        let rank = self.rank;
+        NetError::Usage(format!(
+            "rank {rank} waits for a message that only itself could send\n  help: send it before, or use World::try_recv"
+        ))
     }
 
     /// Moves messages; true if anything moved. An error once the job has failed.
@@ -404,7 +422,6 @@ impl World {
             match self.policy.step(idle) {
                 Step::Spin => std::hint::spin_loop(),
                 Step::Yield => std::thread::yield_now(),
-                Step::Sleep(_) if self.size == 1 && !self.finished => return Err(self.nobody_comes()),
                 Step::Sleep(limit) => {
                     if self.in_op.is_none() && !self.named_wait {
                         self.named_wait = true;
@@ -424,19 +441,6 @@ impl World {
             }
             idle = idle.saturating_add(1);
         }
-    }
-
-    /// Of a rank that waits in a world of one.
-    fn nobody_comes(&self) -> NetError {
-        failed(Blame {
-            code: exit::MISMATCH,
-            rank: Some(0),
-            host: crate::node::host_name(),
-            pid: std::process::id(),
-            phase: self.phase(),
-            cause: "it waits for a message, and there is no other rank that could send one".into(),
-            remedy: "in a world of one, receive only what was sent before".into(),
-        })
     }
 
     fn asleep(&mut self, yes: bool) {
@@ -489,7 +493,11 @@ impl World {
     /// Tells the job that this rank has panicked, with the words of the last panic of this process.
     pub fn fail_by_panic(&self) {
         let what = crate::panics::last().unwrap_or_else(|| "no message".into());
-        self.fail(exit::PANICKED, format!("panicked: {what}"), "see the panic's own output above");
+        let help = match crate::panics::is_broken_pipe(&what) {
+            true => "whoever read the output has gone",
+            false => "see the panic's own output above",
+        };
+        self.fail(exit::PANICKED, format!("panicked: {what}"), help);
     }
 
     /// This rank is done: sends what is still under way, says FINISHED, and waits until all ranks have said so.

@@ -157,6 +157,55 @@ fn misuse_is_an_error() {
     .unwrap();
 }
 
+#[test]
+fn a_rank_that_waits_for_itself_is_told_so() {
+    for size in [1, 3] {
+        let error = |f: fn(&mut World) -> aeolian_net::Result<()>| {
+            let error =
+                World::local(size, |mut world| f(&mut world).and_then(|()| world.finish())).unwrap_err();
+            assert!(matches!(error, NetError::Usage(_)), "{error}");
+            error.to_string()
+        };
+        let nothing = error(|world| {
+            let edge = world.open_edge();
+            world.recv_from(edge, world.rank()).map(drop)
+        });
+        assert!(nothing.contains("waits for a message that only itself could send"), "{nothing}");
+        let full = error(|world| {
+            let (edge, me) = (world.open_edge(), world.rank());
+            (0..64).try_for_each(|tag| world.send(edge, me, tag, Buf::from_slice(&[0; WINDOW as usize / 16])))
+        });
+        assert!(full.contains("room to send to itself"), "{full}");
+    }
+    let lonely = World::local(1, |mut world| {
+        let edge = world.open_edge();
+        world.recv(edge).map(drop)
+    });
+    assert!(matches!(lonely, Err(NetError::Usage(_))), "{lonely:?}");
+}
+
+#[test]
+fn a_world_of_one_may_wait_for_something_else_and_take_its_own_messages_one_by_one() {
+    let mut world = World::alone();
+    let edge = world.open_edge();
+    for tag in 0..10_000 {
+        world.send(edge, 0, tag, Buf::empty()).unwrap();
+    }
+    let mut next = 0;
+    world
+        .wait_until(|world| {
+            let message = world.try_recv(edge)?.expect("all have arrived");
+            assert_eq!(message.tag, next);
+            next += 1;
+            Ok((next == 10_000).then_some(()))
+        })
+        .unwrap();
+    // Longer than it spins.
+    let begin = std::time::Instant::now();
+    world.wait_until(|_| Ok((begin.elapsed() > Duration::from_millis(50)).then_some(()))).unwrap();
+    world.finish().unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20))]
     #[test]
