@@ -156,7 +156,7 @@ pub(crate) fn init() -> Result<World> {
         }
         Launcher::Slurm => {
             // With --mpi=none an MPI would start as N lonely ones: it is not even tried.
-            by_file(&launch, start)
+            by_file(&launch, start, None)
         }
         _ => by_launcher(&launch, start),
     }
@@ -210,7 +210,8 @@ fn host(size: u32, one_node: bool, start: Duration) -> Result<(Master, Meeting)>
     Ok((master, meeting))
 }
 
-fn by_file(launch: &Launch, start: Duration) -> Result<World> {
+/// `no_pmi` is why the PMI service that was offered cannot be used here, if one was.
+fn by_file(launch: &Launch, start: Duration, no_pmi: Option<NetError>) -> Result<World> {
     let slurm = SlurmEnv::from_env().map_err(crate::launcher::misread)?;
     let Some(SlurmEnv { step: Some(step), job_id, restart_count, cluster, .. }) = slurm else {
         return Err(NetError::Config {
@@ -236,7 +237,19 @@ fn by_file(launch: &Launch, start: Duration) -> Result<World> {
         // Dropped, and so removed, once all have come.
         join(0, launch.size, meeting, Some(master), None, Some(published), start, launch.launcher)
     } else {
-        let meeting = Meeting::from_text(&Zeroizing::new(rendezvous::find(&dir, &name, start)?))?;
+        let found = rendezvous::find(&dir, &name, start).map_err(|e| match (e, no_pmi) {
+            (NetError::TimedOut { what, seconds, .. }, Some(no_pmi)) => NetError::TimedOut {
+                what,
+                seconds,
+                help: format!(
+                    "the other ranks may be waiting in {}, which cannot be used on {}: {no_pmi}",
+                    launch.launcher,
+                    host_name()
+                ),
+            },
+            (e, _) => e,
+        })?;
+        let meeting = Meeting::from_text(&Zeroizing::new(found))?;
         join(launch.rank, launch.size, meeting, None, None, None, start, launch.launcher)
     }
 }
@@ -267,13 +280,16 @@ fn by_launcher(launch: &Launch, start: Duration) -> Result<World> {
     let slurm = matches!(launch.launcher, Launcher::SlurmPmix | Launcher::SlurmPmi2);
     let kvs = match pmi::connect() {
         // Slurm's environment says enough to meet without it.
-        Ok(None) | Err(_) if slurm => {
+        Ok(Some(kvs)) => Some(kvs),
+        without if slurm => {
+            let why = without.err();
             if launch.rank == 0 {
-                say_own_wires(launch.size, "a private file");
+                let why = why.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+                say_own_wires(launch.size, &format!("a private file{why}"));
             }
-            return by_file(launch, start);
+            return by_file(launch, start, why);
         }
-        kvs => kvs?,
+        without => without?,
     };
     let Some(kvs) = kvs else {
         return Err(NetError::Config {
@@ -416,9 +432,11 @@ fn by_kvs(launch: &Launch, mut kvs: Box<dyn Kvs>, start: Duration) -> Result<Wor
                 master = Some(m);
             }
             Err(e) => {
-                kvs.put("aeolian-meet", NO_MASTER)?;
-                kvs.fence()?;
-                kvs.finalize()?;
+                // That this fails too says less than `e`.
+                let _ = kvs
+                    .put("aeolian-meet", NO_MASTER)
+                    .and_then(|()| kvs.fence())
+                    .and_then(|()| kvs.finalize());
                 return Err(e);
             }
         }
@@ -466,6 +484,13 @@ fn own_cpus() -> Vec<u64> {
         }
     }
     words
+}
+
+/// How many CPUs the time that a control group grants this process amounts to, if that is less than it may run on.
+fn quota() -> usize {
+    let granted = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
+    let own: u32 = own_cpus().iter().map(|word| word.count_ones()).sum();
+    if granted < own as usize { granted } else { usize::MAX }
 }
 
 /// How many CPUs the ranks of `node` have among them: bound to one each, they do not share.
@@ -608,7 +633,7 @@ fn register(
         supervisor: Box::new(control),
         wake: Some(bell),
         layout: layout(&info),
-        cores: cpus_of(&info, &info.cards[rank as usize].node)?,
+        cores: cpus_of(&info, &info.cards[rank as usize].node)?.min(quota()),
     });
     world.raw_communicator = raw;
     if let Some(mpi) = own {

@@ -73,21 +73,10 @@ pub struct Ranks {
 
 impl Ranks {
     /// As asked for, else as the launcher says, else one for each core.
-    fn find(
-        asked: Option<usize>,
-        launch: Option<&Launch>,
-        env: &dyn Fn(&str) -> Option<String>,
-        cores: usize,
-    ) -> Ranks {
+    fn find(asked: Option<usize>, launch: Option<&Launch>, cores: usize) -> Ranks {
         let launched = launch.filter(|l| l.launcher != Launcher::Nobody && l.size > 0);
         let total = launched.map_or(0, |l| l.size as usize);
-        let local = |l: &Launch| match l.launcher {
-            Launcher::Slurm | Launcher::SlurmPmix | Launcher::SlurmPmi2 => {
-                l.local_size.or_else(|| tasks_here(env))
-            }
-            _ => l.local_size,
-        };
-        let (here, source) = match (asked, launched.map(|l| (local(l), l.size))) {
+        let (here, source) = match (asked, launched.map(|l| (l.local_size, l.size))) {
             (Some(asked), _) => (asked, "as asked with --ranks"),
             (None, Some((Some(local), _))) => (local as usize, "as the launcher says"),
             (None, Some((None, size))) => (size as usize, "all of the job; fewer if it has several nodes"),
@@ -96,22 +85,6 @@ impl Ranks {
         let here = here.max(1);
         Ranks { here, total: total.max(here), source: source.into() }
     }
-}
-
-/// Tasks of a Slurm step on this node: entry `SLURM_NODEID` of a list like `2(x3),1`.
-fn tasks_here(env: &dyn Fn(&str) -> Option<String>) -> Option<u32> {
-    let mut node: u32 = env("SLURM_NODEID")?.parse().ok()?;
-    for entry in env("SLURM_STEP_TASKS_PER_NODE")?.split(',') {
-        let (tasks, nodes) = match entry.split_once("(x") {
-            Some((tasks, nodes)) => (tasks, nodes.strip_suffix(')')?.parse().ok()?),
-            None => (entry, 1u32),
-        };
-        match node.checked_sub(nodes) {
-            Some(further) => node = further,
-            None => return tasks.parse().ok(),
-        }
-    }
-    None
 }
 
 /// Everything the doctor finds.
@@ -172,9 +145,8 @@ impl Report {
         let launch = Launch::detect().map_err(|e| warnings.push(Warning::of_error("launcher", e))).ok();
         let topology = Topology::detect();
         let cores = topology.allowed_cores();
-        let env = |name: &str| std::env::var(name).ok();
-        let launched_here = Ranks::find(None, launch.as_ref(), &env, cores).here;
-        let ranks = Ranks::find(ranks, launch.as_ref(), &env, cores);
+        let launched_here = Ranks::find(None, launch.as_ref(), cores).here;
+        let ranks = Ranks::find(ranks, launch.as_ref(), cores);
 
         let mpi = Mpi::gather(launch.as_ref(), &Places::from_env(), probe, one);
         warnings.extend(mpi.warnings(launch.as_ref()));

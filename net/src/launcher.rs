@@ -11,9 +11,9 @@
 //! | `srun --mpi=pmi2` | a Slurm step and `PMI_FD` | same |
 //! | `srun` without MPI | a Slurm step | same |
 //! | another PMI-1 launcher | `PMI_SIZE` | `PMI_RANK`, `PMI_SIZE` |
+//! | nobody | nothing of these | 0 of 1 |
 //!
 //! In this order: a rank of `mpiexec` inside a Slurm step has that step's variables too.
-//! | nobody | nothing of these | 0 of 1 |
 //!
 //! A batch script (`sbatch`) sets `SLURM_JOB_ID` without a step of its own for the shell: a program started there without
 //! `srun` runs alone, as one process, which is what happened.
@@ -165,10 +165,22 @@ impl Launch {
         {
             return Ok(Launch { launcher: Launcher::Pmix, rank, size: 0, local_size: None });
         }
-        if let Some(SlurmEnv { step: Some(step), .. }) = SlurmEnv::from_lookup(&env).map_err(misread)? {
+        let slurm = match SlurmEnv::from_lookup(&env) {
+            Ok(job) => job,
+            Err(e) if SlurmEnv::is_task(&env) => return Err(misread(e)),
+            // Nobody has started peers: what is wrong there does not matter for this process alone.
+            Err(_) => None,
+        };
+        if let Some(SlurmEnv { step: Some(step), .. }) = slurm {
             let launcher = match step.mpi {
                 MpiPlugin::Pmix => Launcher::SlurmPmix,
                 MpiPlugin::Pmi2 => Launcher::SlurmPmi2,
+                // A PMI that says something else is of a launcher inside the step.
+                MpiPlugin::None
+                    if ["PMI_FD", "PMI_RANK", "PMI_SIZE"].iter().all(|name| env(name).is_some()) =>
+                {
+                    return both(Launcher::Hydra, "PMI_RANK", "PMI_SIZE", None);
+                }
                 MpiPlugin::None => Launcher::Slurm,
             };
             let local_size = Some(step.local_size());
@@ -212,6 +224,8 @@ mod tests {
         assert_eq!((ompi.launcher, ompi.rank, ompi.size), (Launcher::OpenMpi, 3, 8));
         let hydra = with(&[("PMI_FD", "9"), ("PMI_RANK", "5"), ("PMI_SIZE", "6"), ("MPI_LOCALNRANKS", "6")]);
         assert_eq!((hydra.launcher, hydra.rank, hydra.size), (Launcher::Hydra, 5, 6));
+        let inner = with(&[("PMI_FD", "9"), ("PMI_RANK", "5"), ("PMI_SIZE", "6")]);
+        assert_eq!((inner.launcher, inner.rank, inner.size), (Launcher::Hydra, 5, 6));
         let prte = with(&[("PMIX_RANK", "2"), ("PMIX_NAMESPACE", "prterun-n1-9@1")]);
         assert_eq!((prte.launcher, prte.rank, prte.size), (Launcher::Pmix, 2, 0));
         let port = of(&[("PMI_PORT", "n1:4711"), ("PMI_ID", "3"), ("MPI_LOCALNRANKS", "4")]).unwrap();
@@ -223,6 +237,11 @@ mod tests {
         // A batch script's shell, without srun.
         let batch = of(&[("SLURM_JOB_ID", "7"), ("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")]).unwrap();
         assert_eq!((batch.launcher, batch.size), (Launcher::Nobody, 1));
+        // What is wrong there is nothing to a process that is alone, but stops a task.
+        let both = [("SLURM_MEM_PER_NODE", "1"), ("SLURM_MEM_PER_CPU", "1")];
+        assert_eq!(of(&[&both[..], &[("SLURM_JOB_ID", "7")]].concat()).unwrap().launcher, Launcher::Nobody);
+        assert_eq!(of(&[("SLURM_STEP_ID", "0")]).unwrap().launcher, Launcher::Nobody);
+        assert!(of(&[&slurm[..], &both].concat()).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use crate::NetError;
 use crate::bytes::{self, Bytes};
+use aeolian_slurm::SlurmEnv;
 use rustix::process::{Resource, getrlimit};
 use std::path::Path;
 
@@ -81,18 +82,17 @@ impl Budget {
     }
 }
 
-/// What Slurm granted the job on this node. (`aeolian-slurm` knows everything else about Slurm.)
+/// What Slurm granted the job on this node. (Variables that make no sense stop a rank at its start; here they grant nothing.)
 fn slurm(env: &dyn Fn(&str) -> Option<String>, ranks: u64) -> Option<(String, u64)> {
-    let number = |name: &str| env(name)?.trim().parse::<u64>().ok().filter(|&n| n > 0);
-    let mebibytes = |n: u64| n.checked_mul(1 << 20);
-    // 0 means "all of the node", as does the absence of both.
-    if let Some(node) = number("SLURM_MEM_PER_NODE") {
-        return Some(("Slurm's SLURM_MEM_PER_NODE".into(), mebibytes(node)?));
+    let job = SlurmEnv::from_lookup(env).ok()??;
+    if let Some(node) = job.mem_per_node {
+        return Some(("Slurm's SLURM_MEM_PER_NODE".into(), node));
     }
-    let per_cpu = number("SLURM_MEM_PER_CPU")?;
-    let cpus =
-        number("SLURM_CPUS_ON_NODE").unwrap_or_else(|| number("SLURM_CPUS_PER_TASK").unwrap_or(1) * ranks);
-    Some((format!("Slurm's SLURM_MEM_PER_CPU x {cpus} CPUs"), mebibytes(per_cpu.checked_mul(cpus)?)?))
+    let per_cpu = job.mem_per_cpu?;
+    let cpus = job
+        .cpus_on_node
+        .map_or_else(|| u64::from(job.cpus_per_task.unwrap_or(1)).saturating_mul(ranks), u64::from);
+    Some((format!("Slurm's SLURM_MEM_PER_CPU x {cpus} CPUs"), per_cpu.checked_mul(cpus)?))
 }
 
 /// `MemTotal` in bytes.
@@ -133,9 +133,10 @@ mod tests {
     fn smallest_wins_and_only_shared_limits_are_divided() {
         let b = budget(&[], &[], 4).unwrap();
         assert_eq!((b.bytes, b.source.as_str()), (4 << 30, "physical memory (16 GiB / 4 ranks)"));
-        let b = budget(&[("SLURM_MEM_PER_NODE", "8192")], &[], 2).unwrap();
+        let b = budget(&[("SLURM_JOB_ID", "7"), ("SLURM_MEM_PER_NODE", "8192")], &[], 2).unwrap();
         assert_eq!((b.bytes, b.candidates.len()), (4 << 30, 2));
-        let b = budget(&[("SLURM_MEM_PER_CPU", "1024"), ("SLURM_CPUS_ON_NODE", "6")], &[], 3).unwrap();
+        let job = [("SLURM_JOB_ID", "7"), ("SLURM_MEM_PER_CPU", "1024"), ("SLURM_CPUS_ON_NODE", "6")];
+        let b = budget(&job, &[], 3).unwrap();
         assert_eq!(
             (b.bytes, b.source.as_str()),
             (2 << 30, "Slurm's SLURM_MEM_PER_CPU x 6 CPUs (6 GiB / 3 ranks)")
@@ -143,7 +144,10 @@ mod tests {
         let b = budget(&[("AEOLIAN_MEMORY", "1.5GiB")], &[("RLIMIT_AS", 1 << 30)], 1).unwrap();
         assert_eq!((b.bytes, b.source.as_str()), (1 << 30, "RLIMIT_AS"));
         assert!(b.candidates.is_sorted_by_key(|c| c.1));
-        assert_eq!(budget(&[("SLURM_MEM_PER_NODE", "0")], &[], 0).unwrap().bytes, 16 << 30);
+        assert_eq!(
+            budget(&[("SLURM_JOB_ID", "7"), ("SLURM_MEM_PER_NODE", "0")], &[], 0).unwrap().bytes,
+            16 << 30
+        );
     }
 
     #[test]

@@ -18,12 +18,16 @@ pub(crate) fn remember() {
                 .unwrap_or("a value that is no text");
             let place = info.location().map_or(String::new(), |l| format!(" at {}:{}", l.file(), l.line()));
             *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{text}{place}"));
-            // `| head`: every program that prints ends so, and nobody wants to read of it.
-            if !text.starts_with("failed printing to stdout: Broken pipe") {
+            if !is_broken_pipe(text) {
                 before(info);
             }
         }));
     });
+}
+
+/// `| head`: every program that prints ends so, and nobody wants to read of it.
+pub(crate) fn is_broken_pipe(text: &str) -> bool {
+    text.starts_with("failed printing to stdout: Broken pipe")
 }
 
 /// The last panic's message and place.

@@ -105,6 +105,14 @@ impl SlurmEnv {
         Self::from_lookup(|name| std::env::var(name).ok())
     }
 
+    /// Whether `srun` has started this process as a task of a step, as far as can be told without reading everything.
+    pub fn is_task(env: impl Fn(&str) -> Option<String>) -> bool {
+        let step = env("SLURM_STEP_ID").or_else(|| env("SLURM_STEPID"));
+        // What is no number was meant to be one.
+        let step = step.is_some_and(|id| id.trim().parse().map_or(true, |id: u64| id < FIRST_OWN_STEP));
+        step && env("SLURM_PROCID").is_some()
+    }
+
     /// The same by asking for one variable after the other.
     ///
     /// # Errors
@@ -170,6 +178,9 @@ impl Step {
         sure.then(|| Distribution::Block.nodes(&self.tasks_per_node)).filter(fits)
     }
 }
+
+/// A batch script's own shell, and an interactive one, are steps with numbers from here on: nobody has started peers.
+const FIRST_OWN_STEP: u64 = 0xffff_fff0;
 
 /// All that is read here.
 const VARIABLES: &[&str] = &[
@@ -292,8 +303,7 @@ impl Vars {
     }
 
     fn step(&self) -> Result<Option<Step>, SlurmError> {
-        // A batch script's own shell, and an interactive one, are steps with numbers from the end: nobody has started peers.
-        let id = self.either::<u64>("SLURM_STEP_ID", "SLURM_STEPID")?.filter(|id| *id < 0xffff_fff0);
+        let id = self.either::<u64>("SLURM_STEP_ID", "SLURM_STEPID")?.filter(|id| *id < FIRST_OWN_STEP);
         let Some(id) = id else { return Ok(None) };
         let missing = |name| SlurmError::Missing { name, because: "SLURM_STEP_ID" };
         let tasks = "SLURM_STEP_TASKS_PER_NODE";

@@ -86,7 +86,7 @@ impl Master {
             .map_err(NetError::os(format!("listening as job master on {}", config.bind)))?;
         listener.set_nonblocking(true).map_err(NetError::os("listening as job master"))?;
         // The standard library's queue is short for a node full of ranks that come at once.
-        let _ = rustix::net::listen(&listener, 4096);
+        let _ = rustix::net::listen(&listener, crate::limits::BACKLOG as i32);
         let address = listener.local_addr().map_err(NetError::os("asking for the job master's port"))?;
         let shared = Arc::new(Shared {
             commands: Mutex::new(Vec::new()),

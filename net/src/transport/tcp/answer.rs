@@ -44,6 +44,9 @@ fn look(stream: &TcpStream) -> Option<Seen> {
     })
 }
 
+/// The kernel counts the times above in ticks of its own, up to 10 ms long.
+const TICKS: Duration = Duration::from_millis(20);
+
 /// Watches one connection, from one look to the next.
 #[derive(Default)]
 pub(super) struct Watch {
@@ -66,7 +69,7 @@ impl Watch {
         }
         // A connection may have rested for hours before this was sent, so only time since a look of ours counts.
         let since = self.silent_since.get_or_insert(now);
-        if seen.answered < now.saturating_duration_since(*since) {
+        if seen.answered <= now.saturating_duration_since(*since) + TICKS {
             *since = now;
         }
         now.saturating_duration_since(*since) >= limit
@@ -98,6 +101,12 @@ mod tests {
             gives_up(&[(0, true, 0, 1), (30, true, 0, 5), (39, true, 1, 14), (40, true, 2, 15)]),
             Some(40)
         );
+    }
+
+    #[test]
+    fn an_answer_in_the_moment_of_a_look_counts() {
+        // What was sent at first was answered at once. Then the rank has computed, and sends again just now.
+        assert_eq!(gives_up(&[(0, true, 0, 12), (12, true, 0, 12)]), None);
     }
 
     #[test]
