@@ -7,7 +7,7 @@ use crate::error::{Blame, NetError, Result};
 use crate::exit;
 use crate::noise::{NoiseStream, Readiness, Role, prologue};
 use crate::secret::Secret;
-use crate::supervisor::OpName;
+use crate::supervisor::{OpName, Supervisor};
 use crate::transport::{Bell, Ringer};
 use rustix::event::{PollFd, PollFlags};
 use std::collections::HashMap;
@@ -233,6 +233,37 @@ impl Control {
     /// Panic messages, an exit without farewell, and signals of this process now go to this job. Once a process.
     pub fn install_process_hooks(&self) {
         super::hooks::install(&self.shared);
+    }
+}
+
+impl Supervisor for Control {
+    fn enter(&self, op: &'static OpName, seq: u64) {
+        Control::enter(self, op, seq);
+    }
+    fn leave(&self) {
+        Control::leave(self);
+    }
+    fn waiting(&self, yes: bool) {
+        Control::waiting(self, yes);
+    }
+    fn progressed(&self) {
+        Control::progressed(self);
+    }
+    fn failure(&self) -> Option<Blame> {
+        Control::failure(self).cloned()
+    }
+    fn fail(&self, blame: Blame) {
+        Control::fail(self, blame);
+    }
+    fn say_finished(&self) -> Result<()> {
+        Control::say_finished(self);
+        Ok(())
+    }
+    fn all_finished(&self) -> bool {
+        Control::all_finished(self)
+    }
+    fn stop_requested(&self) -> bool {
+        Control::stop_requested(self)
     }
 }
 
