@@ -2,6 +2,7 @@
 
 pub mod client;
 mod hooks;
+mod keeper;
 pub mod protocol;
 
 pub use client::{Control, ControlConfig, Pending};

@@ -7,6 +7,7 @@
 mod answer;
 mod conn;
 mod guard;
+mod link;
 mod mesh;
 
 pub use mesh::{Mesh, MeshConfig};
