@@ -5,17 +5,16 @@
 //! what one rank says of another ("I lost rank 3") yields for a second to what is known first-hand; no heartbeat for the
 //! hang time-out is a hang; if all ranks wait, all are alive, and nothing moves for that long, they wait for one another.
 
-use crate::control::protocol::{
-    Activity, Card, JobId, JobInfo, JobSettings, PROTOCOL, StopReason, ToMaster, ToRank, signal_name,
-};
+mod admit;
+mod judge;
+
+use crate::control::protocol::{Activity, Card, JobId, JobSettings, PROTOCOL, StopReason, ToMaster, ToRank};
 use crate::error::Blame;
 use crate::exit;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// How long the launcher's word about an ended process is waited for (on busy cores it is not at once).
-const EXIT_REPORT: Duration = Duration::from_secs(2);
 /// How long what a rank says of another waits for first-hand knowledge of that one.
 const HEARSAY: Duration = Duration::from_secs(1);
 
@@ -170,21 +169,6 @@ pub struct State {
     ticked: Instant,
     all_finished: bool,
     outcome: Option<Outcome>,
-}
-
-fn signal_remedy(signal: i32) -> &'static str {
-    match signal {
-        libc::SIGKILL => {
-            "if nobody killed it by hand, the memory limit was reached: give more memory or use more nodes"
-        }
-        libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE => {
-            "a fault in native code of the program: look at its core dump, or run it under a debugger"
-        }
-        libc::SIGABRT => {
-            "the program aborted (a panic with panic=abort, or a failed allocation): see its output above"
-        }
-        _ => "find out who sent that signal",
-    }
 }
 
 /// `0-2, 5`.
@@ -386,99 +370,6 @@ impl State {
         self.ranks[witness as usize].witness = true;
     }
 
-    /// Somebody of this job, for whom it has no place as he is: the job cannot be complete, and all learn at once why.
-    fn turn_down(&mut self, conn: ConnId, blame: Blame, out: &mut Vec<Action>) {
-        if self.welcomed {
-            // All are here: one too many harms nobody.
-            out.push(Action::Send(conn, ToRank::Refused(blame.cause)));
-        } else {
-            out.push(Action::Send(conn, ToRank::Abort(blame.clone())));
-            self.fail(blame, out);
-        }
-        out.push(Action::Close(conn));
-    }
-
-    fn register(&mut self, now: Instant, conn: ConnId, protocol: u32, card: Card, out: &mut Vec<Action>) {
-        let refuse = |reason: String, out: &mut Vec<Action>| {
-            out.push(Action::Send(conn, ToRank::Refused(reason)));
-            out.push(Action::Close(conn));
-        };
-        if let Some(Outcome::Failed(blame)) = &self.outcome {
-            out.push(Action::Send(conn, ToRank::Abort(blame.clone())));
-            out.push(Action::Close(conn));
-            return;
-        }
-        if protocol != PROTOCOL {
-            let cause = format!(
-                "rank {} on {} speaks control protocol {protocol} (Aeolian {}), the job master {PROTOCOL} (Aeolian {VERSION})",
-                card.rank, card.host, card.version,
-            );
-            return self.turn_down(conn, of_card(&card, exit::PROTOCOL, cause, SAME_VERSION), out);
-        }
-        if card.size != self.rules.size {
-            let cause = format!(
-                "rank {} on {} was told that there are {} ranks, the job master that there are {}",
-                card.rank, card.host, card.size, self.rules.size
-            );
-            let remedy = "let one launcher start all ranks, with an environment that nobody edited";
-            return self.turn_down(conn, of_card(&card, exit::CONFIG, cause, remedy), out);
-        }
-        if card.rank >= self.rules.size {
-            let size = self.rules.size;
-            return refuse(format!("rank {} of {size} wants to join a job of {size} ranks", card.rank), out);
-        }
-        if let Some(first) = self.ranks.iter().find_map(|r| r.card.as_ref())
-            && first.exe != card.exe
-        {
-            let cause = format!(
-                "rank {} on {} runs another program (Aeolian {}, hash {}) than rank {} on {} (Aeolian {}, hash {})",
-                card.rank,
-                card.host,
-                card.version,
-                hash(&card.exe),
-                first.rank,
-                first.host,
-                first.version,
-                hash(&first.exe)
-            );
-            let remedy =
-                "all ranks must run the same binary: copy it to every host or put it on a shared file system";
-            return self.turn_down(conn, of_card(&card, exit::PROTOCOL, cause, remedy), out);
-        }
-        let r = &mut self.ranks[card.rank as usize];
-        if let Some(there) = &r.card {
-            let text = format!(
-                "rank {} is there already (pid {} on {}): a second one came from pid {} on {}",
-                card.rank, there.pid, there.host, card.pid, card.host
-            );
-            return refuse(text, out);
-        }
-        (r.host, r.pid) = (card.host.clone(), card.pid);
-        r.conn = Some(conn);
-        r.heard = Some(now);
-        self.conns.insert(conn, card.rank);
-        r.card = Some(card);
-        self.first_registered.get_or_insert(now);
-        if let Some(reason) = &self.stop {
-            out.push(Action::Send(conn, ToRank::Stop(reason.clone())));
-        }
-        let cards: Option<Vec<Card>> = self.ranks.iter().map(|r| r.card.clone()).collect();
-        if let Some(cards) = cards {
-            self.welcomed = true;
-            self.moved.1 = now;
-            self.ranks.iter_mut().for_each(|r| r.heard = Some(now));
-            let info = JobInfo {
-                job: self.rules.job,
-                epoch: self.rules.epoch,
-                cards,
-                settings: self.rules.settings,
-            };
-            self.tell_all(&ToRank::Welcome(info), out);
-        } else {
-            self.mixed(now, out);
-        }
-    }
-
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) -> Vec<Action> {
         let mut out = Vec::new();
@@ -550,170 +441,6 @@ impl State {
         out
     }
 
-    fn deadlock(&mut self, now: Instant, hang: Duration, out: &mut Vec<Action>) {
-        let moves = self.ranks.iter().fold(0u64, |sum, r| sum.wrapping_add(r.activity.progress));
-        let waiting = |r: &Rank| r.finished || r.activity.waiting;
-        // One that may be stopped is no proof that all wait: it will be heard, or it is hung.
-        let silent = |r: &Rank| {
-            r.conn.is_some() && r.heard.is_some_and(|at| now.saturating_duration_since(at) > hang / 2)
-        };
-        if self.outcome.is_some() || moves != self.moved.0 || !self.ranks.iter().all(waiting) {
-            self.moved = (moves, now);
-        } else if now.saturating_duration_since(self.moved.1) > hang && !self.ranks.iter().any(silent) {
-            let mut groups: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-            for (r, rank) in self.ranks.iter().zip(0..) {
-                groups.entry(r.phase()).or_default().push(rank);
-            }
-            let text: Vec<_> = groups
-                .iter()
-                .map(|(phase, ranks)| {
-                    let noun = if ranks.len() == 1 { "rank" } else { "ranks" };
-                    let verb = if ranks.len() == 1 { "is" } else { "are" };
-                    format!("{noun} {} {verb} in {phase}", list(ranks.iter().copied()))
-                })
-                .collect();
-            let cause =
-                format!("all ranks wait for one another since {} s: {}", hang.as_secs_f32(), text.join("; "));
-            self.fail(
-                Blame::of_nobody(
-                    exit::MISMATCH,
-                    cause,
-                    "every rank must call the same collectives in the same order",
-                ),
-                out,
-            );
-        }
-    }
-
-    /// Looks whether what is known of a rank's end is enough to decide.
-    fn judge(&mut self, now: Instant, rank: u32, out: &mut Vec<Action>) {
-        if self.outcome.is_some() && self.all_finished || matches!(self.outcome, Some(Outcome::Failed(_))) {
-            return;
-        }
-        let r = &self.ranks[rank as usize];
-        if r.witness {
-            return;
-        }
-        let late = |since: Instant| now.saturating_duration_since(since) > EXIT_REPORT;
-        match (r.finished, r.exit, r.closed) {
-            // Killed between its FINISHED and the last one's: it has nothing more to send, but what it wrote may not be whole.
-            (true, None, Some(at))
-                if !self.all_finished && (!self.rules.exit_reports_expected || late(at)) =>
-            {
-                self.fail_rank(
-                    rank,
-                    exit::RANK_LOST,
-                    "its connection closed after it had said FINISHED, before all others had".into(),
-                    "look at the launcher's and the system's log of that host (out of memory?)",
-                    out,
-                );
-            }
-            (true, None, _) | (false, None, None) => {}
-            (true, Some((RankExit::Code(code), at)), _) => {
-                self.settle();
-                // Others may end with the same code: then it is the program's word, not this rank's trouble.
-                if self.outcome.is_none() && code != 0 && late(at) {
-                    let cause = format!("ended with code {code} after it had said FINISHED");
-                    self.fail_rank(
-                        rank,
-                        code as u8,
-                        cause,
-                        "the code is the program's own: see its output above",
-                        out,
-                    );
-                }
-            }
-            (_, Some((RankExit::Signal(signal), at)), _) => {
-                // What it said before it died is worth a moment.
-                if r.conn.is_none() || late(at) {
-                    let cause = format!("killed by signal {signal} ({})", signal_name(signal));
-                    self.fail_rank(rank, exit::RANK_LOST, cause, signal_remedy(signal), out);
-                }
-            }
-            (false, Some((RankExit::Code(code), at)), _) => {
-                if r.card.is_none() && code == 0 {
-                    self.mixed(now, out);
-                } else if r.conn.is_none() || late(at) {
-                    self.left(rank, Some(code), out);
-                }
-            }
-            (false, None, Some(at)) => {
-                if !self.rules.exit_reports_expected || late(at) {
-                    self.fail_rank(
-                        rank,
-                        exit::RANK_LOST,
-                        "its connection closed without a farewell: killed, crashed, or its host is gone"
-                            .into(),
-                        "look at the launcher's and the system's log of that host (out of memory?)",
-                        out,
-                    );
-                }
-            }
-        }
-    }
-
-    /// All have said FINISHED; where a launcher tells how processes end, success waits for that too.
-    fn settle(&mut self) {
-        if !self.all_finished || self.outcome.is_some() {
-            return;
-        }
-        if !self.rules.exit_reports_expected {
-            self.outcome = Some(Outcome::Finished);
-            return;
-        }
-        let code = |r: &Rank| match r.exit {
-            Some((RankExit::Code(code), _)) => Some(code),
-            _ => None,
-        };
-        let first = self.ranks.first().and_then(code);
-        if first.is_some() && self.ranks.iter().all(|r| code(r) == first) {
-            self.outcome = match (first, &self.stop) {
-                (Some(0), _) => Some(Outcome::Finished),
-                (Some(c), Some(reason)) if c == i32::from(exit::STOPPED) => {
-                    Some(Outcome::Stopped(reason.clone()))
-                }
-                (c, _) => Some(Outcome::Ended(c.unwrap_or(0) as u8)),
-            };
-        }
-    }
-
-    /// Programs that never join are run like any other, as long as none of them joins.
-    fn mixed(&mut self, _now: Instant, out: &mut Vec<Action>) {
-        let plain = |r: &Rank| r.card.is_none() && matches!(r.exit, Some((RankExit::Code(0), _)));
-        if self.ranks.iter().all(plain) {
-            self.outcome.get_or_insert(Outcome::Finished);
-        } else if self.first_registered.is_some()
-            && let Some(rank) = self.ranks.iter().position(plain)
-        {
-            self.left(rank as u32, Some(0), out);
-        }
-    }
-
-    fn left(&mut self, rank: u32, code: Option<i32>, out: &mut Vec<Action>) {
-        match code {
-            Some(0) | None => {
-                let with = if code.is_some() { "with code 0 " } else { "" };
-                self.fail_rank(
-                    rank,
-                    exit::LEFT_EARLY,
-                    format!("left {with}without having said FINISHED"),
-                    "every rank must end with world.finish(), also one that has nothing more to do",
-                    out,
-                );
-            }
-            Some(code) => {
-                let cause = format!("ended with code {code} before the job was finished");
-                self.fail_rank(
-                    rank,
-                    code as u8,
-                    cause,
-                    "the code is the program's own: see its output above",
-                    out,
-                );
-            }
-        }
-    }
-
     fn fail_rank(&mut self, rank: u32, code: u8, cause: String, remedy: &str, out: &mut Vec<Action>) {
         let r = &self.ranks[rank as usize];
         let blame = Blame {
@@ -745,16 +472,5 @@ impl State {
     }
 }
 
-/// A blame of a rank that was not let in.
-fn of_card(card: &Card, code: u8, cause: String, remedy: &str) -> Blame {
-    let (host, phase) = (card.host.clone(), "start-up".into());
-    Blame { rank: Some(card.rank), host, pid: card.pid, phase, ..Blame::of_nobody(code, cause, remedy) }
-}
-
-fn hash(bytes: &[u8]) -> String {
-    bytes[..6].iter().map(|b| format!("{b:02x}")).collect()
-}
-
 #[cfg(test)]
-#[path = "state_tests.rs"]
 mod tests;
