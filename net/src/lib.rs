@@ -73,6 +73,7 @@ pub mod exit;
 pub mod interfaces;
 pub mod launcher;
 pub mod limits;
+mod local;
 pub mod master;
 pub mod memory;
 pub mod mpi;
