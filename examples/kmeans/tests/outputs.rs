@@ -85,3 +85,85 @@ fn help_begins_with_examples() {
     let (code, help, _) = kmeans(Path::new("/"), &["--help"]);
     assert!(code == 0 && help.starts_with("Examples:\n  kmeans "), "{code} {help}");
 }
+
+#[test]
+fn files_under_dev_are_replaced_whole() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let names = ["c.csv", "l.txt", "p.svg", "r.html"].map(|f| dir.path().join(f).display().to_string());
+    let [c, l, p, r] = names.each_ref().map(String::as_str);
+    let args = ["--quiet", "--iterations", "1", "--output", c, "--labels", l, "--plot", p, "--report", r];
+    let mut inodes = Vec::new();
+    for run in ["new", "replaced"] {
+        let (code, _, said) = kmeans(Path::new("/"), &args);
+        assert_eq!(code, 0, "{run}: {said}");
+        // Held open, so that no number is used again.
+        inodes.extend(names.iter().map(|name| std::fs::File::open(name).unwrap()));
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4, "no temporary files");
+    let number = |f: &std::fs::File| std::os::unix::fs::MetadataExt::ino(&f.metadata().unwrap());
+    for (old, new) in inodes[..4].iter().zip(&inodes[4..]) {
+        assert_ne!(number(old), number(new), "not overwritten in place");
+    }
+}
+
+#[test]
+fn results_and_table_share_a_redirected_standard_output() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("x.csv"), "1\n2\n10\n11\n100\n").unwrap();
+    let base = ["--input", "x.csv", "--k", "3", "--init", "first", "--json"];
+    let (code, json, said) =
+        kmeans(dir.path(), &[&base[..], &["--output", "c.csv", "--labels", "l.txt"]].concat());
+    assert_eq!(code, 0, "{said}");
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    let (centroids, labels) = (read("c.csv"), read("l.txt"));
+    // All but the times.
+    let json = json.split("\"seconds\"").next().unwrap();
+    for (redirect, outputs, want) in [
+        ("> out", "--output /dev/stdout", format!("before\n{centroids}{json}")),
+        (">> out", "--output /dev/stdout", format!("old\nbefore\n{centroids}{json}")),
+        ("> out", "--labels /proc/self/fd/1", format!("before\n{labels}{json}")),
+        (
+            "> out 2>&1",
+            "--labels /dev/stdout --output /dev/fd/2 --quiet",
+            format!("before\n{labels}{centroids}{json}"),
+        ),
+        (
+            ">> out 3>&1",
+            "--labels /dev/fd/3 --output /dev/stdout",
+            format!("old\nbefore\n{labels}{centroids}{json}"),
+        ),
+    ] {
+        std::fs::write(dir.path().join("out"), "old\n").unwrap();
+        let line = format!("{{ echo before; \"$@\" {outputs}; }} {redirect}");
+        let status = std::process::Command::new("sh")
+            .args(["-c", &line, "sh", env!("CARGO_BIN_EXE_kmeans")])
+            .args(base)
+            .current_dir(dir.path())
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{outputs} {redirect}");
+        let got = read("out");
+        assert!(got.starts_with(&want), "{outputs} {redirect}: {got}\nwanted {want}");
+        assert!(got.ends_with("}\n") && got.matches("before").count() == 1, "{got}");
+    }
+}
+
+#[test]
+fn two_outputs_of_one_file_are_refused_under_any_name() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("x.csv"), "1\n2\n10\n").unwrap();
+    std::fs::write(dir.path().join("a.csv"), "old").unwrap();
+    std::os::unix::fs::symlink("a.csv", dir.path().join("link")).unwrap();
+    for (output, labels) in
+        [("a.csv", "link"), ("link", "a.csv"), ("link", "./link"), ("/dev/stdout", "/dev/fd/1")]
+    {
+        let args = ["--input", "x.csv", "--k", "2", "--output", output, "--labels", labels];
+        let (code, _, said) = kmeans(dir.path(), &args);
+        assert!(
+            code == 64 && said.contains(&format!("--labels and --output both name {labels}")),
+            "{code} {said}"
+        );
+    }
+    assert_eq!(std::fs::read(dir.path().join("a.csv")).unwrap(), b"old");
+}
