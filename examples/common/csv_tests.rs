@@ -92,6 +92,43 @@ fn f32_overflow_is_found() {
     assert!(e.to_string().contains("needs --dtype f64"), "{e}");
 }
 
+#[test]
+fn a_file_that_is_shortened_while_it_is_read_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.csv");
+    let workers = Workers::new(1).unwrap();
+    let text = "1.5,2.5\n".repeat(3 * PIECE as usize / 8);
+    let shorten = |to: u64| std::fs::File::options().write(true).open(&path).unwrap().set_len(to).unwrap();
+    let said = |e: Error, end: u64| {
+        let want = format!("{}: the file ended at byte {end}, earlier than its size", path.display());
+        assert!(e.to_string().starts_with(&want) && e.exit_code() == 74, "{e}\nwant {want}");
+    };
+    // Between the look at its size and the first byte read.
+    std::fs::write(&path, &text).unwrap();
+    let source = ReadAt::open(&path).unwrap();
+    shorten(5);
+    said(layout(&source).unwrap_err(), 5);
+    // After the layout: the rank whose share has lost bytes says so, the other has all of its rows.
+    for (size, end) in [(1, 2 * PIECE + 100), (2, 2 * PIECE), (1, 0)] {
+        std::fs::write(&path, &text).unwrap();
+        let source = ReadAt::open(&path).unwrap();
+        let layout = layout(&source).unwrap();
+        shorten(end);
+        let last = read::<f64>(&source, &layout, size - 1, size, &workers, &|_, _| ());
+        said(last.err().unwrap(), end);
+        if size == 2 {
+            let first = read::<f64>(&source, &layout, 0, size, &workers, &|_, _| ()).unwrap();
+            assert_eq!(first.rows() as u64, 3 * PIECE / 8 / 2);
+        }
+    }
+    // In the middle: one piece has been read when the next ones go.
+    std::fs::write(&path, &text).unwrap();
+    let source = ReadAt::open(&path).unwrap();
+    let layout = layout(&source).unwrap();
+    let all = read::<f64>(&source, &layout, 0, 1, &workers, &|_, _| shorten(PIECE + 10));
+    said(all.err().unwrap(), PIECE + 10);
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_give_rows_or_an_error(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200), size in 1usize..5) {

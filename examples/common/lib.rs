@@ -8,6 +8,7 @@
 
 pub mod agree;
 pub mod csv;
+pub mod descriptor;
 pub mod error;
 pub mod h5;
 pub mod html;

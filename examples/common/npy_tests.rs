@@ -4,14 +4,20 @@ fn source(bytes: Vec<u8>) -> ReadAt {
     ReadAt::Static { bytes: bytes.leak(), name: "t.npy" }
 }
 
-fn file(descr: &str, fortran: bool, shape: &str, body: &[u8]) -> Vec<u8> {
+fn dict(descr: &str, fortran: bool, shape: &str) -> String {
     let order = if fortran { "True" } else { "False" };
-    let dict = format!("{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n");
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend_from_slice(&(dict.len() as u16).to_le_bytes());
-    bytes.extend_from_slice(dict.as_bytes());
-    bytes.extend_from_slice(body);
-    bytes
+    format!("{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n")
+}
+
+fn file(descr: &str, fortran: bool, shape: &str, body: &[u8]) -> Vec<u8> {
+    version(1, &dict(descr, fortran, shape), body)
+}
+
+/// Version 1 has two bytes for the header's length, 2 and 3 have four.
+fn version(major: u8, dict: &str, body: &[u8]) -> Vec<u8> {
+    let len = (dict.len() as u32).to_le_bytes();
+    let len = if major == 1 { &len[..2] } else { &len[..] };
+    [b"\x93NUMPY", &[major, 0][..], len, dict.as_bytes(), body].concat()
 }
 
 fn read_all(bytes: Vec<u8>, size: usize) -> Result<Vec<f64>> {
@@ -41,6 +47,31 @@ fn types_orders_and_shapes() {
             assert_eq!(read_all(bytes, size).unwrap(), want, "{size} ranks");
         }
     }
+}
+
+#[test]
+fn versions_2_and_3() {
+    let want = [1.0f64, 2.0, 3.0, 4.0, 5.0, 6.0];
+    let f8: Vec<u8> = want.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let plain = dict("'<f8'", false, "(3, 2)");
+    // Why there is version 2: a header of more than 65535 bytes would not be read, one of nearly as many is.
+    let long = format!("{}{}\n", plain.trim_end(), " ".repeat(65_000));
+    for major in [2, 3] {
+        for dict in [&plain, &long] {
+            let bytes = version(major, dict, &f8);
+            let found = header(&source(bytes.clone())).unwrap();
+            assert_eq!((found.shape, found.offset), (vec![3, 2], 12 + dict.len() as u64), "version {major}");
+            for size in 1..=4 {
+                assert_eq!(read_all(bytes.clone(), size).unwrap(), want, "version {major}, {size} ranks");
+            }
+        }
+    }
+    // Version 3 is UTF-8: names of fields may be any letters.
+    let records = version(3, &dict("[('Länge', '<f8'), ('高さ', '<f8')]", false, "(3,)"), &f8);
+    let text = read_all(records, 1).unwrap_err().to_string();
+    assert!(text.contains("the array holds records [('Länge', '<f8'), ('高さ', '<f8')]"), "{text}");
+    let text = read_all(version(2, &plain, &f8[..40]), 2).unwrap_err().to_string();
+    assert!(text.contains("promises 3 x 2 elements of <f8: it is cut off"), "{text}");
 }
 
 #[test]

@@ -1,19 +1,37 @@
 //! Output files that are either whole or not there.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
 
 use crate::error::plain;
-use crate::{Error, Result};
+use crate::{Error, Result, descriptor};
+
+/// Bytes that are written at once.
+const BUFFER: usize = 1 << 18;
 
 /// Where a result will go, checked before the long computation starts.
 #[derive(Debug, Clone)]
 pub struct Target {
     path: PathBuf,
-    /// The file that is written: `path` without links.
+    /// `path` in one spelling and without links.
     real: PathBuf,
-    /// A device or pipe (`/dev/null`, `/dev/stdout`): written directly, not renamed into place.
-    direct: bool,
+    way: Way,
+}
+
+/// How a target is written.
+#[derive(Debug, Clone)]
+enum Way {
+    /// A plain file, there or not: to a temporary one beside it, which takes its name.
+    Rename,
+    /// A device or pipe such as `/dev/null`: opened and written.
+    Open,
+    /// A descriptor that is open already, such as `/dev/stdout`: a duplicate of it, which goes on where others stopped.
+    Descriptor(RawFd, Arc<File>),
 }
 
 impl Target {
@@ -30,29 +48,53 @@ impl Target {
         if meta.as_ref().is_some_and(std::fs::Metadata::is_dir) {
             return fail("is a directory", "name a file in it");
         }
-        if path.file_name().is_none() {
+        let Some(name) = path.file_name() else {
             return fail("is not a file name", "name a file");
-        }
-        // What /dev and /proc name may be a plain file behind a link that is the system's.
-        let system = ["/dev", "/proc"].iter().any(|dir| path.starts_with(dir));
-        let direct = system || meta.is_some_and(|m| !m.is_file());
-        // A link stays a link: what it names is replaced.
-        let real = match path.is_symlink() && !direct {
-            true => path.canonicalize().map_err(|e| Error::CannotWrite {
-                place: path.display().to_string(),
-                what: format!("is a link that leads nowhere: {}", plain(&e)),
-                help: "remove it, or name another file".into(),
-            })?,
-            false => path.to_owned(),
         };
-        let target = Target { path: path.to_owned(), real, direct };
-        if !direct {
+        let mut target = Target { path: path.to_owned(), real: path.to_owned(), way: Way::Rename };
+        if let Some(fd) = descriptor::named(path) {
+            let file = descriptor::duplicate(fd).map_err(|e| target.failed("cannot be written", &e))?;
+            let flags =
+                rustix::fs::fcntl_getfl(&file).map_err(|e| target.failed("cannot be written", &e.into()))?;
+            if flags & OFlags::ACCMODE == OFlags::RDONLY {
+                return fail(
+                    "is open for reading only",
+                    "name a descriptor that is open for writing, or a file",
+                );
+            }
+            target.way = Way::Descriptor(fd, Arc::new(file));
+        } else if meta.is_some_and(|m| !m.is_file()) {
+            target.way = Way::Open;
+        }
+        match path.canonicalize() {
+            // A link stays a link: what it names is replaced.
+            Ok(real) => target.real = real,
+            Err(e) if matches!(target.way, Way::Rename) && path.is_symlink() => {
+                return fail(
+                    &format!("is a link that leads nowhere: {}", plain(&e)),
+                    "remove it, or name another file",
+                );
+            }
+            Err(_) => {
+                let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                target.real = dir.canonicalize().unwrap_or(dir.to_owned()).join(name);
+            }
+        }
+        if matches!(target.way, Way::Rename) {
             let temp = target.temp();
-            let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&temp);
-            made.map_err(|e| target.failed("cannot be created", &e))?;
+            File::create_new(&temp).map_err(|e| target.failed("cannot be created", &e))?;
             std::fs::remove_file(&temp).map_err(|e| target.failed("cannot be created", &e))?;
         }
         Ok(target)
+    }
+
+    /// Whether what is written to one would be lost or mixed up by what is written to the other. Two descriptors may
+    /// lead to one file: they are written one after the other.
+    pub fn is_same(&self, other: &Target) -> bool {
+        match (&self.way, &other.way) {
+            (Way::Descriptor(a, _), Way::Descriptor(b, _)) => a == b,
+            _ => self.real == other.real,
+        }
     }
 
     /// The path that was asked for.
@@ -61,28 +103,29 @@ impl Target {
     }
 
     /// Lets `fill` write the content to a temporary file beside it, flushes it to disk and renames it into place. If
-    /// anything fails, the old file (if any) is untouched and the temporary one is gone.
+    /// anything fails, the old file (if any) is untouched and the temporary one is gone. (Devices, pipes and open
+    /// descriptors are written as they are.)
     pub fn write(&self, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
-        let to = if self.direct { self.path.clone() } else { self.temp() };
-        let written = (|| {
-            let mut how = std::fs::OpenOptions::new();
-            // Never into a file that somebody else has put there.
-            let how =
-                if self.direct { how.write(true).truncate(true) } else { how.write(true).create_new(true) };
-            let mut out = std::io::BufWriter::with_capacity(1 << 18, how.open(&to)?);
-            fill(&mut out)?;
-            let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-            if self.direct {
-                return Ok(());
+        let written = match &self.way {
+            Way::Rename => self.replace(fill),
+            Way::Open => {
+                (|| finish(File::options().write(true).truncate(true).open(&self.path)?, fill).map(drop))()
             }
-            file.sync_all()?;
-            std::fs::rename(&to, &self.real)
-        })();
-        written.map_err(|e| {
-            if !self.direct {
-                let _ = std::fs::remove_file(&to);
+            // What this process has printed comes first.
+            Way::Descriptor(_, file) => {
+                std::io::stdout().flush().and_then(|()| finish(&**file, fill).map(drop))
             }
-            self.failed("cannot be written", &e)
+        };
+        written.map_err(|e| self.failed("cannot be written", &e))
+    }
+
+    fn replace(&self, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> std::io::Result<()> {
+        let temp = self.temp();
+        // Never into a file that somebody else has put there.
+        let file = File::create_new(&temp)?;
+        let written = finish(file, fill).and_then(|file| file.sync_all());
+        written.and_then(|()| std::fs::rename(&temp, &self.real)).inspect_err(|_| {
+            let _ = std::fs::remove_file(&temp);
         })
     }
 
@@ -105,6 +148,13 @@ impl Target {
             help: help.into(),
         }
     }
+}
+
+/// Writes what `fill` gives in large pieces, to the last byte.
+fn finish<W: Write>(to: W, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> std::io::Result<W> {
+    let mut out = BufWriter::with_capacity(BUFFER, to);
+    fill(&mut out)?;
+    out.into_inner().map_err(std::io::IntoInnerError::into_error)
 }
 
 #[cfg(test)]
@@ -147,5 +197,52 @@ mod tests {
             assert_eq!(e.exit_code(), 73);
         }
         Target::check(Path::new("/dev/null")).unwrap().write(|out| out.write_all(b"x")).unwrap();
+    }
+
+    #[test]
+    fn a_descriptor_must_be_open_for_writing() {
+        let e = Target::check(Path::new("/dev/fd/1048575")).unwrap_err();
+        assert!(e.to_string().contains("/dev/fd/1048575: cannot be written: bad file descriptor"), "{e}");
+        let input = File::open("/dev/null").unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&input));
+        let e = Target::check(Path::new(&path)).unwrap_err();
+        assert!(e.to_string().contains("is open for reading only") && e.exit_code() == 73, "{e}");
+    }
+
+    #[test]
+    fn a_file_in_shared_memory_is_a_file() {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let path = dir.path().join("x.csv");
+        let target = Target::check(&path).unwrap();
+        assert!(!path.exists());
+        target.write(|out| out.write_all(b"one")).unwrap();
+        target.write(|_| Err(std::io::ErrorKind::StorageFull.into())).unwrap_err();
+        assert_eq!(std::fs::read(&path).unwrap(), b"one", "whole or untouched");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_same_file_under_any_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("old.csv"), "old").unwrap();
+        std::os::unix::fs::symlink("old.csv", at("link.csv")).unwrap();
+        std::os::unix::fs::symlink(".", at("here")).unwrap();
+        let same = |a: &Path, b: &Path| Target::check(a).unwrap().is_same(&Target::check(b).unwrap());
+        for (a, b, want) in [
+            ("old.csv", "link.csv", true),
+            ("here/link.csv", "old.csv", true),
+            ("new.csv", "here/./new.csv", true),
+            ("new.csv", "old.csv", false),
+        ] {
+            assert_eq!(same(&at(a), &at(b)), want, "{a} {b}");
+        }
+        for (a, b, want) in [
+            ("/dev/stdout", "/dev/fd/1", true),
+            ("/dev/stdout", "/dev/stderr", false),
+            ("/dev/null", "/dev/full", false),
+        ] {
+            assert_eq!(same(Path::new(a), Path::new(b)), want, "{a} {b}");
+        }
     }
 }

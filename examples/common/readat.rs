@@ -72,8 +72,21 @@ impl ReadAt {
     /// Fills `buf` from `offset`; an end of file before that is an error.
     pub fn read_exact(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         match self {
+            // Piece by piece, so that an error says where it happened.
             ReadAt::File { file, path, .. } => {
-                file.read_exact_at(buf, offset).map_err(|e| Error::read(path, offset, &e))
+                let mut done = 0;
+                while done < buf.len() {
+                    let at = offset + done as u64;
+                    match file.read_at(&mut buf[done..], at) {
+                        Ok(0) => {
+                            return Err(Error::read(path, at, &std::io::ErrorKind::UnexpectedEof.into()));
+                        }
+                        Ok(n) => done += n,
+                        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                        Err(e) => return Err(Error::read(path, at, &e)),
+                    }
+                }
+                Ok(())
             }
             ReadAt::Static { bytes, name } => {
                 let part = usize::try_from(offset).ok().and_then(|o| bytes.get(o..o.checked_add(buf.len())?));

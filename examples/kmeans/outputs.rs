@@ -46,23 +46,25 @@ impl Outputs {
             [options.input.as_deref().map(|i| h5::split(i).map_or(i, |s| s.0)), Some(options.init.as_str())];
         let same =
             |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        let mut targets = Vec::new();
-        for (i, (option, path)) in paths.iter().enumerate() {
-            if let Some(path) = path {
-                if inputs.iter().flatten().any(|input| same(path, Path::new(input))) {
-                    return Err(Error::usage(
-                        format!("{option} {}: this file is an input", path.display()),
-                        "name another file",
-                    ));
-                }
-                let twin =
-                    |p: &&(&str, Option<PathBuf>)| p.1.as_ref().is_some_and(|p| place(p) == place(path));
-                if let Some((other, _)) = paths[..i].iter().find(twin) {
-                    let what = format!("{option} and {other} both name {}", path.display());
-                    return Err(Error::usage(what, "name different files"));
-                }
+        let mut targets: Vec<Option<Target>> = Vec::new();
+        for (option, path) in &paths {
+            let Some(path) = path else {
+                targets.push(None);
+                continue;
+            };
+            if inputs.iter().flatten().any(|input| same(path, Path::new(input))) {
+                return Err(Error::usage(
+                    format!("{option} {}: this file is an input", path.display()),
+                    "name another file",
+                ));
             }
-            targets.push(path.as_deref().map(Target::check).transpose()?);
+            let target = Target::check(path)?;
+            let twin = targets.iter().position(|t| t.as_ref().is_some_and(|t| t.is_same(&target)));
+            if let Some(twin) = twin {
+                let what = format!("{option} and {} both name {}", paths[twin].0, path.display());
+                return Err(Error::usage(what, "name different files"));
+            }
+            targets.push(Some(target));
         }
         let mut next = targets.into_iter();
         let mut take = || next.next().flatten();
@@ -169,12 +171,6 @@ impl Outputs {
             _ => Ok(()),
         }
     }
-}
-
-/// A path in one spelling, whether or not there is a file.
-fn place(path: &Path) -> PathBuf {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    dir.canonicalize().unwrap_or(dir.to_owned()).join(path.file_name().unwrap_or_default())
 }
 
 fn is_npy(path: &Path) -> bool {

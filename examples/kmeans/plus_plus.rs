@@ -228,7 +228,11 @@ pub(crate) fn choose<T: Number>(
 
 #[cfg(test)]
 mod tests {
+    use aeolian_examples::progress::Mode;
+
     use super::*;
+    use crate::lloyd::{self, Limits};
+    use crate::{last, moments};
 
     #[test]
     fn short_rows_of_large_data_are_sampled() {
@@ -271,5 +275,47 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Inertia after the iterations from first centroids by the method `how`.
+    fn inertia(points: &[f64], d: usize, how: &str, k: usize, seed: u64) -> f64 {
+        let ends = World::local(1, |mut world| {
+            let workers = Workers::new(1).unwrap();
+            let points = Matrix::from_rows(points.to_vec(), d);
+            let silent = Progress::new("", Mode::Silent);
+            let moments = moments::of(&mut world, &workers, &points, "points").unwrap();
+            let first = start::centroids(&mut world, &workers, &points, (how, k, seed), &silent).unwrap();
+            let limits = Limits { iterations: 300, tolerance: 0.0 };
+            let fit = lloyd::fit(&mut world, &workers, &points, first, &moments, &limits, &silent).unwrap();
+            let end = last::assign(&mut world, &workers, &points, &fit.centroids, &moments, false).unwrap();
+            world.finish()?;
+            Ok(end.inertia())
+        });
+        ends.unwrap()[0]
+    }
+
+    #[test]
+    fn separate_blobs_are_found_where_random_rows_miss_some() {
+        const SEEDS: u64 = 20;
+        let (k, d, rows) = (16, 3, 50);
+        // Cubes of side 2 on a grid of width 20: whoever finds each of them has the least inertia.
+        let unit = |i: usize, j: usize| random::at(11, j as u64, i as u64) as f64 / u64::MAX as f64;
+        let points: Vec<f64> = (0..k * rows * d)
+            .map(|x| (x / d, x % d))
+            .map(|(i, j)| 20.0 * ((i % k) >> (2 * j) & 3) as f64 + 2.0 * unit(i, j))
+            .collect();
+        let least: f64 = (0..k)
+            .flat_map(|blob| (0..d).map(move |j| (blob, j)))
+            .map(|(blob, j)| {
+                let xs = || (blob..k * rows).step_by(k).map(|i| points[i * d + j]);
+                let mean = xs().sum::<f64>() / rows as f64;
+                xs().map(|x| (x - mean) * (x - mean)).sum::<f64>()
+            })
+            .sum();
+        let mean = |how| {
+            (1..=SEEDS).map(|seed| inertia(&points, d, how, k, seed)).sum::<f64>() / SEEDS as f64 / least
+        };
+        let (chosen, random) = (mean("kmeans++"), mean("random"));
+        assert!(chosen < 2.0 && random > 5.0 * chosen, "kmeans++ {chosen}, random {random} times the least");
     }
 }

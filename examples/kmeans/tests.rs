@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use aeolian::World;
+#[cfg(feature = "hdf5")]
+use aeolian_examples::npy;
 use aeolian_examples::{Error, random};
 
 use crate::cli::{Options, parse};
@@ -155,6 +157,51 @@ fn errors_of_all_ranks_or_of_rank_0_are_one_too() {
         for n in [1, 3] {
             let (text, got) = run(n, &args).unwrap_err();
             assert!(got == code && text.contains(want), "{got} {text}");
+        }
+    }
+}
+
+#[cfg(feature = "hdf5")]
+#[test]
+fn hyperslabs_of_hdf5_are_the_rows_of_npy() {
+    // A prime number of rows, so that no number of ranks divides it.
+    const N: usize = 503;
+    let dir = Dir::new();
+    let plane: Vec<f64> = blobs(N as u64).split([',', '\n']).filter_map(|f| f.parse().ok()).collect();
+    let whole: Vec<i32> = plane.iter().map(|x| (x * 1000.0) as i32).collect();
+    let narrow: Vec<f32> = plane.iter().map(|x| *x as f32).collect();
+    let bytes = |x: &[f64]| x.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let file = hdf5_metno::File::create(dir.path("x.h5")).unwrap();
+    let set = |name: &str, shape: &[usize]| file.new_dataset::<f64>().shape(shape).create(name).unwrap();
+    set("plane", &[N, 2]).write_raw(&plane).unwrap();
+    set("line", &[2 * N]).write_raw(&plane).unwrap();
+    // Borders between ranks lie inside of chunks.
+    let chunked = file.new_dataset::<f64>().shape([N, 2]).chunk([64, 2]).create("chunked").unwrap();
+    chunked.write_raw(&plane).unwrap();
+    file.new_dataset::<i32>().shape([N, 2]).create("whole").unwrap().write_raw(&whole).unwrap();
+    file.new_dataset::<f32>().shape([N, 2]).create("narrow").unwrap().write_raw(&narrow).unwrap();
+    drop((chunked, file));
+    let whole: Vec<f64> = whole.iter().map(|x| f64::from(*x)).collect();
+    let narrow: Vec<f64> = narrow.iter().map(|x| f64::from(*x)).collect();
+    for (name, shape, points) in [
+        ("plane", &[N as u64, 2][..], &plane),
+        ("line", &[2 * N as u64], &plane),
+        ("chunked", &[N as u64, 2], &plane),
+        ("whole", &[N as u64, 2], &whole),
+        ("narrow", &[N as u64, 2], &narrow),
+    ] {
+        let npy = [npy::header_bytes("<f8", shape), bytes(points)].concat();
+        std::fs::write(dir.path("x.npy"), npy).unwrap();
+        for n in [1, 2, 3, 5] {
+            let results = ["x.npy".to_owned(), format!("x.h5:/{name}")].map(|input| {
+                let (input, c, l) = (dir.text(&input), dir.text("c.npy"), dir.text("l.npy"));
+                let args =
+                    ["--input", &input, "--k", "5", "--iterations", "5", "--output", &c, "--labels", &l];
+                run(n, &args).unwrap();
+                (std::fs::read(c).unwrap(), std::fs::read(l).unwrap())
+            });
+            assert_eq!(results[0].1.len() as u64, 128 + 4 * shape[0]);
+            assert!(results[0] == results[1], "{name} on {n} ranks");
         }
     }
 }

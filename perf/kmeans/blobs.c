@@ -1,5 +1,6 @@
-/* Seeded Gaussian blobs as a .npy file: blobs FILE N D CENTRES f64|f32 [SEED].
- * Centres are uniform in [-10, 10]^d, the spread of each blob is 1; the same arguments give the same bytes. */
+/* Seeded points as a .npy file: blobs FILE N D CENTRES f64|f32 [SEED].
+ * Centres are uniform in [-10, 10]^d, and the points of each are Gaussian around it with spread 1. With 0 centres the
+ * points themselves are uniform there, without any clusters. The same arguments give the same bytes. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,8 +22,8 @@ int main(int argc, char **argv) {
   int wide = !strcmp(argv[5], "f64");
   state = argc > 6 ? strtoull(argv[6], NULL, 10) : 1;
   FILE *f = fopen(argv[1], "wb");
-  double *centres = malloc((size_t)(m * d) * 8);
-  if (!f || !centres || n < 1 || d < 1 || m < 1) return fprintf(stderr, "blobs: cannot write %s\n", argv[1]), 2;
+  double *centres = malloc((size_t)(m * d) * 8 + 1); /* + 1: malloc(0) may be NULL */
+  if (!f || !centres || n < 1 || d < 1 || m < 0) return fprintf(stderr, "blobs: cannot write %s\n", argv[1]), 2;
   char head[128];
   int len = snprintf(head, sizeof head, "{'descr': '<f%d', 'fortran_order': False, 'shape': (%ld, %ld), }", wide ? 8 : 4, n, d);
   memset(head + len, ' ', sizeof head - (size_t)len);
@@ -31,9 +32,9 @@ int main(int argc, char **argv) {
   fwrite(head, 1, 118, f);
   for (long i = 0; i < m * d; i++) centres[i] = 20 * uniform() - 10;
   for (long r = 0; r < n; r++) {
-    const double *c = centres + (long)(uniform() * (double)m) * d;
+    const double *c = m ? centres + (long)(uniform() * (double)m) * d : NULL;
     for (long i = 0; i < d; i++) {
-      double x = c[i] + sqrt(-2 * log(uniform())) * cos(6.283185307179586 * uniform());
+      double x = c ? c[i] + sqrt(-2 * log(uniform())) * cos(6.283185307179586 * uniform()) : 20 * uniform() - 10;
       float y = (float)x;
       fwrite(wide ? (void *)&x : (void *)&y, wide ? 8 : 4, 1, f);
     }

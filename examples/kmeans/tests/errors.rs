@@ -1,17 +1,15 @@
 //! What a user sees when something is wrong: message, help, exit code, and nothing left behind.
 #![allow(clippy::unwrap_used)] // a test that cannot go on should stop
 
+#[cfg(not(feature = "hdf5"))]
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aeolian_examples::npy::header_bytes;
+use program::kmeans;
 
-/// Runs the program in `dir`; returns its exit code and what it said.
-fn kmeans(dir: &Path, args: &[&str]) -> (i32, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_kmeans")).current_dir(dir).args(args).output().unwrap();
-    (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&out.stderr).into_owned())
-}
+mod program;
 
 fn npy(descr: &str, shape: &[u64], body: &[u8]) -> Vec<u8> {
     [header_bytes(descr, shape), body.to_vec()].concat()
@@ -82,7 +80,7 @@ fn every_mistake_has_its_message_and_code() {
     ];
     let before = std::fs::read_dir(dir.path()).unwrap().count();
     for (args, code, want) in cases {
-        let (got, text) = kmeans(dir.path(), args);
+        let (got, _, text) = kmeans(dir.path(), args);
         assert!(
             got == *code && text.contains(want),
             "{args:?}: code {got}, said: {text}\nwanted {code}: {want}"
@@ -96,7 +94,7 @@ fn every_mistake_has_its_message_and_code() {
 #[test]
 fn a_full_disk_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let (code, text) = kmeans(dir.path(), &["--quiet", "--output", "/dev/full", "--plot", "p.svg"]);
+    let (code, _, text) = kmeans(dir.path(), &["--quiet", "--output", "/dev/full", "--plot", "p.svg"]);
     assert!(code == 73 && text.contains("/dev/full: cannot be written: no space left"), "{code} {text}");
 }
 
@@ -183,6 +181,6 @@ fn a_lone_process_stops_in_order() {
 #[cfg(not(feature = "hdf5"))]
 #[test]
 fn without_hdf5_the_program_says_how_to_get_it() {
-    let (code, text) = kmeans(Path::new("/"), &["--input", "x.h5:/points", "--k", "2"]);
+    let (code, _, text) = kmeans(Path::new("/"), &["--input", "x.h5:/points", "--k", "2"]);
     assert!(code == 64 && text.contains("--features hdf5") && text.contains("libhdf5-dev"), "{code} {text}");
 }

@@ -3,15 +3,9 @@
 #![cfg(feature = "hdf5")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use std::path::Path;
-use std::process::Command;
+use program::kmeans;
 
-/// Runs the program in `dir`; returns its exit code and what it said.
-fn kmeans(dir: &Path, input: &str, k: &str) -> (i32, String) {
-    let args = ["--input", input, "--k", k, "--quiet", "--output", "c.csv"];
-    let out = Command::new(env!("CARGO_BIN_EXE_kmeans")).current_dir(dir).args(args).output().unwrap();
-    (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&out.stderr).into_owned())
-}
+mod program;
 
 #[test]
 fn parts_and_errors() {
@@ -21,7 +15,12 @@ fn parts_and_errors() {
     file.new_dataset_builder().with_data(&points).create("line").unwrap();
     file.new_dataset::<f64>().shape((2, 2, 2)).create("cube").unwrap();
     file.new_dataset::<bool>().shape((4, 2)).create("flags").unwrap();
-    let (code, text) = kmeans(dir.path(), "x.h5:/line", "4");
+    let run = |input: &str, k: &str| {
+        let args = ["--input", input, "--k", k, "--quiet", "--output", "c.csv"];
+        let (code, _, text) = kmeans(dir.path(), &args);
+        (code, text)
+    };
+    let (code, text) = run("x.h5:/line", "4");
     assert!(code == 65 && text.contains("HDF5_USE_FILE_LOCKING"), "open for writing: {code} {text}");
     drop(file);
     std::fs::write(dir.path().join("fake.h5"), b"not hdf5").unwrap();
@@ -33,9 +32,9 @@ fn parts_and_errors() {
         ("fake.h5:/x", 65, "HDF5 cannot open the file"),
         ("none.h5:/x", 66, "none.h5: cannot be read: no such file"),
     ] {
-        let (got, text) = kmeans(dir.path(), input, "2");
+        let (got, text) = run(input, "2");
         assert!(got == code && text.contains(want), "{input}: {got} {text}");
     }
-    let (code, text) = kmeans(dir.path(), "x.h5:/line", "4");
+    let (code, text) = run("x.h5:/line", "4");
     assert_eq!(code, 0, "{text}");
 }

@@ -2,22 +2,16 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on should stop
 
 use std::path::Path;
-use std::process::{Command, Output};
 
-fn kmeans(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kmeans")).current_dir(dir).args(args).output().unwrap()
-}
+use program::kmeans;
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+mod program;
 
 #[test]
 fn without_arguments_the_digits_from_anywhere() {
     let dir = tempfile::tempdir().unwrap();
-    let out = kmeans(dir.path(), &[]);
-    let table = text(&out.stdout);
-    assert!(out.status.success(), "{}", text(&out.stderr));
+    let (code, table, said) = kmeans(dir.path(), &[]);
+    assert_eq!(code, 0, "{said}");
     assert!(table.contains("1797 points x 64 columns (f64), 1 rank on 1 node"), "{table}");
     assert!(table.contains("written: digits-centroids.csv, digits-centroids.svg"), "{table}");
     let rows = std::fs::read_to_string(dir.path().join("digits-centroids.csv")).unwrap();
@@ -30,9 +24,9 @@ fn without_arguments_the_digits_from_anywhere() {
 #[test]
 fn json_is_one_object_and_quiet_is_quiet() {
     let dir = tempfile::tempdir().unwrap();
-    let out = kmeans(dir.path(), &["--json", "--quiet", "--iterations", "3"]);
-    assert!(out.status.success() && out.stderr.is_empty(), "{}", text(&out.stderr));
-    let all: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let (code, json, said) = kmeans(dir.path(), &["--json", "--quiet", "--iterations", "3"]);
+    assert!(code == 0 && said.is_empty(), "{code} {said}");
+    let all: serde_json::Value = serde_json::from_str(&json).unwrap();
     for (key, want) in [("ranks", 1), ("nodes", 1), ("n", 1797), ("d", 64), ("k", 10), ("iterations", 3)] {
         assert_eq!(all[key], want, "{key}");
     }
@@ -50,8 +44,7 @@ fn json_is_one_object_and_quiet_is_quiet() {
 #[test]
 fn a_log_has_a_line_every_tenth() {
     let dir = tempfile::tempdir().unwrap();
-    let out = kmeans(dir.path(), &["--iterations", "10", "--tolerance", "0"]);
-    let log = text(&out.stderr);
+    let (_, _, log) = kmeans(dir.path(), &["--iterations", "10", "--tolerance", "0"]);
     for percent in (10..=100).step_by(10) {
         assert_eq!(
             log.lines().filter(|l| l.starts_with(&format!("kmeans: {percent:3} %"))).count(),
@@ -71,11 +64,11 @@ fn reports_and_pictures_of_every_width() {
             .collect();
         let head = (0..d).map(|j| format!("<c{j}>")).collect::<Vec<_>>().join(",");
         std::fs::write(dir.path().join("x.csv"), format!("{head}\n{}\n", rows.join("\n"))).unwrap();
-        let out = kmeans(
+        let (code, _, said) = kmeans(
             dir.path(),
             &["--input", "x.csv", "--k", "4", "--plot", "p.svg", "--report", "r.html", "--labels", "l.npy"],
         );
-        assert!(out.status.success(), "{}", text(&out.stderr));
+        assert_eq!(code, 0, "{said}");
         let page = std::fs::read_to_string(dir.path().join("r.html")).unwrap();
         let svg = std::fs::read_to_string(dir.path().join("p.svg")).unwrap();
         assert!(page.contains(&svg) && page.contains("Inertia by iteration"));
@@ -89,7 +82,88 @@ fn reports_and_pictures_of_every_width() {
 
 #[test]
 fn help_begins_with_examples() {
-    let out = kmeans(Path::new("/"), &["--help"]);
-    assert!(out.status.success());
-    assert!(text(&out.stdout).starts_with("Examples:\n  kmeans "), "{}", text(&out.stdout));
+    let (code, help, _) = kmeans(Path::new("/"), &["--help"]);
+    assert!(code == 0 && help.starts_with("Examples:\n  kmeans "), "{code} {help}");
+}
+
+#[test]
+fn files_under_dev_are_replaced_whole() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let names = ["c.csv", "l.txt", "p.svg", "r.html"].map(|f| dir.path().join(f).display().to_string());
+    let [c, l, p, r] = names.each_ref().map(String::as_str);
+    let args = ["--quiet", "--iterations", "1", "--output", c, "--labels", l, "--plot", p, "--report", r];
+    let mut inodes = Vec::new();
+    for run in ["new", "replaced"] {
+        let (code, _, said) = kmeans(Path::new("/"), &args);
+        assert_eq!(code, 0, "{run}: {said}");
+        // Held open, so that no number is used again.
+        inodes.extend(names.iter().map(|name| std::fs::File::open(name).unwrap()));
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4, "no temporary files");
+    let number = |f: &std::fs::File| std::os::unix::fs::MetadataExt::ino(&f.metadata().unwrap());
+    for (old, new) in inodes[..4].iter().zip(&inodes[4..]) {
+        assert_ne!(number(old), number(new), "not overwritten in place");
+    }
+}
+
+#[test]
+fn results_and_table_share_a_redirected_standard_output() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("x.csv"), "1\n2\n10\n11\n100\n").unwrap();
+    let base = ["--input", "x.csv", "--k", "3", "--init", "first", "--json"];
+    let (code, json, said) =
+        kmeans(dir.path(), &[&base[..], &["--output", "c.csv", "--labels", "l.txt"]].concat());
+    assert_eq!(code, 0, "{said}");
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    let (centroids, labels) = (read("c.csv"), read("l.txt"));
+    // All but the times.
+    let json = json.split("\"seconds\"").next().unwrap();
+    for (redirect, outputs, want) in [
+        ("> out", "--output /dev/stdout", format!("before\n{centroids}{json}")),
+        (">> out", "--output /dev/stdout", format!("old\nbefore\n{centroids}{json}")),
+        ("> out", "--labels /proc/self/fd/1", format!("before\n{labels}{json}")),
+        (
+            "> out 2>&1",
+            "--labels /dev/stdout --output /dev/fd/2 --quiet",
+            format!("before\n{labels}{centroids}{json}"),
+        ),
+        (
+            ">> out 3>&1",
+            "--labels /dev/fd/3 --output /dev/stdout",
+            format!("old\nbefore\n{labels}{centroids}{json}"),
+        ),
+    ] {
+        std::fs::write(dir.path().join("out"), "old\n").unwrap();
+        let line = format!("{{ echo before; \"$@\" {outputs}; }} {redirect}");
+        let status = std::process::Command::new("sh")
+            .args(["-c", &line, "sh", env!("CARGO_BIN_EXE_kmeans")])
+            .args(base)
+            .current_dir(dir.path())
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{outputs} {redirect}");
+        let got = read("out");
+        assert!(got.starts_with(&want), "{outputs} {redirect}: {got}\nwanted {want}");
+        assert!(got.ends_with("}\n") && got.matches("before").count() == 1, "{got}");
+    }
+}
+
+#[test]
+fn two_outputs_of_one_file_are_refused_under_any_name() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("x.csv"), "1\n2\n10\n").unwrap();
+    std::fs::write(dir.path().join("a.csv"), "old").unwrap();
+    std::os::unix::fs::symlink("a.csv", dir.path().join("link")).unwrap();
+    for (output, labels) in
+        [("a.csv", "link"), ("link", "a.csv"), ("link", "./link"), ("/dev/stdout", "/dev/fd/1")]
+    {
+        let args = ["--input", "x.csv", "--k", "2", "--output", output, "--labels", labels];
+        let (code, _, said) = kmeans(dir.path(), &args);
+        assert!(
+            code == 64 && said.contains(&format!("--labels and --output both name {labels}")),
+            "{code} {said}"
+        );
+    }
+    assert_eq!(std::fs::read(dir.path().join("a.csv")).unwrap(), b"old");
 }
