@@ -14,8 +14,9 @@ pub struct Part<T> {
     pub matrix: Matrix<T>,
     /// Column names, if the file has them.
     pub names: Option<Vec<String>>,
-    /// Whether `first_row` and `n_total` are known without asking the other ranks.
-    pub counted: bool,
+    /// The length of a text file in bytes, by which it is divided: all ranks must have seen the same, and only together do
+    /// they know `first_row` and `n_total`.
+    pub text_bytes: Option<u64>,
 }
 
 /// Reads this rank's part of `spec`: `FILE.npy`, `FILE.h5:/dataset`, or a text file (see [`csv`]). All numbers are
@@ -27,23 +28,22 @@ pub fn read<T: Element>(
     workers: &Workers,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Part<T>> {
-    let (matrix, counted, names) = if let Some((file, dataset)) = h5::split(spec) {
-        (h5::read(Path::new(file), dataset, rank, size)?, true, None)
+    let matrix = if let Some((file, dataset)) = h5::split(spec) {
+        h5::read(Path::new(file), dataset, rank, size)?
     } else {
         let source = ReadAt::open(Path::new(spec))?;
         if spec.to_ascii_lowercase().ends_with(".npy") {
             let header = npy::header(&source)?;
-            (npy::read(&source, &header, rank, size, progress)?, true, None)
+            npy::read(&source, &header, rank, size, progress)?
         } else {
-            let part = read_text(&source, rank, size, workers, progress)?;
-            return Ok(part);
+            return read_text(&source, rank, size, workers, progress);
         }
     };
     if matrix.d() == 0 {
         return Err(Error::data(spec, "the array has no columns", "give points of at least one coordinate"));
     }
     matrix.check_finite(spec, workers)?;
-    Ok(Part { matrix, names, counted })
+    Ok(Part { matrix, names: None, text_bytes: None })
 }
 
 /// Reads this rank's part of a text source (see [`csv`]).
@@ -57,5 +57,5 @@ pub fn read_text<T: Element>(
     let layout = csv::layout(source)?;
     let matrix = csv::read(source, &layout, rank, size, workers, progress)?;
     let Layout { names, .. } = layout;
-    Ok(Part { matrix, names, counted: false })
+    Ok(Part { matrix, names, text_bytes: Some(source.len()) })
 }

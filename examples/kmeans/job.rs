@@ -223,13 +223,21 @@ fn read<T: Number>(
     let part = agree(world, part)?;
     let mut points = part.matrix;
     let rows = all(world, points.rows() as u64)?;
-    if !part.counted {
+    let name = input_name(options);
+    let lengths = all(world, part.text_bytes.unwrap_or(0))?;
+    if let Some(odd) = (0..size).find(|r| lengths[*r] != lengths[0]) {
+        return Err(Error::data(
+            name,
+            format!("rank {odd} sees a file of {} bytes, but rank 0 one of {}", lengths[odd], lengths[0]),
+            "every host must see the same file under this path, and nobody may write to it meanwhile",
+        ));
+    }
+    if part.text_bytes.is_some() {
         points.first_row = rows[..rank].iter().sum();
         points.n_total = rows.iter().sum();
     }
     let widths = all(world, points.d() as u64)?;
     let totals = all(world, points.n_total)?;
-    let name = input_name(options);
     if let Some(odd) = (0..size).find(|r| widths[*r] != widths[0] || totals[*r] != totals[0]) {
         return Err(Error::data(
             name,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aeolian::World;
+use aeolian::net::exit;
 #[cfg(feature = "hdf5")]
 use aeolian_examples::npy;
 use aeolian_examples::{Error, random};
@@ -203,5 +204,21 @@ fn hyperslabs_of_hdf5_are_the_rows_of_npy() {
             assert_eq!(results[0].1.len() as u64, 128 + 4 * shape[0]);
             assert!(results[0] == results[1], "{name} on {n} ranks");
         }
+    }
+}
+
+#[test]
+fn a_text_file_that_grows_between_the_ranks_is_an_error() {
+    let dir = Dir::new();
+    let inputs = [dir.write("before.csv", "1,2\n3,4\n"), dir.write("after.csv", "1,2\n3,4\n5,6\n")];
+    let ends = World::local(2, |mut world| {
+        let options = options(&["--input", &inputs[world.rank() as usize], "--k", "2"]);
+        let end = job::run(&mut world, &options).unwrap_err();
+        world.finish()?;
+        Ok((end.to_string(), end.exit_code()))
+    });
+    for (text, code) in ends.unwrap() {
+        assert!(text.contains("rank 1 sees a file of 12 bytes, but rank 0 one of 8"), "{text}");
+        assert_eq!(code, exit::DATA);
     }
 }
