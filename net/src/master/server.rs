@@ -70,6 +70,8 @@ pub struct Master {
 
 struct Conn {
     id: ConnId,
+    /// There may be something to read.
+    ready: bool,
     stream: NoiseStream,
     since: Instant,
     spoke: bool,
@@ -244,13 +246,14 @@ impl Server {
                 let actions = self.state.handle(Instant::now(), event);
                 self.act(actions);
             }
-            if ticked.elapsed() >= self.tick {
+            let tick = ticked.elapsed() >= self.tick;
+            if tick {
                 ticked = Instant::now();
                 let actions = self.state.tick(ticked);
                 self.act(actions);
             }
             self.write_and_reap();
-            self.publish();
+            self.publish(tick);
             if self.shared.quit.load(Ordering::Acquire) {
                 // A stopped rank never takes its last words.
                 let since = *end.get_or_insert_with(Instant::now);
@@ -263,13 +266,7 @@ impl Server {
 
     fn poll(&mut self, limit: Duration) {
         let mut limit = limit;
-        let mut fds = vec![PollFd::from_borrowed_fd(self.shared.bell.fd(), PollFlags::IN)];
-        if self.may_accept() {
-            fds.push(PollFd::new(&self.listener, PollFlags::IN));
-        } else {
-            // Somebody may wait at the door, and nothing tells when there is room.
-            limit = limit.min(Duration::from_millis(50));
-        }
+        let mut fds = Vec::with_capacity(self.conns.len() + 2);
         for conn in &self.conns {
             let mut flags = PollFlags::IN;
             if conn.stream.wants_write() {
@@ -277,10 +274,19 @@ impl Server {
             }
             fds.push(PollFd::from_borrowed_fd(conn.stream.fd(), flags));
         }
+        fds.push(PollFd::from_borrowed_fd(self.shared.bell.fd(), PollFlags::IN));
+        if self.may_accept() {
+            fds.push(PollFd::new(&self.listener, PollFlags::IN));
+        } else {
+            // Somebody may wait at the door, and nothing tells when there is room.
+            limit = limit.min(Duration::from_millis(50));
+        }
         let limit =
             rustix::event::Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos() as i64 };
         // A failing poll (EINTR, ENOMEM) only means that everything is looked at.
-        let _ = rustix::event::poll(&mut fds, Some(&limit));
+        let all = rustix::event::poll(&mut fds, Some(&limit)).is_err();
+        let ready: Vec<bool> = fds.iter().map(|fd| all || !fd.revents().is_empty()).collect();
+        self.conns.iter_mut().zip(ready).for_each(|(conn, ready)| conn.ready = ready);
         self.shared.bell.clear();
     }
 
@@ -307,7 +313,15 @@ impl Server {
                     {
                         self.next += 1;
                         let since = Instant::now();
-                        self.conns.push(Conn { id: self.next, stream, since, spoke: false, closing: false });
+                        let id = self.next;
+                        self.conns.push(Conn {
+                            id,
+                            ready: true,
+                            stream,
+                            since,
+                            spoke: false,
+                            closing: false,
+                        });
                     }
                 }
                 Err(e) if matches!(e.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
@@ -342,6 +356,9 @@ impl Server {
 
     fn read(&mut self) {
         for at in 0..self.conns.len() {
+            if !self.conns[at].ready && self.conns[at].spoke {
+                continue;
+            }
             let mut gone = false;
             match self.conns[at].stream.read_some() {
                 Ok(Readiness::Open) => {}
@@ -392,17 +409,22 @@ impl Server {
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Send(id, message) => {
-                    if let Some(conn) = self.conns.iter_mut().find(|c| c.id == id)
-                        && let Ok(bytes) = protocol::encode(&message)
-                    {
-                        let _ = conn.stream.queue(&bytes);
-                    }
-                }
+                Action::Send(id, message) => self.queue(&[id], &message),
+                Action::SendAll(ids, message) => self.queue(&ids, &message),
                 Action::Close(id) => {
                     self.conns.iter_mut().filter(|c| c.id == id).for_each(|c| c.closing = true);
                 }
                 Action::Report(blame) => (self.report)(&blame),
+            }
+        }
+    }
+
+    fn queue(&mut self, ids: &[ConnId], message: &protocol::ToRank) {
+        let Ok(bytes) = protocol::encode(message) else { return };
+        for id in ids {
+            // They are in the order in which they have come.
+            if let Ok(at) = self.conns.binary_search_by_key(id, |c| c.id) {
+                let _ = self.conns[at].stream.queue(&bytes);
             }
         }
     }
@@ -422,9 +444,11 @@ impl Server {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&self, ticked: bool) {
         let mut view = self.shared.view.lock().unwrap_or_else(PoisonError::into_inner);
-        view.0 = self.state.snapshot(Instant::now());
+        if ticked || view.1.as_ref() != self.state.outcome() {
+            view.0 = self.state.snapshot(Instant::now());
+        }
         if view.1.as_ref() != self.state.outcome() {
             view.1 = self.state.outcome().cloned();
             self.shared.decided.notify_all();

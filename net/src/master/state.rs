@@ -106,6 +106,8 @@ pub enum Event {
 pub enum Action {
     /// Send this.
     Send(ConnId, ToRank),
+    /// Send this to each of them: it may be long (all cards of all ranks).
+    SendAll(Vec<ConnId>, ToRank),
     /// Close this, after what is queued has gone.
     Close(ConnId),
     /// Tell the user.
@@ -279,7 +281,7 @@ impl State {
             Event::StopAsked(reason) => {
                 if self.stop.is_none() {
                     self.stop = Some(reason.clone());
-                    self.tell_all(&ToRank::Stop(reason), &mut out);
+                    self.tell_all(ToRank::Stop(reason), &mut out);
                 }
             }
             Event::Fail(blame) => self.fail(blame, &mut out),
@@ -333,7 +335,7 @@ impl State {
                 r.finished = true;
                 if self.ranks.iter().all(|r| r.finished) && !self.all_finished && self.outcome.is_none() {
                     self.all_finished = true;
-                    self.tell_all(&ToRank::AllFinished, out);
+                    self.tell_all(ToRank::AllFinished, out);
                     self.settle();
                 }
             }
@@ -345,7 +347,7 @@ impl State {
                 {
                     let all: Vec<_> =
                         (0..self.rules.size).map(|r| round.remove(&r).unwrap_or_default()).collect();
-                    self.tell_all(&ToRank::Exchanged { seq, all }, out);
+                    self.tell_all(ToRank::Exchanged { seq, all }, out);
                 }
             }
             ToMaster::Signal(signal) => {
@@ -463,12 +465,12 @@ impl State {
         if !matches!(self.outcome, Some(Outcome::Failed(_))) {
             self.outcome = Some(Outcome::Failed(blame.clone()));
             out.push(Action::Report(blame.clone()));
-            self.tell_all(&ToRank::Abort(blame), out);
+            self.tell_all(ToRank::Abort(blame), out);
         }
     }
 
-    fn tell_all(&self, message: &ToRank, out: &mut Vec<Action>) {
-        out.extend(self.ranks.iter().filter_map(|r| r.conn).map(|conn| Action::Send(conn, message.clone())));
+    fn tell_all(&self, message: ToRank, out: &mut Vec<Action>) {
+        out.push(Action::SendAll(self.ranks.iter().filter_map(|r| r.conn).collect(), message));
     }
 }
 

@@ -90,8 +90,8 @@ impl State {
         if let Some(reason) = &self.stop {
             out.push(Action::Send(conn, ToRank::Stop(reason.clone())));
         }
-        let cards: Option<Vec<Card>> = self.ranks.iter().map(|r| r.card.clone()).collect();
-        if let Some(cards) = cards {
+        if self.conns.len() == self.ranks.len() {
+            let cards = self.ranks.iter().filter_map(|r| r.card.clone()).collect();
             self.welcomed = true;
             self.moved.1 = now;
             self.ranks.iter_mut().for_each(|r| r.heard = Some(now));
@@ -101,7 +101,7 @@ impl State {
                 cards,
                 settings: self.rules.settings,
             };
-            self.tell_all(&ToRank::Welcome(info), out);
+            self.tell_all(ToRank::Welcome(info), out);
         } else {
             self.mixed(out);
         }

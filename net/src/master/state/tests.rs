@@ -80,8 +80,10 @@ impl Game {
     }
 
     fn sent(&self, rank: u32) -> Vec<ToRank> {
+        let own = 100 + u64::from(rank);
         let of = |a: &Action| match a {
-            Action::Send(conn, m) if *conn == 100 + u64::from(rank) => Some(m.clone()),
+            Action::Send(conn, m) if *conn == own => Some(m.clone()),
+            Action::SendAll(conns, m) if conns.contains(&own) => Some(m.clone()),
             _ => None,
         };
         self.actions.iter().filter_map(of).collect()
