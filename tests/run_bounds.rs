@@ -5,8 +5,9 @@ mod common;
 
 use common::{Running, aeolian, run, start, wait_for};
 use rustix::process::Signal;
-use std::io::Read;
-use std::process::{Command, Stdio};
+use std::io::{PipeReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A shell line in which `$A` is the command.
@@ -20,6 +21,70 @@ fn shell(line: &str) -> Running {
 fn a_slow_reader_gets_every_line() {
     let done = shell("set -o pipefail; $A run -n 2 seq 20000 | (sleep 3; wc -l)").finish();
     assert_eq!((done.code(), done.out.trim()), (0, "40000"), "{}", done.err);
+    // Longer than a failed job gets to end: 2 s until SIGTERM, 2 s until SIGKILL, 3 s until it is given up.
+    let done = shell("set -o pipefail; $A run -n 1 sh -c 'seq 20000; exit 3' | (sleep 10; wc -l)").finish();
+    assert_eq!((done.code(), done.out.trim()), (3, "20000"), "{}", done.err);
+    assert!(done.err.contains("code 3"), "{}", done.err);
+}
+
+/// A job whose ranks have ended with `code`, and whose output nobody reads.
+fn unread(code: u8, json: bool) -> (Child, [PipeReader; 2]) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    let script = format!("echo $$ >> $0; seq 20000; exit {code}");
+    let mut args = vec!["run", "-n", "1"];
+    args.extend(json.then_some("--json"));
+    args.extend(["sh", "-c", &script, file.to_str().unwrap()]);
+    let ((out, to_out), (err, to_err)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+    let child = aeolian(&args).stdout(to_out).stderr(to_err).spawn().unwrap();
+    let pid = &common::wait_for_lines(&file, 1)[0];
+    wait_for("the end of the rank", || (!Path::new("/proc").join(pid).exists()).then_some(()));
+    // Until the launcher has the master's word of it, too.
+    std::thread::sleep(Duration::from_millis(300));
+    (child, [out, err])
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// Its exit code, how long that took and what it wrote to standard error.
+fn end(mut child: Child, [_out, mut err]: [PipeReader; 2]) -> (Option<i32>, Duration, String) {
+    let begin = Instant::now();
+    let status = wait_for("the launcher", || child.try_wait().unwrap());
+    let took = begin.elapsed();
+    let mut text = String::new();
+    err.read_to_string(&mut text).unwrap();
+    (status.code(), took, text)
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_reader_and_decides_the_code() {
+    for (by, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let (child, pipes) = unread(0, true);
+        signal(&child, by);
+        let (status, took, err) = end(child, pipes);
+        assert_eq!(status, Some(code), "its output is not whole: {err}");
+        assert!(took < Duration::from_secs(6), "{took:?}");
+        let report: serde_json::Value = serde_json::from_str(err.lines().last().unwrap()).unwrap();
+        assert_eq!((&report["outcome"], &report["code"]), (&"stopped".into(), &code.into()));
+    }
+    // What went wrong before stays the cause.
+    let (child, pipes) = unread(3, false);
+    signal(&child, Signal::TERM);
+    let (status, took, err) = end(child, pipes);
+    assert!(status == Some(3) && err.contains("code 3") && took < Duration::from_secs(6), "{took:?} {err}");
+}
+
+#[test]
+fn ctrl_c_twice_ends_the_wait_for_a_reader_at_once() {
+    let (child, pipes) = unread(0, false);
+    signal(&child, Signal::INT);
+    std::thread::sleep(Duration::from_millis(500));
+    signal(&child, Signal::INT);
+    let (status, took, err) = end(child, pipes);
+    assert!(status == Some(130) && took < Duration::from_secs(2), "{status:?} {took:?} {err}");
 }
 
 #[test]

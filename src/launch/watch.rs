@@ -20,6 +20,9 @@ const KILL_GRACE: Duration = Duration::from_secs(3);
 /// Time for an orderly stop that nobody watches (SIGTERM from a scheduler, a closed terminal): below Slurm's 30 s.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(25);
 
+/// Time for the last output once the end was asked for and no rank is left.
+const OUTPUT_GRACE: Duration = Duration::from_secs(3);
+
 /// How long a remark may wait for room on standard error.
 const SAY: Duration = Duration::from_millis(200);
 
@@ -114,7 +117,7 @@ struct State {
     verdict: Option<Verdict>,
     step: Step,
     next_step: Option<Instant>,
-    /// The first signal that asked for an end.
+    /// The last signal that asked for an end.
     asked: Option<i32>,
     reader_gone: bool,
     /// What the master was told the job failed of, until it has answered.
@@ -164,12 +167,29 @@ impl Watch {
                 ));
             }
         }
-        self.state.verdict.take().unwrap_or(Verdict::Finished)
+        let verdict = self.state.verdict.take().unwrap_or(Verdict::Finished);
+        match (verdict, self.state.asked) {
+            // All went well, but not all that the ranks wrote is out: whoever asked for the end has cut it off.
+            (Verdict::Finished | Verdict::Stopped(_), Some(signal)) if !self.all_done() => {
+                Verdict::Signalled(signal)
+            }
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// True when every host has said that its ranks are gone and their output is out.
+    fn all_done(&self) -> bool {
+        self.state.hosts_done.iter().all(|done| *done)
+    }
+
+    /// True when every rank has ended; what they wrote may still be on its way.
+    fn nobody_left(&self) -> bool {
+        self.ranks.iter().all(|rank| rank.ended.is_some())
     }
 
     /// True when every host is done and the verdict is known.
     fn over(&self) -> bool {
-        self.state.hosts_done.iter().all(|done| *done) && self.state.verdict.is_some()
+        self.all_done() && self.state.verdict.is_some()
     }
 
     fn next(&self) -> Result<Happening, RecvTimeoutError> {
@@ -290,10 +310,14 @@ impl Watch {
         if !ends {
             return self.all(signal);
         }
+        if self.nobody_left() {
+            return self.cut_off(signal);
+        }
         if signal == Signal::INT.as_raw() && (self.state.asked.is_some() || self.state.verdict.is_some()) {
             if self.state.verdict.is_none() {
                 self.decide(Verdict::Signalled(signal));
             }
+            self.state.asked = Some(signal);
             self.go(Step::Kill);
             return self.say("aeolian: killing the job");
         }
@@ -315,6 +339,22 @@ impl Watch {
             true => "aeolian: stopping the job in good order (Ctrl-C again kills it)".to_string(),
             false => format!("aeolian: got {}: stopping the job in good order", signals::name(signal)),
         });
+    }
+
+    /// An end is asked for while only output is on its way: its reader gets little more time. Ctrl-C again gives it none.
+    fn cut_off(&mut self, signal: i32) {
+        let again = self.state.asked.replace(signal).is_some();
+        if again && signal == Signal::INT.as_raw() {
+            return self.give_up(signal);
+        }
+        let at = Instant::now() + OUTPUT_GRACE;
+        self.state.next_step = Some(self.state.next_step.map_or(at, |planned| planned.min(at)));
+        self.say("aeolian: all ranks have ended; what is not read of their output in 3 s is lost");
+    }
+
+    fn give_up(&mut self, signal: i32) {
+        self.decide(Verdict::Signalled(signal));
+        self.go(Step::GiveUp);
     }
 
     /// Ctrl-Z: the whole job stands still until we go on. SIGSTOP, since the ranks' groups have no shell above them
@@ -351,6 +391,13 @@ impl Watch {
         }
         if self.state.next_step.is_some_and(|at| now >= at) {
             self.state.next_step = None;
+            if self.nobody_left() {
+                // Only output is on its way. Its reader may take what time it likes, unless the end was asked for.
+                if let Some(signal) = self.state.asked {
+                    self.give_up(signal);
+                }
+                return;
+            }
             match self.state.step {
                 Step::Running => {
                     // An orderly stop took too long.
