@@ -5,7 +5,7 @@ mod common;
 
 use common::{Running, aeolian, run, start, wait_for};
 use rustix::process::Signal;
-use std::io::{PipeReader, Read};
+use std::io::{PipeReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -75,6 +75,42 @@ fn a_signal_ends_the_wait_for_a_reader_and_decides_the_code() {
     signal(&child, Signal::TERM);
     let (status, took, err) = end(child, pipes);
     assert!(status == Some(3) && err.contains("code 3") && took < Duration::from_secs(6), "{took:?} {err}");
+}
+
+#[test]
+fn the_last_word_waits_for_a_reader_until_a_signal_comes() {
+    for by in [Signal::INT, Signal::TERM] {
+        // Nothing is pending when the rank has ended but the launcher's own word, for which a full pipe has no room.
+        let (mut err, to_err) = std::io::pipe().unwrap();
+        let full = rustix::pipe::fcntl_getpipe_size(&to_err).unwrap();
+        (&to_err).write_all(&vec![b'x'; full]).unwrap();
+        let mut child = aeolian(&["run", "-n", "1", "sh", "-c", "exit 3"]).stderr(to_err).spawn().unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+        assert!(child.try_wait().unwrap().is_none(), "a slow reader is waited for");
+        let begin = Instant::now();
+        signal(&child, by);
+        let status = wait_for("the launcher", || child.try_wait().unwrap());
+        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+        assert_eq!(status.code(), Some(3));
+        let mut text = String::new();
+        err.read_to_string(&mut text).unwrap();
+        assert_eq!(text.len(), full);
+    }
+}
+
+#[test]
+fn a_report_larger_than_a_pipe_reaches_a_slow_reader() {
+    let hosts: Vec<_> = (0..30).map(|i| format!("n{i}{}", "-long".repeat(50))).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = common::fake_ssh(dir.path());
+    let line = format!(
+        "$A run --json --interface 127.0.0.1 --ssh {} --host {} --oversubscribe -n 300 true 2>&1 | (sleep 3; cat)",
+        ssh.display(),
+        hosts.join(",")
+    );
+    let done = shell(&line).finish();
+    let report: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    assert!(done.out.len() > 65536 && report["ranks"].as_array().unwrap().len() == 300, "{}", done.out);
 }
 
 #[test]

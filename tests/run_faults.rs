@@ -347,6 +347,12 @@ fn the_report_says_who_and_why() {
     assert_eq!((done.code(), done.out.as_str(), done.err.as_str()), (0, "x\nx\n", ""));
     let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     assert_eq!((&report["outcome"], &report["code"]), (&"finished".into(), &0.into()));
+    // On a line of its own, whatever a rank has left unfinished.
+    let done = run(&["run", "-n", "1", "--json", "sh", "-c", "printf unfinished >&2"]);
+    let lines: Vec<_> = done.err.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (2, "unfinished"), "{}", done.err);
+    let report: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+    assert_eq!(report["outcome"], "finished");
     let done = run(&["run", "--json", "./no-such-program"]);
     let report: serde_json::Value = serde_json::from_str(done.err.lines().last().unwrap()).unwrap();
     assert_eq!((&report["outcome"], &report["code"]), (&"not started".into(), &66.into()));

@@ -56,13 +56,8 @@ pub(crate) fn of_error(error: &LaunchError) -> Value {
     json!({"outcome": "not started", "code": code, "name": exit::name(code), "error": error.to_string(), "ranks": []})
 }
 
-/// Writes the line to `file`, or to standard error if it is `-`.
+/// Writes the line to `file`.
 pub(crate) fn write(value: &Value, file: &Path) -> Result<()> {
-    let line = format!("{value}\n");
-    if file == Path::new("-") {
-        use std::io::Write;
-        std::io::stderr().write_all(line.as_bytes()).unwrap_or_default();
-        return Ok(());
-    }
-    std::fs::write(file, line).map_err(LaunchError::os(format!("writing the report to {}", file.display())))
+    std::fs::write(file, format!("{value}\n"))
+        .map_err(LaunchError::os(format!("writing the report to {}", file.display())))
 }

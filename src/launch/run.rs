@@ -16,9 +16,12 @@ use aeolian_net::control::{JobId, JobSettings, Protection, TransportChoice};
 use aeolian_net::master::MasterConfig;
 use aeolian_net::secret::Secret;
 use aeolian_net::{exit, interfaces};
+use serde_json::Value;
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::ChildStdout;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
@@ -31,8 +34,8 @@ pub(crate) fn main(args: &RunArgs) -> u8 {
         let verdict = job.watch.run();
         (job, verdict)
     });
-    let (code, value) = match ended {
-        Ok((job, verdict)) => {
+    match ended {
+        Ok((mut job, verdict)) => {
             let text = match &verdict {
                 Verdict::Failed(blame) => Some(format!("aeolian: error: {blame}")),
                 Verdict::Stopped(why) => Some(format!("aeolian: the job stopped in good order: {why}")),
@@ -42,27 +45,34 @@ pub(crate) fn main(args: &RunArgs) -> u8 {
                 Verdict::Finished | Verdict::Ended(_) | Verdict::ReaderGone => None,
             };
             if let Some(text) = text {
-                // Whoever reads slowly reads it all; whoever has ended the job does not wait for a reader.
-                let patience = match &verdict {
-                    Verdict::Signalled(_) => Duration::from_secs(1),
-                    _ => Duration::MAX,
-                };
-                hand::say(&job.watch.terminal, &text, patience);
+                job.watch.last_word(&text);
             }
             let value = report::of(&job.id, &verdict, &job.watch.hands, &job.watch.ranks, began.elapsed());
-            (verdict.code(), value)
+            hand_in(&value, args, verdict.code(), |text| job.watch.last_word(text))
         }
         Err(e) => {
-            eprintln!("aeolian: error: {e}");
-            (e.exit_code(), report::of_error(&e))
+            let say = |text: &str| writeln!(std::io::stderr(), "{text}").unwrap_or_default();
+            say(&format!("aeolian: error: {e}"));
+            hand_in(&report::of_error(&e), args, e.exit_code(), say)
         }
-    };
-    match args.json.as_deref().map(|file| report::write(&value, file)) {
-        Some(Err(e)) => {
-            eprintln!("aeolian: error: {e}");
-            if code == exit::OK { exit::CANNOT_WRITE } else { code }
+    }
+}
+
+/// Writes the report if one is asked for, with `say` if to standard error. Gives the exit code: `code` if that went well.
+fn hand_in(value: &Value, args: &RunArgs, code: u8, mut say: impl FnMut(&str)) -> u8 {
+    match args.json.as_deref() {
+        None => code,
+        Some(file) if file == Path::new("-") => {
+            say(&value.to_string());
+            code
         }
-        _ => code,
+        Some(file) => match report::write(value, file) {
+            Ok(()) => code,
+            Err(e) => {
+                say(&format!("aeolian: error: {e}"));
+                if code == exit::OK { exit::CANNOT_WRITE } else { code }
+            }
+        },
     }
 }
 

@@ -26,6 +26,9 @@ const OUTPUT_GRACE: Duration = Duration::from_secs(3);
 /// How long a remark may wait for room on standard error.
 const SAY: Duration = Duration::from_millis(200);
 
+/// How long the last word may wait for room on standard error once the end was asked for, or a rank does not go away.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether ranks have joined after others left.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -306,8 +309,7 @@ impl Watch {
         if signal == Signal::TSTP.as_raw() {
             return self.pause();
         }
-        let ends = [Signal::INT, Signal::TERM, Signal::HUP].iter().any(|s| s.as_raw() == signal);
-        if !ends {
+        if !ends(signal) {
             return self.all(signal);
         }
         if self.nobody_left() {
@@ -430,6 +432,27 @@ impl Watch {
         self.state.next_step = patience.map(|p| Instant::now() + p);
     }
 
+    /// Says what became of the job, also if the user wants no remarks. Whoever reads slowly reads it all; whoever asks for
+    /// the end, before or now, does not wait for a reader.
+    pub(crate) fn last_word(&mut self, text: &str) {
+        let hurry = self.state.asked.is_some() || self.state.step == Step::GiveUp;
+        let mut until = hurry.then(|| Instant::now() + LAST_WORD);
+        let terminal = self.terminal.clone();
+        hand::say_while(&terminal, text, || {
+            while let Ok(happening) = self.happenings.try_recv() {
+                match happening {
+                    Happening::Signal(signal) if signal == Signal::TSTP.as_raw() => self.pause(),
+                    Happening::Signal(signal) if ends(signal) => {
+                        self.state.asked = Some(signal);
+                        until = Some(Instant::now());
+                    }
+                    _ => {}
+                }
+            }
+            until.is_none_or(|until| Instant::now() < until)
+        });
+    }
+
     fn all(&self, signal: i32) {
         self.hands.iter().for_each(|hand| hand.signal(signal));
     }
@@ -439,6 +462,11 @@ impl Watch {
             hand::say(&self.terminal, text, SAY);
         }
     }
+}
+
+/// True if this signal asks for the job's end.
+fn ends(signal: i32) -> bool {
+    [Signal::INT, Signal::TERM, Signal::HUP].iter().any(|s| s.as_raw() == signal)
 }
 
 /// True if a job that failed with this code may have done so because nobody reads its output any more.
