@@ -133,6 +133,24 @@ fn a_reader_that_goes_ends_programs_that_print_without_a_word() {
 }
 
 #[test]
+fn another_trouble_after_the_reader_went_is_told() {
+    // `seq` lets the launcher find out that nobody reads.
+    let script = "trap '' PIPE; seq 100000 2>/dev/null; exec $A drill --fault panic >/dev/null";
+    let line = format!("$A run -n 2 sh -c \"{script}\" | head -n 1; echo ${{PIPESTATUS[0]}}");
+    let done = shell(&line).finish();
+    assert_eq!(done.out, "1\n141\n", "{}", done.err);
+    let error = done.err.find("aeolian: error: rank 0 on ").unwrap_or_else(|| panic!("{}", done.err));
+    assert!(done.err[error..].contains("panicked: drill"), "{}", done.err);
+}
+
+#[test]
+fn a_full_disk_counts_also_after_the_reader_went() {
+    let script = "trap '' PIPE; seq 100000 2>/dev/null; echo for the disk >&2; sleep 100";
+    let line = format!("$A run -n 1 sh -c \"{script}\" 2>/dev/full | head -n 1; echo ${{PIPESTATUS[0]}}");
+    assert_eq!(shell(&line).finish().out, "1\n73\n");
+}
+
+#[test]
 fn two_ctrl_c_kill_a_job_whose_output_nobody_reads() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let mut command = aeolian(&["run", "-n", "2", "yes"]);

@@ -23,7 +23,7 @@ pub(crate) fn of(
         Verdict::Failed(blame) => ("failed", Some(blame)),
         Verdict::Stopped(_) | Verdict::Signalled(_) => ("stopped", None),
         Verdict::Ended(_) => ("ended", None),
-        Verdict::ReaderGone => ("reader gone", None),
+        Verdict::ReaderGone(blame) => ("reader gone", blame.as_ref()),
     };
     let code = verdict.code();
     let ranks: Vec<_> = ranks

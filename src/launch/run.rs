@@ -42,7 +42,11 @@ pub(crate) fn main(args: &RunArgs) -> u8 {
                 Verdict::Signalled(signal) => {
                     Some(format!("aeolian: the job was ended by {}", signals::name(*signal)))
                 }
-                Verdict::Finished | Verdict::Ended(_) | Verdict::ReaderGone => None,
+                Verdict::ReaderGone(Some(blame)) => Some(format!(
+                    "aeolian: error: {blame}\naeolian: the reader of the output had gone before that: the job ends with {}",
+                    verdict.code()
+                )),
+                Verdict::Finished | Verdict::Ended(_) | Verdict::ReaderGone(None) => None,
             };
             if let Some(text) = text {
                 job.watch.last_word(&text);

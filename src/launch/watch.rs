@@ -72,8 +72,8 @@ pub(crate) enum Verdict {
     Stopped(String),
     /// By a signal to the launcher.
     Signalled(i32),
-    /// The reader of our output went away (`| head`), and then a rank.
-    ReaderGone,
+    /// The reader of our output went away (`| head`), and then a rank: of this, if it may be something else.
+    ReaderGone(Option<Box<Blame>>),
 }
 
 /// The code a shell gives for a command that SIGPIPE ended.
@@ -88,7 +88,7 @@ impl Verdict {
             Verdict::Stopped(_) => exit::STOPPED,
             Verdict::Ended(code) => *code,
             Verdict::Signalled(signal) => u8::try_from(128 + signal).unwrap_or(exit::INTERRUPTED),
-            Verdict::ReaderGone => READER_GONE,
+            Verdict::ReaderGone(_) => READER_GONE,
         }
     }
 }
@@ -224,8 +224,13 @@ impl Watch {
                 let told = self.state.told.take();
                 self.decide(match (outcome, told) {
                     // `| head`: a rank that minds is told by its next write, and says so in one of these ways.
-                    (Outcome::Failed(blame), _) if self.state.reader_gone && minds(blame.code) => {
-                        Verdict::ReaderGone
+                    (Outcome::Failed(blame), told)
+                        if self.state.reader_gone
+                            && minds(blame.code)
+                            && told.as_ref().is_none_or(|own| own.cause != blame.cause) =>
+                    {
+                        let other = !of_broken_pipe(&blame);
+                        Verdict::ReaderGone(other.then(|| Box::new(blame)))
                     }
                     (Outcome::Failed(blame), _) => Verdict::Failed(Box::new(blame)),
                     // This word was on its way when we said that the job has failed.
@@ -267,8 +272,8 @@ impl Watch {
         state.ended = Some(ended);
         if self.state.verdict.is_none() && ended != Ended::Code(0) {
             // Whoever ended the job is the cause; the rank only followed.
-            if self.state.reader_gone && left_with_reader(ended) {
-                self.decide(Verdict::ReaderGone);
+            if self.state.reader_gone && left_with_reader(ended, self.boss.anyone_joined()) {
+                self.decide(Verdict::ReaderGone(None));
             } else if ended == Ended::Code(i32::from(exit::STOPPED)) && self.boss.anyone_joined() {
                 // In good order, if all do so: the master's word.
             } else if let Some(signal) = self.state.asked.filter(|signal| followed(ended, *signal)) {
@@ -474,12 +479,19 @@ fn minds(code: u8) -> bool {
     matches!(code, exit::PANICKED | exit::IO | exit::CANNOT_WRITE)
 }
 
-/// True if a rank may have ended like this because nobody reads its output any more.
-fn left_with_reader(ended: Ended) -> bool {
+/// True if this names the reader's absence itself as the cause.
+fn of_broken_pipe(blame: &Blame) -> bool {
+    blame.cause.to_ascii_lowercase().contains("broken pipe")
+}
+
+/// True if a rank may have ended like this because nobody reads its output any more. One that has joined tells its job
+/// master more.
+fn left_with_reader(ended: Ended, joined: bool) -> bool {
     match ended {
         Ended::Signal(by) => by == Signal::PIPE.as_raw(),
+        Ended::Code(code) if code == i32::from(READER_GONE) => true,
         // 101: a Rust program without Aeolian that panicked.
-        Ended::Code(code) => code == 101 || u8::try_from(code).is_ok_and(|c| c == READER_GONE || minds(c)),
+        Ended::Code(code) => !joined && (code == 101 || u8::try_from(code).is_ok_and(minds)),
     }
 }
 
