@@ -209,7 +209,8 @@ fn what_a_rank_leaves_running_is_ended() {
 fn a_lost_connection_ends_the_job() {
     let dir = tempfile::tempdir().unwrap();
     let ssh = fake_ssh(dir.path());
-    let args = ["--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1,localhost"];
+    let args =
+        ["--json", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1,localhost"];
     let done = harmed(&args, WAIT, 2, |running, _| {
         // The stand-in for ssh has become the agent.
         let agents = common::children_of(running.child.id(), "agent");
@@ -218,6 +219,10 @@ fn a_lost_connection_ends_the_job() {
     });
     assert_eq!(done.code(), 80, "{}", done.err);
     assert!(done.err.contains("rank 0 on n1") && done.err.contains("lost its host"), "{}", done.err);
+    let report: serde_json::Value = serde_json::from_str(done.err.lines().last().unwrap()).unwrap();
+    let (lost, other) = (&report["ranks"][0], &report["ranks"][1]);
+    assert!(lost["lost"] == true && lost.get("signal").is_none() && lost.get("exit").is_none(), "{lost}");
+    assert!(other.get("lost").is_none() && other["signal"] == 15, "{other}");
 }
 
 #[test]

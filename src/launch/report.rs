@@ -2,7 +2,7 @@
 
 use super::error::{LaunchError, Result};
 use super::hand::Hand;
-use super::watch::{RankState, Verdict};
+use super::watch::{Fate, RankState, Verdict};
 use super::wire::Ended;
 use aeolian_net::exit;
 use serde_json::{Value, json};
@@ -31,10 +31,11 @@ pub(crate) fn of(
         .enumerate()
         .map(|(rank, state)| {
             let mut value = json!({"rank": rank, "host": hands[state.host].host(), "pid": state.pid});
-            match state.ended {
-                Some(Ended::Code(code)) => value["exit"] = code.into(),
-                Some(Ended::Signal(signal)) => value["signal"] = signal.into(),
-                None => value["exit"] = Value::Null,
+            match state.fate {
+                Fate::Ended(Ended::Code(code)) => value["exit"] = code.into(),
+                Fate::Ended(Ended::Signal(signal)) => value["signal"] = signal.into(),
+                Fate::Lost => value["lost"] = true.into(),
+                Fate::Open => value["exit"] = Value::Null,
             }
             value
         })

@@ -8,7 +8,7 @@ use super::output::Terminal;
 use super::place::Placed;
 use super::spec::{HostSpec, PROTOCOL};
 use super::ssh::{self, Remote};
-use super::watch::{Happening, RankState, STOP_GRACE, Verdict, Watch};
+use super::watch::{Fate, Happening, RankState, STOP_GRACE, Verdict, Watch};
 use super::wire::ToAgent;
 use super::{bind, hostfile, place, report, signals, stdin};
 use crate::cli::{OnOff, RunArgs, Transport};
@@ -169,7 +169,7 @@ fn start(args: &RunArgs) -> Result<Job> {
 
     let mut hands: Vec<Option<Arc<dyn Hand>>> = placed.iter().map(|_| None).collect();
     let ranks = placed.iter().enumerate().flat_map(|(host, p)| p.ranks.iter().map(move |_| host));
-    let ranks = ranks.map(|host| RankState { host, pid: 0, ended: None }).collect();
+    let ranks = ranks.map(|host| RankState { host, pid: 0, fate: Fate::Open }).collect();
     for (index, remote, from) in connected {
         let remote = Arc::new(remote);
         // A host that is lost here is reported by its listener.

@@ -55,8 +55,19 @@ pub(crate) struct RankState {
     pub(crate) host: usize,
     /// Its process there (0 before it is started).
     pub(crate) pid: u32,
-    /// How it ended, once it did.
-    pub(crate) ended: Option<Ended>,
+    /// What became of it.
+    pub(crate) fate: Fate,
+}
+
+/// What became of a rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Its end has not come, as far as is known.
+    Open,
+    /// It ended like this.
+    Ended(Ended),
+    /// Its host was lost first: nobody knows how it ended.
+    Lost,
 }
 
 /// How the job ended.
@@ -161,7 +172,7 @@ impl Watch {
             }
         }
         if self.state.step == Step::GiveUp {
-            let left: Vec<_> = self.ranks.iter().enumerate().filter(|(_, r)| r.ended.is_none()).collect();
+            let left: Vec<_> = self.ranks.iter().enumerate().filter(|(_, r)| r.fate == Fate::Open).collect();
             for (rank, state) in left {
                 let host = self.hands[state.host].host();
                 self.say(&format!(
@@ -187,7 +198,7 @@ impl Watch {
 
     /// True when every rank has ended; what they wrote may still be on its way.
     fn nobody_left(&self) -> bool {
-        self.ranks.iter().all(|rank| rank.ended.is_some())
+        self.ranks.iter().all(|rank| rank.fate != Fate::Open)
     }
 
     /// True when every host is done and the verdict is known.
@@ -269,7 +280,7 @@ impl Watch {
 
     fn exited(&mut self, rank: u32, ended: Ended) {
         let Some(state) = self.ranks.get_mut(rank as usize) else { return };
-        state.ended = Some(ended);
+        state.fate = Fate::Ended(ended);
         if self.state.verdict.is_none() && ended != Ended::Code(0) {
             // Whoever ended the job is the cause; the rank only followed.
             if self.state.reader_gone && left_with_reader(ended, self.boss.anyone_joined()) {
@@ -288,8 +299,8 @@ impl Watch {
         let name = self.hands[host].host().to_string();
         let mut lost = Vec::new();
         for (rank, state) in (0u32..).zip(&mut self.ranks) {
-            if state.host == host && state.ended.is_none() {
-                state.ended = Some(Ended::Signal(Signal::HUP.as_raw()));
+            if state.host == host && state.fate == Fate::Open {
+                state.fate = Fate::Lost;
                 lost.push((rank, state.pid));
             }
         }
