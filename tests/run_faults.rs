@@ -283,6 +283,53 @@ fn a_silent_host_is_given_up() {
 }
 
 #[test]
+fn a_host_that_does_not_take_its_order_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    // More than a pipe and the buffers of an ssh hold.
+    let long = "x".repeat(100_000);
+    for (name, text) in [
+        ("silent", "#!/bin/sh\nexec sleep 1000\n"),
+        ("deaf", "#!/bin/sh\nprintf '\\naeolian agent 1\\n'\nexec sleep 1000\n"),
+    ] {
+        let ssh = common::script(dir.path(), name, text);
+        let args = ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1,n2"];
+        let args = [&args[..], &["--start-timeout", "1s", "true", &long, &long, &long]].concat();
+        let begin = std::time::Instant::now();
+        let done = run(&args);
+        assert_eq!(done.code(), 68, "{name}: {}", done.err);
+        assert!(done.err.contains("n1: no answer within 1 s") && done.err.contains("n2: no"), "{}", done.err);
+        assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{name}: {:?}", begin.elapsed());
+    }
+}
+
+#[test]
+fn large_orders_arrive_and_too_large_ones_are_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    let args = ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1,n2", "sh"];
+    let (text, control) = ("x".repeat(100_000), "\u{1}".repeat(100_000));
+    let large = [&args[..], &["-c", "echo $#", "sh"], &[text.as_str(); 15]].concat();
+    let done = run(&large);
+    assert_eq!((done.code(), done.out.as_str()), (0, "15\n15\n"), "{}", done.err);
+    // JSON has six characters for each of these.
+    let done = run(&[&args[..], &["-c", "echo $#", "sh"], &[control.as_str(); 9]].concat());
+    assert_eq!((done.code(), done.out.as_str()), (64, ""), "{}", done.err);
+    assert!(done.err.contains("the order for n1 is too large") && done.err.contains("help:"), "{}", done.err);
+}
+
+#[test]
+fn arguments_of_any_bytes_reach_ranks_behind_ssh() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    let args = ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1"];
+    let script = "printf %s \"$1\" | od -An -tx1";
+    let mut command = aeolian(&[&args[..], &["sh", "-c", script, "sh"]].concat());
+    let done = start(command.arg(std::ffi::OsStr::from_bytes(b"a\xff\n\x01"))).finish();
+    assert_eq!((done.code(), done.out.trim()), (0, "61 ff 0a 01"), "{}", done.err);
+}
+
+#[test]
 fn a_missing_program_is_found_out_before_the_start() {
     let done = run(&["run", "-n", "2", "./no-such-program"]);
     assert_eq!(done.code(), 66);

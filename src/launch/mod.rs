@@ -5,7 +5,7 @@
 //! - `ssh` reaches the agents of other hosts, `remote` is such an agent;
 //! - `agent` starts and watches the ranks of one host, `child` forks one of them, `guard` outlives us if we are killed;
 //! - `hostfile`, `place`, `bind`, `spec` say what is to be started where;
-//! - `wire`, `output`, `stdin`, `signals` carry frames, lines, input and signals.
+//! - `wire`, `word`, `output`, `stdin`, `signals` carry frames, strings in them, lines, input and signals.
 
 mod agent;
 mod bind;
@@ -27,3 +27,4 @@ mod ssh;
 mod stdin;
 mod watch;
 mod wire;
+mod word;

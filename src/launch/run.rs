@@ -9,7 +9,7 @@ use super::place::Placed;
 use super::spec::{HostSpec, PROTOCOL};
 use super::ssh::{self, Remote};
 use super::watch::{Fate, Happening, RankState, STOP_GRACE, Verdict, Watch};
-use super::wire::ToAgent;
+use super::wire::{self, ToAgent};
 use super::{bind, hostfile, place, report, signals, stdin};
 use crate::cli::{OnOff, RunArgs, Transport};
 use aeolian_net::control::{JobId, JobSettings, Protection, TransportChoice};
@@ -283,18 +283,26 @@ fn connect(
         Arc::new(move |text: &str| hand::say(&terminal, text, Duration::from_secs(5)))
     };
     let patience = args.start_timeout;
+    let mut orders = Vec::new();
+    for (index, spec) in far {
+        let order = wire::json_frame(&spec).map_err(|e| LaunchError::Usage {
+            what: format!("the order for {} is too large: {e}", spec.host),
+            help: "hand long lists of arguments and large variables (-x) to the program in a file".into(),
+        })?;
+        orders.push((index, spec.host.clone(), order));
+    }
     let results: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = far
+        let threads: Vec<_> = orders
             .iter()
-            .map(|(index, spec)| {
-                let line = ssh::command_line(&words, &spec.host, aeolian.as_os_str(), patience);
+            .map(|(index, host, order)| {
+                let line = ssh::command_line(&words, host, aeolian.as_os_str(), patience);
                 let say = say.clone();
-                let run = move || Remote::connect(&line, spec, patience, say);
-                (*index, spec, std::thread::Builder::new().name("connect".into()).spawn_scoped(scope, run))
+                let run = move || Remote::connect(&line, host, order, patience, say);
+                (*index, host, std::thread::Builder::new().name("connect".into()).spawn_scoped(scope, run))
             })
             .collect();
-        let joined = threads.into_iter().map(|(index, spec, thread)| {
-            let failed = |why: String| BadHost { host: spec.host.clone(), why, code: exit::INTERNAL };
+        let joined = threads.into_iter().map(|(index, host, thread)| {
+            let failed = |why: String| BadHost { host: host.clone(), why, code: exit::INTERNAL };
             let result = match thread.map(std::thread::ScopedJoinHandle::join) {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err(failed("a thread of the launcher panicked".into())),

@@ -6,14 +6,13 @@
 
 use super::agent::Report;
 use super::error::BadHost;
-use super::spec::HostSpec;
 use super::wire::{self, FromAgent, ToAgent};
 use aeolian_net::exit;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufRead, BufReader, Read};
-use std::os::fd::AsFd;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -96,15 +95,16 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Reaches `host`, hands over the order and waits until the agent has checked it, `patience` at most. Gives the
+    /// Reaches `host`, hands over the order's frame and waits until the agent has checked it, `patience` at most. Gives the
     /// connection and the agent's stream of frames, for [`Remote::listen`].
     pub(crate) fn connect(
         line: &[OsString],
-        spec: &HostSpec,
+        host: &str,
+        order: &[u8],
         patience: Duration,
         say: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> Result<(Remote, ChildStdout), BadHost> {
-        let bad = |why: String, code: u8| BadHost { host: spec.host.clone(), why, code };
+        let bad = |why: String, code: u8| BadHost { host: host.to_string(), why, code };
         let Some((program, arguments)) = line.split_first() else {
             return Err(bad("no ssh".into(), exit::USAGE));
         };
@@ -119,14 +119,10 @@ impl Remote {
         let (Some(to), Some(from), Some(errors)) = pipes else {
             return Err(bad("ssh has no pipes".into(), exit::INTERNAL));
         };
-        let complaints = Complaints::listen(&spec.host, errors, say);
-        let remote = Remote {
-            host: spec.host.clone(),
-            child: Mutex::new(child),
-            to: Mutex::new(Some(to)),
-            complaints,
-        };
-        match remote.introduce(spec, from, Instant::now() + patience) {
+        let complaints = Complaints::listen(host, errors, say);
+        let remote =
+            Remote { host: host.to_string(), child: Mutex::new(child), to: Mutex::new(Some(to)), complaints };
+        match remote.introduce(order, from, Instant::now() + patience) {
             Ok(from) => {
                 remote.complaints.forward();
                 Ok((remote, from))
@@ -140,6 +136,12 @@ impl Remote {
                 let said = remote.complaints.tail();
                 Err(bad(format!("no answer within {} s\n{said}", patience.as_secs()), exit::NO_HOST))
             }
+            Err(Refusal::Gone) => {
+                let status = remote.end();
+                let said = remote.complaints.tail();
+                let why = format!("the agent ended before it was ready ({status})\n{said}");
+                Err(bad(why, exit::PROTOCOL))
+            }
             Err(Refusal::Noise(noise)) => {
                 let status = remote.end();
                 let said = remote.complaints.tail();
@@ -149,18 +151,22 @@ impl Remote {
         }
     }
 
-    fn introduce(&self, spec: &HostSpec, from: ChildStdout, until: Instant) -> Result<ChildStdout, Refusal> {
-        // If the other side is gone already, what it said on its way out is the better message.
-        self.write(|to| wire::write_json(to, spec)).unwrap_or_default();
+    fn introduce(&self, order: &[u8], from: ChildStdout, until: Instant) -> Result<ChildStdout, Refusal> {
         let mut from = Patient { from, until };
         let silent = |until| Instant::now() >= until;
         if let Err(noise) = wire::skip_to_greeting(&mut from) {
             return Err(if silent(until) { Refusal::Silent } else { Refusal::Noise(noise) });
         }
+        // Once the agent is there to read it. If it is gone already, what it said on its way out is the better message.
+        if self.write(|to| write_until(to, order, until)).is_err_and(|e| e.kind() == io::ErrorKind::TimedOut)
+        {
+            return Err(Refusal::Silent);
+        }
         match wire::read_frame(&mut from) {
             Ok(Some(FromAgent::Ready)) => Ok(from.from),
             Ok(Some(FromAgent::Refused { why, code })) => Err(Refusal::Agent { why, code }),
             _ if silent(until) => Err(Refusal::Silent),
+            Ok(None) => Err(Refusal::Gone),
             _ => Err(Refusal::Agent {
                 why: "the agent does not speak our protocol".into(),
                 code: exit::PROTOCOL,
@@ -238,7 +244,33 @@ impl Remote {
 enum Refusal {
     Agent { why: String, code: u8 },
     Noise(String),
+    Gone,
     Silent,
+}
+
+/// Waits for `flags` until `until`; false if they do not come.
+fn ready(fd: BorrowedFd<'_>, flags: PollFlags, until: Instant) -> io::Result<bool> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        match rustix::event::poll(&mut [PollFd::new(&fd, flags)], Some(&left)) {
+            Ok(n) => return Ok(n > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Writes to a pipe whose reader may stand still, and gives up (`TimedOut`) at a point in time.
+fn write_until(to: &mut ChildStdin, data: &[u8], until: Instant) -> io::Result<()> {
+    // Where there is room, there is room for a piece of this size.
+    for piece in data.chunks(rustix::pipe::PIPE_BUF) {
+        if !ready(to.as_fd(), PollFlags::OUT, until)? {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        to.write_all(piece)?;
+    }
+    Ok(())
 }
 
 /// A stream that gives up at a point in time.
@@ -249,12 +281,9 @@ struct Patient {
 
 impl Read for Patient {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-        match rustix::event::poll(&mut [PollFd::new(&self.from.as_fd(), PollFlags::IN)], Some(&left)) {
-            Ok(0) => Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => self.from.read(buffer),
-            Err(e) => Err(e.into()),
+        match ready(self.from.as_fd(), PollFlags::IN, self.until)? {
+            true => self.from.read(buffer),
+            false => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 }
