@@ -27,6 +27,31 @@ fn a_slow_reader_gets_every_line() {
     assert!(done.err.contains("code 3"), "{}", done.err);
 }
 
+#[test]
+fn a_slow_reader_gets_every_line_from_other_hosts() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = common::fake_ssh(dir.path()).display().to_string();
+    let run = format!("set -o pipefail; $A run --interface 127.0.0.1 --ssh {ssh} --host");
+    let done = shell(&format!("{run} n1,n2:2 seq 100000 | (sleep 3; wc -l)")).finish();
+    assert_eq!((done.code(), done.out.trim()), (0, "300000"), "{}", done.err);
+    // One that goes ends them.
+    let done = shell(&format!("{run} n1,n2 yes | head -n 1; echo ${{PIPESTATUS[0]}}")).finish();
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("y\n141\n", ""));
+    // The end of a rank must be known while what it wrote waits for its reader.
+    let line = format!("{run} n1 sh -c 'seq 50000; exit 3' | (sleep 10; wc -l)");
+    let plain = std::thread::spawn(move || shell(&line).finish());
+    let script = "seq 10000; exec $A drill --fault error --at 5 >/dev/null";
+    let joined = shell(&format!("{run} n1,n2:2 sh -c \"{script}\" | (sleep 10; wc -l)")).finish();
+    assert_eq!((joined.code(), joined.out.trim()), (42, "30000"), "{}", joined.err);
+    assert!(
+        joined.err.contains("the drill's own error") && !joined.err.contains("warning"),
+        "{}",
+        joined.err
+    );
+    let plain = plain.join().unwrap();
+    assert_eq!((plain.code(), plain.out.trim()), (3, "50000"), "{}", plain.err);
+}
+
 /// A job whose ranks have ended with `code`, and whose output nobody reads.
 fn unread(code: u8, json: bool) -> (Child, [PipeReader; 2]) {
     let dir = tempfile::tempdir().unwrap();

@@ -1,9 +1,9 @@
 //! The launcher's hand on a host: the same few actions whether its ranks are ours or behind ssh.
 
 use super::agent::{Agent, Report};
+use super::credit::Credit;
 use super::output::Terminal;
 use super::ssh::Remote;
-use super::stdin::Credit;
 use super::watch::Happening;
 use super::wire::{FromAgent, Stream, ToAgent};
 use rustix::process::Signal;

@@ -322,9 +322,8 @@ fn listen(remote: Arc<Remote>, from: ChildStdout, ear: Arc<Ear>, tell: Sender<Ha
     let host = ear.host;
     let hear = move || {
         let report: &dyn Report = &*ear;
-        if let Some(why) = remote.listen(from, report) {
-            tell.send(Happening::HostLost(host, why)).unwrap_or_default();
-        }
+        let lost = |why| tell.send(Happening::HostLost(host, why)).unwrap_or_default();
+        remote.listen(from, report, lost);
     };
     let done = std::thread::Builder::new().name("agent".into()).stack_size(256 << 10).spawn(hear);
     done.map(drop).map_err(LaunchError::os("starting the thread `agent`"))

@@ -5,6 +5,7 @@
 //! configuration has it.
 
 use super::agent::Report;
+use super::credit::AHEAD;
 use super::error::BadHost;
 use super::wire::{self, FromAgent, ToAgent};
 use aeolian_net::exit;
@@ -17,7 +18,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -189,21 +191,49 @@ impl Remote {
         }
     }
 
-    /// Takes the agent's frames until its end; then `lost` says why, unless the agent was done.
-    pub(crate) fn listen(&self, from: ChildStdout, report: &dyn Report) -> Option<String> {
+    /// Takes the agent's frames until its end. `lost` is told why at once if that comes before the agent was done; in any
+    /// case `report` then hears of [`FromAgent::Done`], as soon as all output that came has gone out.
+    pub(crate) fn listen(&self, from: ChildStdout, report: &dyn Report, lost: impl FnOnce(String)) {
+        let waiting = AtomicUsize::new(0);
+        let (queue, queued) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let waiting = &waiting;
+            let put_out = move || self.put_out(&queued, waiting, report);
+            let thread = std::thread::Builder::new().name("output".into()).stack_size(128 << 10);
+            let why = match thread.spawn_scoped(scope, put_out) {
+                Ok(_) => self.take_frames(from, report, &queue, waiting),
+                Err(e) => {
+                    self.end();
+                    Some(format!("no thread to be had for its output: {e}"))
+                }
+            };
+            why.map(lost).unwrap_or_default();
+            drop(queue);
+        });
+        report.event(FromAgent::Done);
+    }
+
+    /// Takes frames: output is put into `queue`, the rest is reported. Gives the reason if the connection is lost.
+    fn take_frames(
+        &self,
+        from: ChildStdout,
+        report: &dyn Report,
+        queue: &Sender<Output>,
+        waiting: &AtomicUsize,
+    ) -> Option<String> {
         let mut from = BufReader::with_capacity(64 << 10, from);
-        let mut deaf = [false; 2];
         loop {
             match wire::read_frame(&mut from) {
                 Ok(Some(FromAgent::Output { rank, stream, data })) => {
-                    let told = &mut deaf[usize::from(stream == wire::Stream::Err)];
-                    if report.output(rank, stream, &data).is_err() && !std::mem::replace(told, true) {
-                        self.send(&ToAgent::CloseOutput(stream)).unwrap_or_default();
+                    let cost = wire::output_cost(&data);
+                    if waiting.fetch_add(cost, Ordering::AcqRel) > 2 * AHEAD {
+                        self.end();
+                        return Some("the agent sends more output than it may".into());
                     }
+                    queue.send(Output { rank, stream, data }).unwrap_or_default();
                 }
                 Ok(Some(FromAgent::Done)) => {
                     self.end();
-                    report.event(FromAgent::Done);
                     return None;
                 }
                 Ok(Some(event)) => report.event(event),
@@ -224,6 +254,26 @@ impl Remote {
         }
     }
 
+    /// Puts out what is in the queue, however slow its reader is, and tells the agent how much of it has gone.
+    fn put_out(&self, queued: &Receiver<Output>, waiting: &AtomicUsize, report: &dyn Report) {
+        let mut deaf = [false; 2];
+        let mut taken = 0;
+        for Output { rank, stream, data } in queued {
+            let told = &mut deaf[usize::from(stream == wire::Stream::Err)];
+            if report.output(rank, stream, &data).is_err() && !std::mem::replace(told, true) {
+                self.send(&ToAgent::CloseOutput(stream)).unwrap_or_default();
+            }
+            let cost = wire::output_cost(&data);
+            waiting.fetch_sub(cost, Ordering::AcqRel);
+            taken += cost;
+            // Not for every line; what is kept back is far below what the agent may send.
+            if taken >= AHEAD / 8 {
+                self.send(&ToAgent::OutputTaken(taken as u32)).unwrap_or_default();
+                taken = 0;
+            }
+        }
+    }
+
     /// Closes the connection (the agent then ends) and gives ssh's last status.
     fn end(&self) -> String {
         *self.to.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -239,6 +289,13 @@ impl Remote {
         drop(child.kill());
         child.wait().map_or_else(|e| e.to_string(), |status| status.to_string())
     }
+}
+
+/// A piece of a rank's output on its way to the terminal.
+struct Output {
+    rank: u32,
+    stream: wire::Stream,
+    data: Vec<u8>,
 }
 
 enum Refusal {

@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) enum Happening {
     /// An agent (by its host's index) reports.
     Agent(usize, FromAgent),
-    /// The connection to a host is gone.
+    /// The connection to a host is gone; what has come of its output may still be on its way out.
     HostLost(usize, String),
     /// The job master has decided.
     Outcome(Outcome),
@@ -295,7 +295,6 @@ impl Watch {
     }
 
     fn host_lost(&mut self, host: usize, why: &str) {
-        let was_done = std::mem::replace(&mut self.state.hosts_done[host], true);
         let name = self.hands[host].host().to_string();
         let mut lost = Vec::new();
         for (rank, state) in (0u32..).zip(&mut self.ranks) {
@@ -305,16 +304,10 @@ impl Watch {
             }
         }
         let Some((rank, pid)) = lost.first().copied() else {
-            if !was_done {
-                // Its ranks have ended, but not all that they wrote has come.
-                let cause = format!("lost the host {name} before its ranks' last output had come: {why}");
-                self.fail_late(blame(
-                    exit::RANK_LOST,
-                    cause,
-                    "is the host up, and did ssh or its network fail?",
-                ));
-            }
-            return;
+            // Its ranks have ended, but not all that they wrote has come.
+            let cause = format!("lost the host {name} before its ranks' last output had come: {why}");
+            let help = "is the host up, and did ssh or its network fail?";
+            return self.fail_late(blame(exit::RANK_LOST, cause, help));
         };
         let cause = format!("lost its host ({} ranks there): {why}", lost.len());
         let help = "is the host up, and did ssh or its network fail?";

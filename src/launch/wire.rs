@@ -46,6 +46,13 @@ pub(crate) enum ToAgent {
     StdinEnd,
     /// Nobody reads this stream any more.
     CloseOutput(Stream),
+    /// So much output (by [`output_cost`]) has gone out: as much more may be sent.
+    OutputTaken(u32),
+}
+
+/// What a piece of output costs of the credit: small ones have a price too, since each is kept by itself.
+pub(crate) fn output_cost(data: &[u8]) -> usize {
+    data.len() + 64
 }
 
 /// From an agent to the launcher.
