@@ -131,6 +131,34 @@ fn ctrl_c_twice_kills() {
 }
 
 #[test]
+fn sigterm_after_ctrl_c_ends_at_once() {
+    let begin = std::time::Instant::now();
+    let done = harmed(&["-n", "2"], &format!("trap '' INT; {WAIT}"), 2, |running, _| {
+        running.signal(Signal::INT);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        running.signal(Signal::TERM);
+    });
+    assert_eq!(done.code(), 143, "{}", done.err);
+    assert!(done.err.contains("ended by SIGTERM"), "{}", done.err);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn ctrl_c_reaches_a_process_that_stays_after_all_have_finished() {
+    let aeolian_itself = env!("CARGO_BIN_EXE_aeolian");
+    // Both ranks join and say FINISHED; one's process goes on.
+    let script = format!(
+        "{aeolian_itself} drill --fault none --seconds 0.1 >/dev/null; [ $AEOLIAN_RANK = 0 ] && exit; {WAIT}"
+    );
+    let done = harmed(&["-n", "2"], &script, 1, |running, _| {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        running.signal(Signal::INT);
+    });
+    assert_eq!(done.code(), 130, "{}", done.err);
+    assert!(!done.err.contains("killing") && !done.err.contains("error"), "{}", done.err);
+}
+
+#[test]
 fn ctrl_c_works_while_nobody_reads_the_output() {
     let dir = tempfile::tempdir().unwrap();
     let ssh = fake_ssh(dir.path());
