@@ -90,6 +90,48 @@ fn much_is_wrong_and_each_is_said_with_help() {
 }
 
 #[test]
+fn what_an_mpi_leaves_running_holds_nothing_up() {
+    let Some(cc) = need("cc") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (source, pids) = (dir.path().join("daemon.c"), dir.path().join("pids"));
+    // When it is loaded it starts a process that keeps standard output open, and writes what is no UTF-8.
+    let text = r#"
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <unistd.h>
+        __attribute__((constructor)) static void start(void) {
+            if (fork() == 0) {
+                FILE *pids = fopen(getenv("DAEMON_PIDS"), "a");
+                fprintf(pids, "%d\n", (int)getpid());
+                fclose(pids);
+                sleep(50);
+                _exit(0);
+            }
+            write(1, "\xff\xfe\n", 3);
+        }
+    "#;
+    std::fs::write(&source, text).unwrap();
+    let library = dir.path().join("libaeolian-mpi-abi.so");
+    let built = Command::new(cc).args(["-shared", "-fPIC", "-w", "-o"]).args([&library, &source]).status();
+    assert!(built.unwrap().success());
+    let begin = std::time::Instant::now();
+    let path = [("AEOLIAN_MPI_PATH", dir.path().to_str().unwrap()), ("DAEMON_PIDS", pids.to_str().unwrap())];
+    let done = doctor(&["--json"], &path);
+    let took = begin.elapsed();
+    for pid in common::wait_for_lines(&pids, 1) {
+        let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap_or_default();
+    }
+    assert!(took < std::time::Duration::from_secs(15), "{took:?}");
+    let found = report(&done);
+    let tried = found.mpi.candidates.iter().find(|c| Path::new(&c.path) == library).unwrap();
+    assert!(
+        matches!(&tried.outcome, Outcome::Refused { reason } if !reason.contains("tried") && !reason.contains("ends the process")),
+        "{tried:?}"
+    );
+}
+
+#[test]
 fn few_open_files_are_noticed() {
     let mut command = Command::new("sh");
     let line = format!("ulimit -n 100 && exec {} doctor --json --ranks 50", env!("CARGO_BIN_EXE_aeolian"));

@@ -131,6 +131,34 @@ fn ctrl_c_twice_kills() {
 }
 
 #[test]
+fn sigterm_after_ctrl_c_ends_at_once() {
+    let begin = std::time::Instant::now();
+    let done = harmed(&["-n", "2"], &format!("trap '' INT; {WAIT}"), 2, |running, _| {
+        running.signal(Signal::INT);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        running.signal(Signal::TERM);
+    });
+    assert_eq!(done.code(), 143, "{}", done.err);
+    assert!(done.err.contains("ended by SIGTERM"), "{}", done.err);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn ctrl_c_reaches_a_process_that_stays_after_all_have_finished() {
+    let aeolian_itself = env!("CARGO_BIN_EXE_aeolian");
+    // Both ranks join and say FINISHED; one's process goes on.
+    let script = format!(
+        "{aeolian_itself} drill --fault none --seconds 0.1 >/dev/null; [ $AEOLIAN_RANK = 0 ] && exit; {WAIT}"
+    );
+    let done = harmed(&["-n", "2"], &script, 1, |running, _| {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        running.signal(Signal::INT);
+    });
+    assert_eq!(done.code(), 130, "{}", done.err);
+    assert!(!done.err.contains("killing") && !done.err.contains("error"), "{}", done.err);
+}
+
+#[test]
 fn ctrl_c_works_while_nobody_reads_the_output() {
     let dir = tempfile::tempdir().unwrap();
     let ssh = fake_ssh(dir.path());
@@ -209,7 +237,8 @@ fn what_a_rank_leaves_running_is_ended() {
 fn a_lost_connection_ends_the_job() {
     let dir = tempfile::tempdir().unwrap();
     let ssh = fake_ssh(dir.path());
-    let args = ["--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1,localhost"];
+    let args =
+        ["--json", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1,localhost"];
     let done = harmed(&args, WAIT, 2, |running, _| {
         // The stand-in for ssh has become the agent.
         let agents = common::children_of(running.child.id(), "agent");
@@ -218,6 +247,10 @@ fn a_lost_connection_ends_the_job() {
     });
     assert_eq!(done.code(), 80, "{}", done.err);
     assert!(done.err.contains("rank 0 on n1") && done.err.contains("lost its host"), "{}", done.err);
+    let report: serde_json::Value = serde_json::from_str(done.err.lines().last().unwrap()).unwrap();
+    let (lost, other) = (&report["ranks"][0], &report["ranks"][1]);
+    assert!(lost["lost"] == true && lost.get("signal").is_none() && lost.get("exit").is_none(), "{lost}");
+    assert!(other.get("lost").is_none() && other["signal"] == 15, "{other}");
 }
 
 #[test]
@@ -275,6 +308,53 @@ fn a_silent_host_is_given_up() {
     let done = run(&[&args[..], &["true"]].concat());
     assert_eq!(done.code(), 68, "{}", done.err);
     assert!(done.err.contains("n1: no answer within 1 s"), "{}", done.err);
+}
+
+#[test]
+fn a_host_that_does_not_take_its_order_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    // More than a pipe and the buffers of an ssh hold.
+    let long = "x".repeat(100_000);
+    for (name, text) in [
+        ("silent", "#!/bin/sh\nexec sleep 1000\n"),
+        ("deaf", "#!/bin/sh\nprintf '\\naeolian agent 1\\n'\nexec sleep 1000\n"),
+    ] {
+        let ssh = common::script(dir.path(), name, text);
+        let args = ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1,n2"];
+        let args = [&args[..], &["--start-timeout", "1s", "true", &long, &long, &long]].concat();
+        let begin = std::time::Instant::now();
+        let done = run(&args);
+        assert_eq!(done.code(), 68, "{name}: {}", done.err);
+        assert!(done.err.contains("n1: no answer within 1 s") && done.err.contains("n2: no"), "{}", done.err);
+        assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{name}: {:?}", begin.elapsed());
+    }
+}
+
+#[test]
+fn large_orders_arrive_and_too_large_ones_are_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    let args = ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1,n2", "sh"];
+    let (text, control) = ("x".repeat(100_000), "\u{1}".repeat(100_000));
+    let large = [&args[..], &["-c", "echo $#", "sh"], &[text.as_str(); 15]].concat();
+    let done = run(&large);
+    assert_eq!((done.code(), done.out.as_str()), (0, "15\n15\n"), "{}", done.err);
+    // JSON has six characters for each of these.
+    let done = run(&[&args[..], &["-c", "echo $#", "sh"], &[control.as_str(); 9]].concat());
+    assert_eq!((done.code(), done.out.as_str()), (64, ""), "{}", done.err);
+    assert!(done.err.contains("the order for n1 is too large") && done.err.contains("help:"), "{}", done.err);
+}
+
+#[test]
+fn arguments_of_any_bytes_reach_ranks_behind_ssh() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    let args = ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1"];
+    let script = "printf %s \"$1\" | od -An -tx1";
+    let mut command = aeolian(&[&args[..], &["sh", "-c", script, "sh"]].concat());
+    let done = start(command.arg(std::ffi::OsStr::from_bytes(b"a\xff\n\x01"))).finish();
+    assert_eq!((done.code(), done.out.trim()), (0, "61 ff 0a 01"), "{}", done.err);
 }
 
 #[test]
@@ -347,6 +427,12 @@ fn the_report_says_who_and_why() {
     assert_eq!((done.code(), done.out.as_str(), done.err.as_str()), (0, "x\nx\n", ""));
     let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     assert_eq!((&report["outcome"], &report["code"]), (&"finished".into(), &0.into()));
+    // On a line of its own, whatever a rank has left unfinished.
+    let done = run(&["run", "-n", "1", "--json", "sh", "-c", "printf unfinished >&2"]);
+    let lines: Vec<_> = done.err.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (2, "unfinished"), "{}", done.err);
+    let report: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+    assert_eq!(report["outcome"], "finished");
     let done = run(&["run", "--json", "./no-such-program"]);
     let report: serde_json::Value = serde_json::from_str(done.err.lines().last().unwrap()).unwrap();
     assert_eq!((&report["outcome"], &report["code"]), (&"not started".into(), &66.into()));

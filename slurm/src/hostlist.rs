@@ -121,8 +121,9 @@ fn items(list: &str) -> impl Iterator<Item = (usize, &str)> {
             }
             false
         });
-        let item = &tail[..end.unwrap_or(tail.len())];
-        from = start + item.len() + 1;
+        let (item, behind) = tail.split_at(end.unwrap_or(tail.len()));
+        // Some blanks have more than one byte.
+        from = start + item.len() + behind.chars().next().map_or(0, char::len_utf8);
         Some((start, item))
     })
     .filter(|(_, item)| !item.is_empty())
@@ -264,6 +265,7 @@ mod tests {
         assert_eq!(ok(""), "");
         assert_eq!(ok("a"), "a");
         assert_eq!(ok("a,,b c,"), "a b c");
+        assert_eq!(ok("a\u{2003}b\u{a0}n[1-2]\u{3000}c\u{85}"), "a b n1 n2 c");
         assert_eq!(ok("n[1-3]"), "n1 n2 n3");
         assert_eq!(ok("n[01-04,7],a"), "n01 n02 n03 n04 n7 a");
         assert_eq!(ok("n[9-010]"), "n9 n10");
@@ -332,9 +334,9 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_answered(list in "[n0-9,\\[\\]\\- xö]{0,40}") {
+        fn any_text_is_answered(list in "[n0-9,\\[\\]\\- xö\u{2003}]{0,40}") {
             if let Ok(names) = expand(&list) {
-                prop_assert!(names.iter().all(|n| !n.is_empty() && !n.contains([',', '[', ']', ' '])), "{:?}", names);
+                prop_assert!(names.iter().all(|n| !n.is_empty() && !n.contains([',', '[', ']', ' ', '\u{2003}'])), "{:?}", names);
             }
         }
     }

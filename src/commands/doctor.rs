@@ -71,7 +71,7 @@ fn try_elsewhere(candidate: &Path) -> Result<Loaded, String> {
         .spawn()
         .map_err(cannot)?;
     let until = Instant::now() + PATIENCE;
-    // The answer is far smaller than what a pipe holds: the child never waits for its reader.
+    // The answer is far smaller than what a pipe holds: the child never waits for its reader, and all is there at its end.
     let status = loop {
         match child.try_wait().map_err(cannot)? {
             Some(status) => break status,
@@ -84,11 +84,14 @@ fn try_elsewhere(candidate: &Path) -> Result<Loaded, String> {
             None => std::thread::sleep(Duration::from_millis(2)),
         }
     };
-    let mut text = String::new();
-    if let Some(mut out) = child.stdout.take() {
-        out.read_to_string(&mut text).map_err(cannot)?;
+    let mut text = Vec::new();
+    if let Some(out) = child.stdout.take() {
+        // What a library has left running may hold the pipe and write on: its end is not waited for.
+        let there = rustix::io::ioctl_fionread(&out).map_err(|e| cannot(e.into()))?;
+        out.take(there).read_to_end(&mut text).map_err(cannot)?;
     }
-    // A library may write something of its own before.
-    let answer = text.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    // A library may write something of its own before, and after.
+    let text = String::from_utf8_lossy(&text);
+    let answer = text.lines().rev().find_map(|line| serde_json::from_str(line).ok());
     answer.unwrap_or_else(|| Err(format!("loading it ends the process ({status})")))
 }

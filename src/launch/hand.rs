@@ -1,9 +1,9 @@
 //! The launcher's hand on a host: the same few actions whether its ranks are ours or behind ssh.
 
 use super::agent::{Agent, Report};
+use super::credit::Credit;
 use super::output::Terminal;
 use super::ssh::Remote;
-use super::stdin::Credit;
 use super::watch::Happening;
 use super::wire::{FromAgent, Stream, ToAgent};
 use rustix::process::Signal;
@@ -67,29 +67,64 @@ impl Hand for There {
 /// The launcher's standard output and error, shared by all who write there.
 pub(crate) type SharedTerminal = Arc<Mutex<Terminal<io::Stdout, io::Stderr>>>;
 
-/// Says something of the launcher's own. If the output stands still because nobody reads it (a pager, a stopped
-/// terminal), it is said past it, and after `patience` not at all: what the user does about the job must not wait for that.
+/// Says something of the launcher's own, or not at all if that takes longer than `patience`: what the user does about the
+/// job must not wait for it.
 pub(crate) fn say(terminal: &SharedTerminal, text: &str, patience: Duration) {
-    let (now, step) = (Instant::now(), Duration::from_millis(1));
-    let past = now + PAST.min(patience);
-    let end = now.checked_add(patience);
-    loop {
+    let end = Instant::now() + patience;
+    say_while(terminal, text, || Instant::now() < end);
+}
+
+/// Says something of the launcher's own, as long as `go_on` says so. If the output stands still because nobody reads it (a
+/// pager, a stopped terminal), it is said past it. Cannot fail: if nobody listens, nobody is told.
+pub(crate) fn say_while(terminal: &SharedTerminal, text: &str, mut go_on: impl FnMut() -> bool) {
+    let mut pause = Duration::from_millis(1);
+    let mut wait = || {
+        let on = go_on();
+        if on {
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+        on
+    };
+    let past = Instant::now() + PAST;
+    let (mut held, line) = loop {
         if room_on_stderr() {
             match terminal.try_lock() {
-                Ok(mut terminal) => return terminal.message(text),
-                Err(TryLockError::Poisoned(terminal)) => return terminal.into_inner().message(text),
-                Err(TryLockError::WouldBlock) if Instant::now() < past => {}
-                Err(TryLockError::WouldBlock) => {
-                    return io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap_or_default();
+                Ok(mut held) => {
+                    let line = held.message(text);
+                    break (Some(held), line);
                 }
+                Err(TryLockError::Poisoned(held)) => {
+                    let mut held = held.into_inner();
+                    let line = held.message(text);
+                    break (Some(held), line);
+                }
+                Err(TryLockError::WouldBlock) if Instant::now() < past => {}
+                // Whether a line has begun there is not known: an empty line does less harm than two in one.
+                Err(TryLockError::WouldBlock) => break (None, format!("\n{text}\n")),
             }
         }
-        if end.is_some_and(|end| Instant::now() >= end) {
+        if !wait() {
             return;
         }
-        std::thread::sleep(step);
+    };
+    // Where there is room, there is room for a piece of this size.
+    for piece in line.as_bytes().chunks(rustix::pipe::PIPE_BUF) {
+        while !room_on_stderr() {
+            if !wait() {
+                return;
+            }
+        }
+        if io::stderr().write_all(piece).is_err() {
+            break;
+        }
     }
+    // Nobody else writes in between.
+    drop(held.take());
 }
+
+/// How often, at least, it is looked whether there is room.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long the ranks' output may keep the launcher from a line in its place.
 const PAST: Duration = Duration::from_millis(100);

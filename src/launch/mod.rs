@@ -5,12 +5,14 @@
 //! - `ssh` reaches the agents of other hosts, `remote` is such an agent;
 //! - `agent` starts and watches the ranks of one host, `child` forks one of them, `guard` outlives us if we are killed;
 //! - `hostfile`, `place`, `bind`, `spec` say what is to be started where;
-//! - `wire`, `output`, `stdin`, `signals` carry frames, lines, input and signals.
+//! - `wire`, `word`, `output`, `stdin`, `signals` carry frames, strings in them, lines, input and signals,
+//!   `credit` bounds how much is on its way.
 
 mod agent;
 mod bind;
 mod boss;
 mod child;
+mod credit;
 pub(crate) mod error;
 pub(crate) mod guard;
 mod hand;
@@ -27,3 +29,4 @@ mod ssh;
 mod stdin;
 mod watch;
 mod wire;
+mod word;

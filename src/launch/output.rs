@@ -137,13 +137,12 @@ impl<O: Write, E: Write> Terminal<O, E> {
         }
     }
 
-    /// Puts a message of the launcher itself on standard error, on a line of its own. Cannot fail: if nobody listens,
-    /// nobody is told.
-    pub(crate) fn message(&mut self, text: &str) {
+    /// What a message of the launcher itself is written as, so that it gets a line of its own on standard error. The
+    /// caller writes it there before anything else is.
+    pub(crate) fn message(&mut self, text: &str) -> String {
         let open = self.err.open.or(if self.shared { self.out.open } else { None });
-        let text = if open.is_some() { format!("\n{text}\n") } else { format!("{text}\n") };
         (self.err.open, self.out.open) = (None, if self.shared { None } else { self.out.open });
-        put(&mut self.err, text.as_bytes(), None).unwrap_or_default();
+        if open.is_some() { format!("\n{text}\n") } else { format!("{text}\n") }
     }
 }
 
@@ -236,6 +235,21 @@ mod tests {
     fn out_and_err_on_one_terminal_do_not_mix() {
         let (out, err) = run(None, true, &[(0, Stream::Out, "a"), (1, Stream::Err, "b\n")]);
         assert_eq!((out.as_str(), err.as_str()), ("a", "\nb\n"));
+    }
+
+    #[test]
+    fn a_message_has_a_line_of_its_own() {
+        for (shared, open_on, text) in [
+            (false, Stream::Err, "\nm\n"),
+            (false, Stream::Out, "m\n"),
+            (true, Stream::Out, "\nm\n"),
+            (true, Stream::Err, "\nm\n"),
+        ] {
+            let mut terminal = Terminal::new(Vec::new(), Vec::new(), shared, None);
+            terminal.write(0, open_on, b"no end").unwrap();
+            assert_eq!(terminal.message("m"), text, "{shared} {open_on:?}");
+            assert_eq!(terminal.message("m"), "m\n");
+        }
     }
 
     #[test]

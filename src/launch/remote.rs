@@ -2,6 +2,7 @@
 
 use super::agent::{Agent, Report, StdinFrom};
 use super::bind;
+use super::credit::Credit;
 use super::spec::{HostSpec, PROTOCOL};
 use super::wire::{self, FromAgent, Stream, ToAgent};
 use aeolian_net::exit;
@@ -73,11 +74,13 @@ fn run() -> io::Result<u8> {
             Ok(Some(ToAgent::Stdin(data))) => agent.feed(Some(data)),
             Ok(Some(ToAgent::StdinEnd)) => agent.feed(None),
             Ok(Some(ToAgent::CloseOutput(stream))) => up.close(stream),
+            Ok(Some(ToAgent::OutputTaken(cost))) => up.credit.give(cost),
             Ok(Some(ToAgent::Go)) => {}
             // The end of the stream: the job is over, or the launcher is gone. Either way nothing may stay.
             Ok(None) | Err(_) => break,
         }
     }
+    up.credit.lift();
     agent.signal(Signal::TERM);
     if !up.wait_done(GRACE) {
         agent.signal(Signal::KILL);
@@ -89,6 +92,7 @@ fn run() -> io::Result<u8> {
 /// The way to the launcher: frames on standard output.
 #[derive(Default)]
 struct Uplink {
+    credit: Credit,
     closed: [AtomicBool; 2],
     done: Mutex<bool>,
     is_done: Condvar,
@@ -108,7 +112,11 @@ impl Uplink {
 
 impl Report for Uplink {
     fn output(&self, rank: u32, stream: Stream, data: &[u8]) -> io::Result<()> {
+        let cost = wire::output_cost(data);
+        // A rank whose reader is slow waits here, and not where the news of its end must get past.
+        self.credit.take(cost);
         if self.closed[usize::from(stream == Stream::Err)].load(Ordering::Acquire) {
+            self.credit.give(cost as u32);
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         wire::write_frame(&mut io::stdout().lock(), &FromAgent::Output { rank, stream, data: data.to_vec() })

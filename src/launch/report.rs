@@ -2,7 +2,7 @@
 
 use super::error::{LaunchError, Result};
 use super::hand::Hand;
-use super::watch::{RankState, Verdict};
+use super::watch::{Fate, RankState, Verdict};
 use super::wire::Ended;
 use aeolian_net::exit;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ pub(crate) fn of(
         Verdict::Failed(blame) => ("failed", Some(blame)),
         Verdict::Stopped(_) | Verdict::Signalled(_) => ("stopped", None),
         Verdict::Ended(_) => ("ended", None),
-        Verdict::ReaderGone => ("reader gone", None),
+        Verdict::ReaderGone(blame) => ("reader gone", blame.as_ref()),
     };
     let code = verdict.code();
     let ranks: Vec<_> = ranks
@@ -31,10 +31,11 @@ pub(crate) fn of(
         .enumerate()
         .map(|(rank, state)| {
             let mut value = json!({"rank": rank, "host": hands[state.host].host(), "pid": state.pid});
-            match state.ended {
-                Some(Ended::Code(code)) => value["exit"] = code.into(),
-                Some(Ended::Signal(signal)) => value["signal"] = signal.into(),
-                None => value["exit"] = Value::Null,
+            match state.fate {
+                Fate::Ended(Ended::Code(code)) => value["exit"] = code.into(),
+                Fate::Ended(Ended::Signal(signal)) => value["signal"] = signal.into(),
+                Fate::Lost => value["lost"] = true.into(),
+                Fate::Open => value["exit"] = Value::Null,
             }
             value
         })
@@ -56,13 +57,8 @@ pub(crate) fn of_error(error: &LaunchError) -> Value {
     json!({"outcome": "not started", "code": code, "name": exit::name(code), "error": error.to_string(), "ranks": []})
 }
 
-/// Writes the line to `file`, or to standard error if it is `-`.
+/// Writes the line to `file`.
 pub(crate) fn write(value: &Value, file: &Path) -> Result<()> {
-    let line = format!("{value}\n");
-    if file == Path::new("-") {
-        use std::io::Write;
-        std::io::stderr().write_all(line.as_bytes()).unwrap_or_default();
-        return Ok(());
-    }
-    std::fs::write(file, line).map_err(LaunchError::os(format!("writing the report to {}", file.display())))
+    std::fs::write(file, format!("{value}\n"))
+        .map_err(LaunchError::os(format!("writing the report to {}", file.display())))
 }

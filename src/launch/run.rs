@@ -8,17 +8,20 @@ use super::output::Terminal;
 use super::place::Placed;
 use super::spec::{HostSpec, PROTOCOL};
 use super::ssh::{self, Remote};
-use super::watch::{Happening, RankState, STOP_GRACE, Verdict, Watch};
-use super::wire::ToAgent;
+use super::watch::{Fate, Happening, RankState, STOP_GRACE, Verdict, Watch};
+use super::wire::{self, ToAgent};
 use super::{bind, hostfile, place, report, signals, stdin};
 use crate::cli::{OnOff, RunArgs, Transport};
 use aeolian_net::control::{JobId, JobSettings, Protection, TransportChoice};
 use aeolian_net::master::MasterConfig;
 use aeolian_net::secret::Secret;
 use aeolian_net::{exit, interfaces};
+use serde_json::Value;
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::ChildStdout;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
@@ -31,38 +34,49 @@ pub(crate) fn main(args: &RunArgs) -> u8 {
         let verdict = job.watch.run();
         (job, verdict)
     });
-    let (code, value) = match ended {
-        Ok((job, verdict)) => {
+    match ended {
+        Ok((mut job, verdict)) => {
             let text = match &verdict {
                 Verdict::Failed(blame) => Some(format!("aeolian: error: {blame}")),
                 Verdict::Stopped(why) => Some(format!("aeolian: the job stopped in good order: {why}")),
                 Verdict::Signalled(signal) => {
                     Some(format!("aeolian: the job was ended by {}", signals::name(*signal)))
                 }
-                Verdict::Finished | Verdict::Ended(_) | Verdict::ReaderGone => None,
+                Verdict::ReaderGone(Some(blame)) => Some(format!(
+                    "aeolian: error: {blame}\naeolian: the reader of the output had gone before that: the job ends with {}",
+                    verdict.code()
+                )),
+                Verdict::Finished | Verdict::Ended(_) | Verdict::ReaderGone(None) => None,
             };
             if let Some(text) = text {
-                // Whoever reads slowly reads it all; whoever has ended the job does not wait for a reader.
-                let patience = match &verdict {
-                    Verdict::Signalled(_) => Duration::from_secs(1),
-                    _ => Duration::MAX,
-                };
-                hand::say(&job.watch.terminal, &text, patience);
+                job.watch.last_word(&text);
             }
             let value = report::of(&job.id, &verdict, &job.watch.hands, &job.watch.ranks, began.elapsed());
-            (verdict.code(), value)
+            hand_in(&value, args, verdict.code(), |text| job.watch.last_word(text))
         }
         Err(e) => {
-            eprintln!("aeolian: error: {e}");
-            (e.exit_code(), report::of_error(&e))
+            let say = |text: &str| writeln!(std::io::stderr(), "{text}").unwrap_or_default();
+            say(&format!("aeolian: error: {e}"));
+            hand_in(&report::of_error(&e), args, e.exit_code(), say)
         }
-    };
-    match args.json.as_deref().map(|file| report::write(&value, file)) {
-        Some(Err(e)) => {
-            eprintln!("aeolian: error: {e}");
-            if code == exit::OK { exit::CANNOT_WRITE } else { code }
+    }
+}
+
+/// Writes the report if one is asked for, with `say` if to standard error. Gives the exit code: `code` if that went well.
+fn hand_in(value: &Value, args: &RunArgs, code: u8, mut say: impl FnMut(&str)) -> u8 {
+    match args.json.as_deref() {
+        None => code,
+        Some(file) if file == Path::new("-") => {
+            say(&value.to_string());
+            code
         }
-        _ => code,
+        Some(file) => match report::write(value, file) {
+            Ok(()) => code,
+            Err(e) => {
+                say(&format!("aeolian: error: {e}"));
+                if code == exit::OK { exit::CANNOT_WRITE } else { code }
+            }
+        },
     }
 }
 
@@ -155,7 +169,7 @@ fn start(args: &RunArgs) -> Result<Job> {
 
     let mut hands: Vec<Option<Arc<dyn Hand>>> = placed.iter().map(|_| None).collect();
     let ranks = placed.iter().enumerate().flat_map(|(host, p)| p.ranks.iter().map(move |_| host));
-    let ranks = ranks.map(|host| RankState { host, pid: 0, ended: None }).collect();
+    let ranks = ranks.map(|host| RankState { host, pid: 0, fate: Fate::Open }).collect();
     for (index, remote, from) in connected {
         let remote = Arc::new(remote);
         // A host that is lost here is reported by its listener.
@@ -269,18 +283,26 @@ fn connect(
         Arc::new(move |text: &str| hand::say(&terminal, text, Duration::from_secs(5)))
     };
     let patience = args.start_timeout;
+    let mut orders = Vec::new();
+    for (index, spec) in far {
+        let order = wire::json_frame(&spec).map_err(|e| LaunchError::Usage {
+            what: format!("the order for {} is too large: {e}", spec.host),
+            help: "hand long lists of arguments and large variables (-x) to the program in a file".into(),
+        })?;
+        orders.push((index, spec.host.clone(), order));
+    }
     let results: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = far
+        let threads: Vec<_> = orders
             .iter()
-            .map(|(index, spec)| {
-                let line = ssh::command_line(&words, &spec.host, aeolian.as_os_str(), patience);
+            .map(|(index, host, order)| {
+                let line = ssh::command_line(&words, host, aeolian.as_os_str(), patience);
                 let say = say.clone();
-                let run = move || Remote::connect(&line, spec, patience, say);
-                (*index, spec, std::thread::Builder::new().name("connect".into()).spawn_scoped(scope, run))
+                let run = move || Remote::connect(&line, host, order, patience, say);
+                (*index, host, std::thread::Builder::new().name("connect".into()).spawn_scoped(scope, run))
             })
             .collect();
-        let joined = threads.into_iter().map(|(index, spec, thread)| {
-            let failed = |why: String| BadHost { host: spec.host.clone(), why, code: exit::INTERNAL };
+        let joined = threads.into_iter().map(|(index, host, thread)| {
+            let failed = |why: String| BadHost { host: host.clone(), why, code: exit::INTERNAL };
             let result = match thread.map(std::thread::ScopedJoinHandle::join) {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err(failed("a thread of the launcher panicked".into())),
@@ -300,9 +322,8 @@ fn listen(remote: Arc<Remote>, from: ChildStdout, ear: Arc<Ear>, tell: Sender<Ha
     let host = ear.host;
     let hear = move || {
         let report: &dyn Report = &*ear;
-        if let Some(why) = remote.listen(from, report) {
-            tell.send(Happening::HostLost(host, why)).unwrap_or_default();
-        }
+        let lost = |why| tell.send(Happening::HostLost(host, why)).unwrap_or_default();
+        remote.listen(from, report, lost);
     };
     let done = std::thread::Builder::new().name("agent".into()).stack_size(256 << 10).spawn(hear);
     done.map(drop).map_err(LaunchError::os("starting the thread `agent`"))

@@ -1,6 +1,7 @@
 //! What is to be started on one host: the order that an agent carries out.
 
 use super::error::{LaunchError, Result};
+use super::word;
 use aeolian_net::topology::BindPolicy;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
@@ -9,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Version of the order and of the frames between launcher and agent.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// The order for one host.
 #[derive(Clone, Serialize, Deserialize)]
@@ -23,12 +24,16 @@ pub(crate) struct HostSpec {
     /// Ranks of the whole job.
     pub(crate) size: u32,
     /// The program as the user wrote it; looked up on the host itself.
+    #[serde(with = "word")]
     pub(crate) program: OsString,
     /// Its arguments.
+    #[serde(with = "word")]
     pub(crate) args: Vec<OsString>,
     /// Working directory.
+    #[serde(with = "word")]
     pub(crate) wdir: OsString,
     /// Variables to set (besides AEOLIAN_RANK and AEOLIAN_SECRET_FD, which differ by rank).
+    #[serde(with = "word")]
     pub(crate) env: Vec<(OsString, OsString)>,
     /// Binding; by the number of cores if not given.
     pub(crate) bind: Option<BindPolicy>,

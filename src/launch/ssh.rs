@@ -5,20 +5,21 @@
 //! configuration has it.
 
 use super::agent::Report;
+use super::credit::AHEAD;
 use super::error::BadHost;
-use super::spec::HostSpec;
 use super::wire::{self, FromAgent, ToAgent};
 use aeolian_net::exit;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufRead, BufReader, Read};
-use std::os::fd::AsFd;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -96,15 +97,16 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Reaches `host`, hands over the order and waits until the agent has checked it, `patience` at most. Gives the
+    /// Reaches `host`, hands over the order's frame and waits until the agent has checked it, `patience` at most. Gives the
     /// connection and the agent's stream of frames, for [`Remote::listen`].
     pub(crate) fn connect(
         line: &[OsString],
-        spec: &HostSpec,
+        host: &str,
+        order: &[u8],
         patience: Duration,
         say: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> Result<(Remote, ChildStdout), BadHost> {
-        let bad = |why: String, code: u8| BadHost { host: spec.host.clone(), why, code };
+        let bad = |why: String, code: u8| BadHost { host: host.to_string(), why, code };
         let Some((program, arguments)) = line.split_first() else {
             return Err(bad("no ssh".into(), exit::USAGE));
         };
@@ -119,14 +121,10 @@ impl Remote {
         let (Some(to), Some(from), Some(errors)) = pipes else {
             return Err(bad("ssh has no pipes".into(), exit::INTERNAL));
         };
-        let complaints = Complaints::listen(&spec.host, errors, say);
-        let remote = Remote {
-            host: spec.host.clone(),
-            child: Mutex::new(child),
-            to: Mutex::new(Some(to)),
-            complaints,
-        };
-        match remote.introduce(spec, from, Instant::now() + patience) {
+        let complaints = Complaints::listen(host, errors, say);
+        let remote =
+            Remote { host: host.to_string(), child: Mutex::new(child), to: Mutex::new(Some(to)), complaints };
+        match remote.introduce(order, from, Instant::now() + patience) {
             Ok(from) => {
                 remote.complaints.forward();
                 Ok((remote, from))
@@ -140,6 +138,12 @@ impl Remote {
                 let said = remote.complaints.tail();
                 Err(bad(format!("no answer within {} s\n{said}", patience.as_secs()), exit::NO_HOST))
             }
+            Err(Refusal::Gone) => {
+                let status = remote.end();
+                let said = remote.complaints.tail();
+                let why = format!("the agent ended before it was ready ({status})\n{said}");
+                Err(bad(why, exit::PROTOCOL))
+            }
             Err(Refusal::Noise(noise)) => {
                 let status = remote.end();
                 let said = remote.complaints.tail();
@@ -149,18 +153,22 @@ impl Remote {
         }
     }
 
-    fn introduce(&self, spec: &HostSpec, from: ChildStdout, until: Instant) -> Result<ChildStdout, Refusal> {
-        // If the other side is gone already, what it said on its way out is the better message.
-        self.write(|to| wire::write_json(to, spec)).unwrap_or_default();
+    fn introduce(&self, order: &[u8], from: ChildStdout, until: Instant) -> Result<ChildStdout, Refusal> {
         let mut from = Patient { from, until };
         let silent = |until| Instant::now() >= until;
         if let Err(noise) = wire::skip_to_greeting(&mut from) {
             return Err(if silent(until) { Refusal::Silent } else { Refusal::Noise(noise) });
         }
+        // Once the agent is there to read it. If it is gone already, what it said on its way out is the better message.
+        if self.write(|to| write_until(to, order, until)).is_err_and(|e| e.kind() == io::ErrorKind::TimedOut)
+        {
+            return Err(Refusal::Silent);
+        }
         match wire::read_frame(&mut from) {
             Ok(Some(FromAgent::Ready)) => Ok(from.from),
             Ok(Some(FromAgent::Refused { why, code })) => Err(Refusal::Agent { why, code }),
             _ if silent(until) => Err(Refusal::Silent),
+            Ok(None) => Err(Refusal::Gone),
             _ => Err(Refusal::Agent {
                 why: "the agent does not speak our protocol".into(),
                 code: exit::PROTOCOL,
@@ -183,21 +191,49 @@ impl Remote {
         }
     }
 
-    /// Takes the agent's frames until its end; then `lost` says why, unless the agent was done.
-    pub(crate) fn listen(&self, from: ChildStdout, report: &dyn Report) -> Option<String> {
+    /// Takes the agent's frames until its end. `lost` is told why at once if that comes before the agent was done; in any
+    /// case `report` then hears of [`FromAgent::Done`], as soon as all output that came has gone out.
+    pub(crate) fn listen(&self, from: ChildStdout, report: &dyn Report, lost: impl FnOnce(String)) {
+        let waiting = AtomicUsize::new(0);
+        let (queue, queued) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let waiting = &waiting;
+            let put_out = move || self.put_out(&queued, waiting, report);
+            let thread = std::thread::Builder::new().name("output".into()).stack_size(128 << 10);
+            let why = match thread.spawn_scoped(scope, put_out) {
+                Ok(_) => self.take_frames(from, report, &queue, waiting),
+                Err(e) => {
+                    self.end();
+                    Some(format!("no thread to be had for its output: {e}"))
+                }
+            };
+            why.map(lost).unwrap_or_default();
+            drop(queue);
+        });
+        report.event(FromAgent::Done);
+    }
+
+    /// Takes frames: output is put into `queue`, the rest is reported. Gives the reason if the connection is lost.
+    fn take_frames(
+        &self,
+        from: ChildStdout,
+        report: &dyn Report,
+        queue: &Sender<Output>,
+        waiting: &AtomicUsize,
+    ) -> Option<String> {
         let mut from = BufReader::with_capacity(64 << 10, from);
-        let mut deaf = [false; 2];
         loop {
             match wire::read_frame(&mut from) {
                 Ok(Some(FromAgent::Output { rank, stream, data })) => {
-                    let told = &mut deaf[usize::from(stream == wire::Stream::Err)];
-                    if report.output(rank, stream, &data).is_err() && !std::mem::replace(told, true) {
-                        self.send(&ToAgent::CloseOutput(stream)).unwrap_or_default();
+                    let cost = wire::output_cost(&data);
+                    if waiting.fetch_add(cost, Ordering::AcqRel) > 2 * AHEAD {
+                        self.end();
+                        return Some("the agent sends more output than it may".into());
                     }
+                    queue.send(Output { rank, stream, data }).unwrap_or_default();
                 }
                 Ok(Some(FromAgent::Done)) => {
                     self.end();
-                    report.event(FromAgent::Done);
                     return None;
                 }
                 Ok(Some(event)) => report.event(event),
@@ -214,6 +250,26 @@ impl Remote {
                     self.end();
                     return Some(format!("the connection broke: {e}"));
                 }
+            }
+        }
+    }
+
+    /// Puts out what is in the queue, however slow its reader is, and tells the agent how much of it has gone.
+    fn put_out(&self, queued: &Receiver<Output>, waiting: &AtomicUsize, report: &dyn Report) {
+        let mut deaf = [false; 2];
+        let mut taken = 0;
+        for Output { rank, stream, data } in queued {
+            let told = &mut deaf[usize::from(stream == wire::Stream::Err)];
+            if report.output(rank, stream, &data).is_err() && !std::mem::replace(told, true) {
+                self.send(&ToAgent::CloseOutput(stream)).unwrap_or_default();
+            }
+            let cost = wire::output_cost(&data);
+            waiting.fetch_sub(cost, Ordering::AcqRel);
+            taken += cost;
+            // Not for every line; what is kept back is far below what the agent may send.
+            if taken >= AHEAD / 8 {
+                self.send(&ToAgent::OutputTaken(taken as u32)).unwrap_or_default();
+                taken = 0;
             }
         }
     }
@@ -235,10 +291,43 @@ impl Remote {
     }
 }
 
+/// A piece of a rank's output on its way to the terminal.
+struct Output {
+    rank: u32,
+    stream: wire::Stream,
+    data: Vec<u8>,
+}
+
 enum Refusal {
     Agent { why: String, code: u8 },
     Noise(String),
+    Gone,
     Silent,
+}
+
+/// Waits for `flags` until `until`; false if they do not come.
+fn ready(fd: BorrowedFd<'_>, flags: PollFlags, until: Instant) -> io::Result<bool> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        match rustix::event::poll(&mut [PollFd::new(&fd, flags)], Some(&left)) {
+            Ok(n) => return Ok(n > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Writes to a pipe whose reader may stand still, and gives up (`TimedOut`) at a point in time.
+fn write_until(to: &mut ChildStdin, data: &[u8], until: Instant) -> io::Result<()> {
+    // Where there is room, there is room for a piece of this size.
+    for piece in data.chunks(rustix::pipe::PIPE_BUF) {
+        if !ready(to.as_fd(), PollFlags::OUT, until)? {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        to.write_all(piece)?;
+    }
+    Ok(())
 }
 
 /// A stream that gives up at a point in time.
@@ -249,12 +338,9 @@ struct Patient {
 
 impl Read for Patient {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-        match rustix::event::poll(&mut [PollFd::new(&self.from.as_fd(), PollFlags::IN)], Some(&left)) {
-            Ok(0) => Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => self.from.read(buffer),
-            Err(e) => Err(e.into()),
+        match ready(self.from.as_fd(), PollFlags::IN, self.until)? {
+            true => self.from.read(buffer),
+            false => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 }

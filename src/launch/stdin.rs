@@ -1,15 +1,12 @@
 //! The launcher's standard input, for the one rank that gets it (rank 0; the others read nothing).
 //!
-//! A rank of this host inherits it. For a rank of another host it is read here and sent, never more ahead than
-//! [`AHEAD`] bytes of what the rank has taken: signals travel the same way and must not wait behind data.
+//! A rank of this host inherits it. For a rank of another host it is read here and sent, as far as its [`Credit`] goes.
 
 use super::agent::StdinFrom;
+use super::credit::Credit;
 use super::wire::ToAgent;
 use std::io::{self, IsTerminal, Read};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-
-/// How much is sent before the rank has taken any of it.
-const AHEAD: usize = 256 << 10;
+use std::sync::Arc;
 
 /// What a rank of this host gets.
 pub(crate) fn inherited() -> StdinFrom {
@@ -26,29 +23,6 @@ pub(crate) fn is_conversation() -> bool {
 fn in_background() -> bool {
     io::stdin().is_terminal()
         && rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|owner| owner != rustix::process::getpgrp())
-}
-
-/// How much may be sent.
-#[derive(Default)]
-pub(crate) struct Credit {
-    on_the_way: Mutex<usize>,
-    taken: Condvar,
-}
-
-impl Credit {
-    /// The rank took so many bytes.
-    pub(crate) fn give(&self, bytes: u32) {
-        let mut on_the_way = self.on_the_way.lock().unwrap_or_else(PoisonError::into_inner);
-        *on_the_way = on_the_way.saturating_sub(bytes as usize);
-        self.taken.notify_one();
-    }
-
-    fn take(&self, bytes: usize) {
-        let full = |on_the_way: &mut usize| *on_the_way >= AHEAD;
-        let on_the_way = self.on_the_way.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut on_the_way = self.taken.wait_while(on_the_way, full).unwrap_or_else(PoisonError::into_inner);
-        *on_the_way += bytes;
-    }
 }
 
 /// Reads standard input to its end on a thread of its own and hands it to `send`.

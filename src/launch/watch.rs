@@ -20,8 +20,14 @@ const KILL_GRACE: Duration = Duration::from_secs(3);
 /// Time for an orderly stop that nobody watches (SIGTERM from a scheduler, a closed terminal): below Slurm's 30 s.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(25);
 
+/// Time for the last output once the end was asked for and no rank is left.
+const OUTPUT_GRACE: Duration = Duration::from_secs(3);
+
 /// How long a remark may wait for room on standard error.
 const SAY: Duration = Duration::from_millis(200);
+
+/// How long the last word may wait for room on standard error once the end was asked for, or a rank does not go away.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether ranks have joined after others left.
 const LOOK: Duration = Duration::from_millis(100);
@@ -30,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) enum Happening {
     /// An agent (by its host's index) reports.
     Agent(usize, FromAgent),
-    /// The connection to a host is gone.
+    /// The connection to a host is gone; what has come of its output may still be on its way out.
     HostLost(usize, String),
     /// The job master has decided.
     Outcome(Outcome),
@@ -49,8 +55,19 @@ pub(crate) struct RankState {
     pub(crate) host: usize,
     /// Its process there (0 before it is started).
     pub(crate) pid: u32,
-    /// How it ended, once it did.
-    pub(crate) ended: Option<Ended>,
+    /// What became of it.
+    pub(crate) fate: Fate,
+}
+
+/// What became of a rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Its end has not come, as far as is known.
+    Open,
+    /// It ended like this.
+    Ended(Ended),
+    /// Its host was lost first: nobody knows how it ended.
+    Lost,
 }
 
 /// How the job ended.
@@ -66,8 +83,8 @@ pub(crate) enum Verdict {
     Stopped(String),
     /// By a signal to the launcher.
     Signalled(i32),
-    /// The reader of our output went away (`| head`), and then a rank.
-    ReaderGone,
+    /// The reader of our output went away (`| head`), and then a rank: of this, if it may be something else.
+    ReaderGone(Option<Box<Blame>>),
 }
 
 /// The code a shell gives for a command that SIGPIPE ended.
@@ -82,7 +99,7 @@ impl Verdict {
             Verdict::Stopped(_) => exit::STOPPED,
             Verdict::Ended(code) => *code,
             Verdict::Signalled(signal) => u8::try_from(128 + signal).unwrap_or(exit::INTERRUPTED),
-            Verdict::ReaderGone => READER_GONE,
+            Verdict::ReaderGone(_) => READER_GONE,
         }
     }
 }
@@ -114,7 +131,7 @@ struct State {
     verdict: Option<Verdict>,
     step: Step,
     next_step: Option<Instant>,
-    /// The first signal that asked for an end.
+    /// The last signal that asked for an end.
     asked: Option<i32>,
     reader_gone: bool,
     /// What the master was told the job failed of, until it has answered.
@@ -155,7 +172,7 @@ impl Watch {
             }
         }
         if self.state.step == Step::GiveUp {
-            let left: Vec<_> = self.ranks.iter().enumerate().filter(|(_, r)| r.ended.is_none()).collect();
+            let left: Vec<_> = self.ranks.iter().enumerate().filter(|(_, r)| r.fate == Fate::Open).collect();
             for (rank, state) in left {
                 let host = self.hands[state.host].host();
                 self.say(&format!(
@@ -164,12 +181,29 @@ impl Watch {
                 ));
             }
         }
-        self.state.verdict.take().unwrap_or(Verdict::Finished)
+        let verdict = self.state.verdict.take().unwrap_or(Verdict::Finished);
+        match (verdict, self.state.asked) {
+            // All went well, but not all that the ranks wrote is out: whoever asked for the end has cut it off.
+            (Verdict::Finished | Verdict::Stopped(_), Some(signal)) if !self.all_done() => {
+                Verdict::Signalled(signal)
+            }
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// True when every host has said that its ranks are gone and their output is out.
+    fn all_done(&self) -> bool {
+        self.state.hosts_done.iter().all(|done| *done)
+    }
+
+    /// True when every rank has ended; what they wrote may still be on its way.
+    fn nobody_left(&self) -> bool {
+        self.ranks.iter().all(|rank| rank.fate != Fate::Open)
     }
 
     /// True when every host is done and the verdict is known.
     fn over(&self) -> bool {
-        self.state.hosts_done.iter().all(|done| *done) && self.state.verdict.is_some()
+        self.all_done() && self.state.verdict.is_some()
     }
 
     fn next(&self) -> Result<Happening, RecvTimeoutError> {
@@ -201,8 +235,13 @@ impl Watch {
                 let told = self.state.told.take();
                 self.decide(match (outcome, told) {
                     // `| head`: a rank that minds is told by its next write, and says so in one of these ways.
-                    (Outcome::Failed(blame), _) if self.state.reader_gone && minds(blame.code) => {
-                        Verdict::ReaderGone
+                    (Outcome::Failed(blame), told)
+                        if self.state.reader_gone
+                            && minds(blame.code)
+                            && told.as_ref().is_none_or(|own| own.cause != blame.cause) =>
+                    {
+                        let other = !of_broken_pipe(&blame);
+                        Verdict::ReaderGone(other.then(|| Box::new(blame)))
                     }
                     (Outcome::Failed(blame), _) => Verdict::Failed(Box::new(blame)),
                     // This word was on its way when we said that the job has failed.
@@ -241,11 +280,11 @@ impl Watch {
 
     fn exited(&mut self, rank: u32, ended: Ended) {
         let Some(state) = self.ranks.get_mut(rank as usize) else { return };
-        state.ended = Some(ended);
+        state.fate = Fate::Ended(ended);
         if self.state.verdict.is_none() && ended != Ended::Code(0) {
             // Whoever ended the job is the cause; the rank only followed.
-            if self.state.reader_gone && left_with_reader(ended) {
-                self.decide(Verdict::ReaderGone);
+            if self.state.reader_gone && left_with_reader(ended, self.boss.anyone_joined()) {
+                self.decide(Verdict::ReaderGone(None));
             } else if ended == Ended::Code(i32::from(exit::STOPPED)) && self.boss.anyone_joined() {
                 // In good order, if all do so: the master's word.
             } else if let Some(signal) = self.state.asked.filter(|signal| followed(ended, *signal)) {
@@ -256,26 +295,19 @@ impl Watch {
     }
 
     fn host_lost(&mut self, host: usize, why: &str) {
-        let was_done = std::mem::replace(&mut self.state.hosts_done[host], true);
         let name = self.hands[host].host().to_string();
         let mut lost = Vec::new();
         for (rank, state) in (0u32..).zip(&mut self.ranks) {
-            if state.host == host && state.ended.is_none() {
-                state.ended = Some(Ended::Signal(Signal::HUP.as_raw()));
+            if state.host == host && state.fate == Fate::Open {
+                state.fate = Fate::Lost;
                 lost.push((rank, state.pid));
             }
         }
         let Some((rank, pid)) = lost.first().copied() else {
-            if !was_done {
-                // Its ranks have ended, but not all that they wrote has come.
-                let cause = format!("lost the host {name} before its ranks' last output had come: {why}");
-                self.fail_late(blame(
-                    exit::RANK_LOST,
-                    cause,
-                    "is the host up, and did ssh or its network fail?",
-                ));
-            }
-            return;
+            // Its ranks have ended, but not all that they wrote has come.
+            let cause = format!("lost the host {name} before its ranks' last output had come: {why}");
+            let help = "is the host up, and did ssh or its network fail?";
+            return self.fail_late(blame(exit::RANK_LOST, cause, help));
         };
         let cause = format!("lost its host ({} ranks there): {why}", lost.len());
         let help = "is the host up, and did ssh or its network fail?";
@@ -286,14 +318,17 @@ impl Watch {
         if signal == Signal::TSTP.as_raw() {
             return self.pause();
         }
-        let ends = [Signal::INT, Signal::TERM, Signal::HUP].iter().any(|s| s.as_raw() == signal);
-        if !ends {
+        if !ends(signal) {
             return self.all(signal);
+        }
+        if self.nobody_left() {
+            return self.cut_off(signal);
         }
         if signal == Signal::INT.as_raw() && (self.state.asked.is_some() || self.state.verdict.is_some()) {
             if self.state.verdict.is_none() {
                 self.decide(Verdict::Signalled(signal));
             }
+            self.state.asked = Some(signal);
             self.go(Step::Kill);
             return self.say("aeolian: killing the job");
         }
@@ -315,6 +350,22 @@ impl Watch {
             true => "aeolian: stopping the job in good order (Ctrl-C again kills it)".to_string(),
             false => format!("aeolian: got {}: stopping the job in good order", signals::name(signal)),
         });
+    }
+
+    /// An end is asked for while only output is on its way: its reader gets little more time. Ctrl-C again gives it none.
+    fn cut_off(&mut self, signal: i32) {
+        let again = self.state.asked.replace(signal).is_some();
+        if again && signal == Signal::INT.as_raw() {
+            return self.give_up(signal);
+        }
+        let at = Instant::now() + OUTPUT_GRACE;
+        self.state.next_step = Some(self.state.next_step.map_or(at, |planned| planned.min(at)));
+        self.say("aeolian: all ranks have ended; what is not read of their output in 3 s is lost");
+    }
+
+    fn give_up(&mut self, signal: i32) {
+        self.decide(Verdict::Signalled(signal));
+        self.go(Step::GiveUp);
     }
 
     /// Ctrl-Z: the whole job stands still until we go on. SIGSTOP, since the ranks' groups have no shell above them
@@ -351,6 +402,13 @@ impl Watch {
         }
         if self.state.next_step.is_some_and(|at| now >= at) {
             self.state.next_step = None;
+            if self.nobody_left() {
+                // Only output is on its way. Its reader may take what time it likes, unless the end was asked for.
+                if let Some(signal) = self.state.asked {
+                    self.give_up(signal);
+                }
+                return;
+            }
             match self.state.step {
                 Step::Running => {
                     // An orderly stop took too long.
@@ -383,6 +441,27 @@ impl Watch {
         self.state.next_step = patience.map(|p| Instant::now() + p);
     }
 
+    /// Says what became of the job, also if the user wants no remarks. Whoever reads slowly reads it all; whoever asks for
+    /// the end, before or now, does not wait for a reader.
+    pub(crate) fn last_word(&mut self, text: &str) {
+        let hurry = self.state.asked.is_some() || self.state.step == Step::GiveUp;
+        let mut until = hurry.then(|| Instant::now() + LAST_WORD);
+        let terminal = self.terminal.clone();
+        hand::say_while(&terminal, text, || {
+            while let Ok(happening) = self.happenings.try_recv() {
+                match happening {
+                    Happening::Signal(signal) if signal == Signal::TSTP.as_raw() => self.pause(),
+                    Happening::Signal(signal) if ends(signal) => {
+                        self.state.asked = Some(signal);
+                        until = Some(Instant::now());
+                    }
+                    _ => {}
+                }
+            }
+            until.is_none_or(|until| Instant::now() < until)
+        });
+    }
+
     fn all(&self, signal: i32) {
         self.hands.iter().for_each(|hand| hand.signal(signal));
     }
@@ -394,17 +473,29 @@ impl Watch {
     }
 }
 
+/// True if this signal asks for the job's end.
+fn ends(signal: i32) -> bool {
+    [Signal::INT, Signal::TERM, Signal::HUP].iter().any(|s| s.as_raw() == signal)
+}
+
 /// True if a job that failed with this code may have done so because nobody reads its output any more.
 fn minds(code: u8) -> bool {
     matches!(code, exit::PANICKED | exit::IO | exit::CANNOT_WRITE)
 }
 
-/// True if a rank may have ended like this because nobody reads its output any more.
-fn left_with_reader(ended: Ended) -> bool {
+/// True if this names the reader's absence itself as the cause.
+fn of_broken_pipe(blame: &Blame) -> bool {
+    blame.cause.to_ascii_lowercase().contains("broken pipe")
+}
+
+/// True if a rank may have ended like this because nobody reads its output any more. One that has joined tells its job
+/// master more.
+fn left_with_reader(ended: Ended, joined: bool) -> bool {
     match ended {
         Ended::Signal(by) => by == Signal::PIPE.as_raw(),
+        Ended::Code(code) if code == i32::from(READER_GONE) => true,
         // 101: a Rust program without Aeolian that panicked.
-        Ended::Code(code) => code == 101 || u8::try_from(code).is_ok_and(|c| c == READER_GONE || minds(c)),
+        Ended::Code(code) => !joined && (code == 101 || u8::try_from(code).is_ok_and(minds)),
     }
 }
 

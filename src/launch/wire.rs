@@ -46,6 +46,13 @@ pub(crate) enum ToAgent {
     StdinEnd,
     /// Nobody reads this stream any more.
     CloseOutput(Stream),
+    /// So much output (by [`output_cost`]) has gone out: as much more may be sent.
+    OutputTaken(u32),
+}
+
+/// What a piece of output costs of the credit: small ones have a price too, since each is kept by itself.
+pub(crate) fn output_cost(data: &[u8]) -> usize {
+    data.len() + 64
 }
 
 /// From an agent to the launcher.
@@ -94,24 +101,24 @@ pub(crate) enum FromAgent {
 pub(crate) fn write_frame<T: Serialize>(to: &mut impl Write, value: &T) -> io::Result<()> {
     let mut frame = vec![0u8; 4];
     frame = postcard::to_extend(value, frame).map_err(io::Error::other)?;
-    finish_frame(to, frame)
+    to.write_all(&finish_frame(frame)?)?;
+    to.flush()
 }
 
-/// Writes the order (JSON, so that a person can read what went over in a debugger or a test).
-pub(crate) fn write_json<T: Serialize>(to: &mut impl Write, value: &T) -> io::Result<()> {
+/// The order's frame (JSON, so that a person can read what went over in a debugger or a test).
+pub(crate) fn json_frame<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
     let mut frame = vec![0u8; 4];
     serde_json::to_writer(&mut frame, value)?;
-    finish_frame(to, frame)
+    finish_frame(frame)
 }
 
-fn finish_frame(to: &mut impl Write, mut frame: Vec<u8>) -> io::Result<()> {
+fn finish_frame(mut frame: Vec<u8>) -> io::Result<Vec<u8>> {
     let length = frame.len() - 4;
     if length > MOST {
         return Err(io::Error::other(format!("a frame of {length} bytes, more than {MOST}")));
     }
     frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
-    to.write_all(&frame)?;
-    to.flush()
+    Ok(frame)
 }
 
 /// Reads one frame; `None` at the end of the stream between frames.
