@@ -104,11 +104,11 @@ pub enum NetError {
         what: String,
     },
     /// Something did not happen in time.
-    #[error("{what} did not happen within {seconds} s\n  help: {help}")]
+    #[error("{what} did not happen {}\n  help: {help}", within(*.seconds))]
     TimedOut {
         /// What was waited for.
         what: String,
-        /// For how long.
+        /// For how long; 0 if until a moment that somebody else had set.
         seconds: u64,
         /// What to do.
         help: String,
@@ -146,6 +146,10 @@ pub enum NetError {
     /// A call that makes no sense on this world (rank out of range, finished world, ...).
     #[error("{0}")]
     Usage(String),
+}
+
+fn within(seconds: u64) -> String {
+    if seconds == 0 { "in time".into() } else { format!("within {seconds} s") }
 }
 
 impl NetError {
