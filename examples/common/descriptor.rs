@@ -32,8 +32,14 @@ pub fn named(path: &Path) -> Option<RawFd> {
     None
 }
 
-/// A duplicate of descriptor `fd`: the same offset and flags. Fails if it is not open.
+/// A duplicate of descriptor `fd`, which whoever started this process has opened: the same offset and flags. Fails if it is
+/// not open, or is one of this process's own (a connection, a file that it reads): these do not outlive it.
 pub fn duplicate(fd: RawFd) -> std::io::Result<File> {
+    // SAFETY: as below.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    if flags >= 0 && flags & libc::FD_CLOEXEC != 0 {
+        return Err(std::io::Error::from_raw_os_error(libc::EBADF));
+    }
     // SAFETY: the call touches no memory of ours, and a number that is no open descriptor gives EBADF.
     let new = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) };
     if new < 0 {

@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 
 use crate::error::plain;
@@ -113,7 +114,7 @@ impl Target {
             }
             // What this process has printed comes first.
             Way::Descriptor(_, file) => {
-                std::io::stdout().flush().and_then(|()| finish(&**file, fill).map(drop))
+                std::io::stdout().flush().and_then(|()| finish(Patient(file), fill).map(drop))
             }
         };
         written.map_err(|e| self.failed("cannot be written", &e))
@@ -150,6 +151,30 @@ impl Target {
     }
 }
 
+/// A descriptor that somebody may have set not to block: waits for room all the same.
+struct Patient<'a>(&'a File);
+
+impl Write for Patient<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                    let mut fd = [PollFd::new(self.0, PollFlags::OUT)];
+                    match poll(&mut fd, None) {
+                        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                        Err(e) => return Err(e.into()),
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Writes what `fill` gives in large pieces, to the last byte.
 fn finish<W: Write>(to: W, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> std::io::Result<W> {
     let mut out = BufWriter::with_capacity(BUFFER, to);
@@ -160,6 +185,7 @@ fn finish<W: Write>(to: W, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd;
 
     #[test]
     fn whole_or_untouched() {
@@ -203,10 +229,41 @@ mod tests {
     fn a_descriptor_must_be_open_for_writing() {
         let e = Target::check(Path::new("/dev/fd/1048575")).unwrap_err();
         assert!(e.to_string().contains("/dev/fd/1048575: cannot be written: bad file descriptor"), "{e}");
+        let file = File::options().read(true).write(true).open("/dev/null").unwrap();
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let e = Target::check(Path::new(&path)).unwrap_err();
+        assert!(e.to_string().contains("bad file descriptor"), "one of our own: {e}");
         let input = File::open("/dev/null").unwrap();
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&input));
+        inherited(&input);
+        let path = format!("/proc/self/fd/{}", input.as_raw_fd());
         let e = Target::check(Path::new(&path)).unwrap_err();
         assert!(e.to_string().contains("is open for reading only") && e.exit_code() == 73, "{e}");
+    }
+
+    /// As a shell hands descriptors over.
+    fn inherited(file: &File) {
+        // SAFETY: sets a flag of a descriptor that is open.
+        assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) }, 0);
+    }
+
+    #[test]
+    fn a_full_pipe_that_does_not_block_is_waited_for() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let writer = File::from(std::os::fd::OwnedFd::from(writer));
+        inherited(&writer);
+        // SAFETY: sets a flag of a descriptor that is open.
+        assert_eq!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) }, 0);
+        let target = Target::check(Path::new(&format!("/dev/fd/{}", writer.as_raw_fd()))).unwrap();
+        let wanted = vec![b'x'; 1 << 20];
+        let got = std::thread::scope(|scope| {
+            let reading = scope.spawn(|| {
+                let mut got = vec![0; wanted.len()];
+                std::io::Read::read_exact(&mut reader, &mut got).map(|()| got)
+            });
+            target.write(|out| out.write_all(&wanted)).unwrap();
+            reading.join().unwrap()
+        });
+        assert_eq!(got.unwrap(), wanted);
     }
 
     #[test]

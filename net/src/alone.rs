@@ -3,14 +3,20 @@
 use crate::control::is_default;
 use crate::error::{Blame, Result};
 use crate::supervisor::{OpName, Supervisor};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The supervisor of a world of one.
 #[derive(Default)]
 pub(crate) struct Alone {
     listens: AtomicBool,
+    /// Seconds of the wait that goes on.
+    waited: AtomicU32,
 }
+
+/// After so many seconds of waiting somebody should know that no other rank will end it.
+const LONG: u32 = 10;
 
 /// What signals have said to this process. Once it has been asked, or listens no more, it is deaf: signals do what the
 /// system does with them.
@@ -43,8 +49,21 @@ impl Signals {
 impl Supervisor for Alone {
     fn enter(&self, _: &'static OpName, _: u64) {}
     fn leave(&self) {}
-    fn waiting(&self, _: bool) {}
+    fn waiting(&self, yes: bool) {
+        if !yes {
+            self.waited.store(0, Ordering::Relaxed);
+        }
+    }
     fn progressed(&self) {}
+    /// Not an error: the program may wait for a file, a thread or a moment.
+    fn blocked(&self) {
+        if self.waited.fetch_add(1, Ordering::Relaxed) + 1 == LONG {
+            let text = format!(
+                "aeolian: this process waits since {LONG} s in a world of one: no other rank will send it anything\n"
+            );
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
+    }
     fn failure(&self) -> Option<Blame> {
         None
     }

@@ -1,4 +1,4 @@
-//! Memory limits of the cgroups that this process is in, versions 1 and 2, parents included.
+//! Limits of memory and CPU time of the cgroups that this process is in, versions 1 and 2, parents included.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,46 @@ const UNLIMITED: u64 = 1 << 60;
 
 /// All finite memory limits, in bytes, with the file that each stands in. `root` is `/`; tests give recorded trees.
 pub(crate) fn memory_limits(root: &Path) -> Vec<(String, u64)> {
-    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
-    let (memberships, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
+    let mut found = Vec::new();
+    for (dir, v2) in groups(root, "memory") {
+        let files: &[&str] =
+            if v2 { &["memory.max", "memory.high"] } else { &["memory.limit_in_bytes", "memory.stat"] };
+        for file in files {
+            let path = dir.join(file);
+            if let Some(bytes) = limit(&text(root, &path)).filter(|&b| b < UNLIMITED) {
+                found.push((format!("cgroup {}", path.display()), bytes));
+            }
+        }
+    }
+    found
+}
+
+/// The CPUs' worth of time that this process gets at most, if that is limited (docker --cpus, Kubernetes limits).
+pub(crate) fn cpu_quota(root: &Path) -> Option<f64> {
+    let share = |(dir, v2): (PathBuf, bool)| {
+        // Microseconds of each period: "200000 100000", or "max 100000" for all; v1 has -1 for all.
+        let [quota, period] = match v2 {
+            true => {
+                let line = text(root, &dir.join("cpu.max"));
+                let (quota, period) = line.trim().split_once(' ')?;
+                [quota.to_owned(), period.to_owned()]
+            }
+            false => ["cpu.cfs_quota_us", "cpu.cfs_period_us"].map(|file| text(root, &dir.join(file))),
+        };
+        let number = |text: String| text.trim().parse::<f64>().ok().filter(|n| *n > 0.0);
+        Some(number(quota)? / number(period)?)
+    };
+    groups(root, "cpu").into_iter().filter_map(share).min_by(f64::total_cmp)
+}
+
+fn text(root: &Path, path: &Path) -> String {
+    std::fs::read_to_string(root.join(path.strip_prefix("/").unwrap_or(path))).unwrap_or_default()
+}
+
+/// The directories of the groups that this process is in, parents after children, and whether they are of version 2.
+fn groups(root: &Path, controller: &str) -> Vec<(PathBuf, bool)> {
+    let (memberships, mounts) =
+        (text(root, Path::new("/proc/self/cgroup")), text(root, Path::new("/proc/self/mountinfo")));
     let mut found = Vec::new();
     for line in memberships.lines() {
         // "4:memory:/job/step" is v1; "0::/job/step" is v2.
@@ -17,25 +55,16 @@ pub(crate) fn memory_limits(root: &Path) -> Vec<(String, u64)> {
             continue;
         };
         let v2 = controllers.is_empty();
-        if !v2 && !controllers.split(',').any(|c| c == "memory") {
+        if !v2 && !controllers.split(',').any(|c| c == controller) {
             continue;
         }
-        let Some((mounted, mount_point)) = mounts.lines().find_map(|l| mount(l, v2)) else { continue };
+        let Some((mounted, mount_point)) = mounts.lines().find_map(|l| mount(l, v2, controller)) else {
+            continue;
+        };
         // In a container the mount often shows only the container's own part: the path is relative to that.
         let below = Path::new(path).strip_prefix(mounted).unwrap_or(Path::new(""));
         let top = PathBuf::from(mount_point);
-        for ancestor in below.ancestors() {
-            let dir = top.join(ancestor);
-            let files: &[&str] =
-                if v2 { &["memory.max", "memory.high"] } else { &["memory.limit_in_bytes", "memory.stat"] };
-            for file in files {
-                let path = dir.join(file);
-                let text = std::fs::read_to_string(root.join(path.strip_prefix("/").unwrap_or(&path)));
-                if let Some(bytes) = text.ok().and_then(|t| limit(&t)).filter(|&b| b < UNLIMITED) {
-                    found.push((format!("cgroup {}", path.display()), bytes));
-                }
-            }
-        }
+        found.extend(below.ancestors().map(|ancestor| (top.join(ancestor), v2)));
     }
     found
 }
@@ -51,7 +80,7 @@ fn limit(text: &str) -> Option<u64> {
 
 /// What is mounted, and where, if this line of mountinfo is the wanted cgroup file system:
 /// `35 31 0:32 /docker/1f /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory`.
-fn mount(line: &str, v2: bool) -> Option<(&str, &str)> {
+fn mount<'a>(line: &'a str, v2: bool, controller: &str) -> Option<(&'a str, &'a str)> {
     let (place, kind) = line.split_once(" - ")?;
     let mut place = place.split(' ').skip(3);
     let mut kind = kind.split(' ');
@@ -60,7 +89,7 @@ fn mount(line: &str, v2: bool) -> Option<(&str, &str)> {
     let wanted = if v2 {
         file_system == "cgroup2"
     } else {
-        file_system == "cgroup" && options.split(',').any(|o| o == "memory")
+        file_system == "cgroup" && options.split(',').any(|o| o == controller)
     };
     if wanted { Some((place.next()?, place.next()?)) } else { None }
 }
@@ -107,6 +136,28 @@ mod tests {
             ("cg/memory/memory.stat", "cache 5\nhierarchical_memory_limit 1073741824\n"),
         ]);
         assert_eq!(memory_limits(root.path()), [("cgroup /cg/memory/memory.stat".into(), 1 << 30)]);
+    }
+
+    #[test]
+    fn the_least_cpu_time_counts() {
+        let v2 = tree(&[
+            ("proc/self/cgroup", "0::/pod/box\n"),
+            ("proc/self/mountinfo", "30 25 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"),
+            ("sys/fs/cgroup/pod/cpu.max", "250000 100000\n"),
+            ("sys/fs/cgroup/pod/box/cpu.max", "max 100000\n"),
+        ]);
+        assert_eq!(cpu_quota(v2.path()), Some(2.5));
+        let v1 = |quota: &str| {
+            tree(&[
+                ("proc/self/cgroup", "4:cpu,cpuacct:/a\n"),
+                ("proc/self/mountinfo", "35 31 0:32 / /cg/cpu ro - cgroup cgroup rw,cpu,cpuacct\n"),
+                ("cg/cpu/a/cpu.cfs_quota_us", quota),
+                ("cg/cpu/a/cpu.cfs_period_us", "50000\n"),
+            ])
+        };
+        assert_eq!(cpu_quota(v1("400000\n").path()), Some(8.0));
+        assert_eq!(cpu_quota(v1("-1\n").path()), None);
+        assert_eq!(cpu_quota(tree(&[]).path()), None);
     }
 
     #[test]

@@ -143,6 +143,9 @@ pub enum NetError {
         /// What the other rank is in.
         theirs: String,
     },
+    /// Something that cannot be.
+    #[error("{0}\n  help: this is a mistake of Aeolian itself: please report it")]
+    Internal(String),
     /// A call that makes no sense on this world (rank out of range, finished world, ...).
     #[error("{0}")]
     Usage(String),
@@ -185,6 +188,7 @@ impl NetError {
             NetError::TimedOut { .. } => exit::NOT_ALL_CAME,
             NetError::Mpi { .. } => exit::INTERNAL,
             NetError::Mismatch { .. } => exit::MISMATCH,
+            NetError::Internal(_) => exit::INTERNAL,
             NetError::Usage(_) => exit::PROGRAM,
             NetError::Above { code, .. } => *code,
         }

@@ -82,7 +82,12 @@ pub struct Launch {
 impl Launch {
     /// Reads this process's environment.
     pub fn detect() -> Result<Launch> {
-        Launch::from_env(|name| std::env::var(name).ok())
+        // Descriptors of a PMI server do not pass through `srun`, but the variables do.
+        let is_socket = |fd: &str| {
+            use std::os::unix::fs::FileTypeExt;
+            std::fs::metadata(format!("/proc/self/fd/{}", fd.trim())).is_ok_and(|m| m.file_type().is_socket())
+        };
+        Launch::from_parts(|name| std::env::var(name).ok(), is_socket)
     }
 
     /// True if another source's word on this process's place cannot be: then N lonely jobs would be next.
@@ -115,6 +120,11 @@ impl Launch {
     /// # Ok::<(), aeolian_net::NetError>(())
     /// ```
     pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Result<Launch> {
+        Launch::from_parts(env, |_| true)
+    }
+
+    /// The same, with what tells whether a descriptor is a socket that is open here.
+    fn from_parts(env: impl Fn(&str) -> Option<String>, is_socket: impl Fn(&str) -> bool) -> Result<Launch> {
         let number = |name: &str| -> Result<Option<u32>> {
             env(name)
                 .map(|v| {
@@ -175,9 +185,12 @@ impl Launch {
             let launcher = match step.mpi {
                 MpiPlugin::Pmix => Launcher::SlurmPmix,
                 MpiPlugin::Pmi2 => Launcher::SlurmPmi2,
-                // A PMI that says something else is of a launcher inside the step.
+                // A PMI that says something else and is there is of a launcher inside the step; if it is not there, of a step
+                // that this one was started from.
                 MpiPlugin::None
-                    if ["PMI_FD", "PMI_RANK", "PMI_SIZE"].iter().all(|name| env(name).is_some()) =>
+                    if env("PMI_FD").is_some_and(|fd| is_socket(&fd))
+                        && env("PMI_RANK").is_some()
+                        && env("PMI_SIZE").is_some() =>
                 {
                     return both(Launcher::Hydra, "PMI_RANK", "PMI_SIZE", None);
                 }
@@ -226,6 +239,13 @@ mod tests {
         assert_eq!((hydra.launcher, hydra.rank, hydra.size), (Launcher::Hydra, 5, 6));
         let inner = with(&[("PMI_FD", "9"), ("PMI_RANK", "5"), ("PMI_SIZE", "6")]);
         assert_eq!((inner.launcher, inner.rank, inner.size), (Launcher::Hydra, 5, 6));
+        // srun --mpi=none in a shell that srun --mpi=pmi2 has started: the shell's variables, but not its descriptor.
+        let outer = [&slurm[..], &[("PMI_FD", "9"), ("PMI_RANK", "0"), ("PMI_SIZE", "1")]].concat();
+        let nested = Launch::from_parts(
+            |name| outer.iter().find(|p| p.0 == name).map(|p| p.1.to_string()),
+            |fd| fd != "9",
+        );
+        assert_eq!(nested.map(|l| (l.launcher, l.rank, l.size)).unwrap(), (Launcher::Slurm, 1, 4));
         let prte = with(&[("PMIX_RANK", "2"), ("PMIX_NAMESPACE", "prterun-n1-9@1")]);
         assert_eq!((prte.launcher, prte.rank, prte.size), (Launcher::Pmix, 2, 0));
         let port = of(&[("PMI_PORT", "n1:4711"), ("PMI_ID", "3"), ("MPI_LOCALNRANKS", "4")]).unwrap();

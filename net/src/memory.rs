@@ -82,18 +82,26 @@ impl Budget {
     }
 }
 
-/// What Slurm granted the job on this node. (Variables that make no sense stop a rank at its start; here they grant nothing.)
-fn slurm(env: &dyn Fn(&str) -> Option<String>, ranks: u64) -> Option<(String, u64)> {
-    let job = SlurmEnv::from_lookup(env).ok()??;
-    if let Some(node) = job.mem_per_node {
-        return Some(("Slurm's SLURM_MEM_PER_NODE".into(), node));
-    }
-    let per_cpu = job.mem_per_cpu?;
-    let cpus = job
-        .cpus_on_node
-        .map_or_else(|| u64::from(job.cpus_per_task.unwrap_or(1)).saturating_mul(ranks), u64::from);
-    Some((format!("Slurm's SLURM_MEM_PER_CPU x {cpus} CPUs"), per_cpu.checked_mul(cpus)?))
+/// What Slurm granted the job on this node. Asked for one by one: what is wrong in Slurm's other variables stops tasks at
+/// their start, but does not lift a limit of those that somebody else has started.
+fn slurm(env: &dyn Fn(&str) -> Option<String>, ranks: u64) -> Vec<(String, u64)> {
+    let job =
+        |wanted: &[&str]| SlurmEnv::from_lookup(|name| wanted.contains(&name).then(|| env(name))?).ok()?;
+    let node =
+        || Some(("Slurm's SLURM_MEM_PER_NODE".into(), job(&[JOB, "SLURM_MEM_PER_NODE"])?.mem_per_node?));
+    let cpus = || {
+        let per_cpu = job(&[JOB, "SLURM_MEM_PER_CPU"])?.mem_per_cpu?;
+        let cpus = job(&[JOB, "SLURM_CPUS_ON_NODE"]).and_then(|job| job.cpus_on_node).map(u64::from);
+        let cpus = cpus.unwrap_or_else(|| {
+            let of_task = job(&[JOB, "SLURM_CPUS_PER_TASK"]).and_then(|job| job.cpus_per_task);
+            u64::from(of_task.unwrap_or(1)).saturating_mul(ranks)
+        });
+        Some((format!("Slurm's SLURM_MEM_PER_CPU x {cpus} CPUs"), per_cpu.checked_mul(cpus)?))
+    };
+    node().into_iter().chain(cpus()).collect()
 }
+
+const JOB: &str = "SLURM_JOB_ID";
 
 /// `MemTotal` in bytes.
 fn physical(root: &Path) -> Option<u64> {

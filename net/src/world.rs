@@ -322,6 +322,10 @@ impl World {
     }
 
     /// Calls `ready` and moves messages, in turn, until `ready` returns a value. Idle waiting costs no processor time.
+    ///
+    /// Ranks that all wait and to which nothing more can come are a deadlock, which the job master (of [`World::local`], its
+    /// own watch) finds and names. Of a process that is alone nobody knows what it waits for: after ten seconds it says so on
+    /// standard error, once.
     pub fn wait_until<T>(&mut self, mut ready: impl FnMut(&mut World) -> Result<Option<T>>) -> Result<T> {
         let result = self.wait_loop(&mut ready);
         self.asleep(false);

@@ -456,7 +456,10 @@ fn wheel(name: &str) -> Option<PathBuf> {
         return None;
     }
     let Some(dir) = std::env::var_os("AEOLIAN_WHEELS") else {
-        assert!(std::env::var_os("AEOLIAN_REQUIRE_ALL").is_none(), "AEOLIAN_WHEELS must name virtual environments");
+        assert!(
+            std::env::var_os("AEOLIAN_REQUIRE_ALL").is_none(),
+            "AEOLIAN_WHEELS must name virtual environments"
+        );
         println!("skipped: AEOLIAN_WHEELS does not name a directory of virtual environments");
         return None;
     };

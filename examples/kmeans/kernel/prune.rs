@@ -108,8 +108,9 @@ fn nearest2<T: Real>(p: &Prepared<T>) -> Vec<f64> {
     nearest
 }
 
-/// So many neighbours for each centroid are kept at most, on average.
+/// So many neighbours for each centroid are kept at most, on average, and in not more bytes than this.
 const KEPT: usize = 64;
+const KEPT_BYTES: usize = 4 << 20;
 
 /// Neighbours are kept up to so many times the squared distance that is asked for, because the next chunk may ask for more.
 const ROOM: f64 = 1.4;
@@ -349,7 +350,7 @@ impl<'a, T: Real> Pruner<'a, T> {
                 n += usize::from(x.partial_cmp(&limit).is_none_or(|o| o.is_le()));
             }
         }
-        if self.kept.len() + n > KEPT * k {
+        if self.kept.len() + n > (KEPT * k).min(KEPT_BYTES / size_of::<(u32, T)>()) {
             self.kept.clear();
             self.near.fill(Near::unknown());
         }

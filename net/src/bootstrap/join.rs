@@ -1,7 +1,8 @@
 //! Joining: from a [`Meeting`] to a world.
 
 use super::meeting::Meeting;
-use super::wires::{Extra, cpus_of, own_cpus, quota, wires};
+use super::wires::{Extra, cpus_of, own_cpus, wires};
+use crate::cgroup;
 use crate::control::protocol::{Card, JobInfo};
 use crate::control::{Control, ControlConfig};
 use crate::error::{Blame, NetError, Result};
@@ -14,6 +15,7 @@ use crate::transport::Bell;
 use crate::transport::shm::Own;
 use crate::transport::tcp::Mesh;
 use crate::world::{Layout, Parts, World};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long rank 0 stays, when it cannot join, for the others to hear the job master's verdict.
@@ -83,7 +85,8 @@ impl Joining {
             exe,
             version: env!("CARGO_PKG_VERSION").into(),
             data: Some(mesh.address()?),
-            extra: postcard::to_stdvec(&extra).map_err(|e| NetError::Usage(e.to_string()))?,
+            extra: postcard::to_stdvec(&extra)
+                .map_err(|e| NetError::Internal(format!("a rank's card does not encode: {e}")))?,
         };
         let config = ControlConfig {
             exit_on_abort: true,
@@ -132,6 +135,7 @@ impl Joining {
             // The program's own MPI is the program's to end; our duplicate of its communicator lives until the world ends.
             kept => own = kept,
         }
+        let quota = cgroup::cpu_quota(Path::new("/")).map_or(usize::MAX, |cpus| cpus.ceil() as usize);
         let mut world = World::assemble(Parts {
             rank,
             size,
@@ -139,7 +143,7 @@ impl Joining {
             supervisor: Box::new(control),
             wake: Some(bell),
             layout: layout(&info),
-            cores: cpus_of(&info, &info.cards[rank as usize].node)?.min(quota()),
+            cores: cpus_of(&info, &info.cards[rank as usize].node)?.min(quota),
         });
         world.raw_communicator = raw;
         if let Some(mpi) = own {

@@ -42,13 +42,6 @@ pub(super) fn own_cpus() -> Vec<u64> {
     words
 }
 
-/// How many CPUs the time that a control group grants this process amounts to, if that is less than it may run on.
-pub(super) fn quota() -> usize {
-    let granted = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
-    let own: u32 = own_cpus().iter().map(|word| word.count_ones()).sum();
-    if granted < own as usize { granted } else { usize::MAX }
-}
-
 /// How many CPUs the ranks of `node` have among them: bound to one each, they do not share.
 pub(super) fn cpus_of(info: &JobInfo, node: &str) -> Result<usize> {
     let mut union = Vec::new();

@@ -295,7 +295,7 @@ pub enum ToRank {
 /// The bytes of a message.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>> {
     postcard::to_stdvec(message)
-        .map_err(|e| NetError::Usage(format!("a control message does not encode: {e}")))
+        .map_err(|e| NetError::Internal(format!("a control message does not encode: {e}")))
 }
 
 /// A message from its bytes.

@@ -398,6 +398,8 @@ impl State {
         if !self.welcomed
             && let Some(first) = self.first_registered
             && now.saturating_duration_since(first) > self.rules.start_timeout
+            // One that came and is gone again is judged by its end.
+            && self.ranks.iter().any(|r| r.card.is_none())
         {
             let missing = self.ranks.iter().zip(0..).filter(|(r, _)| r.card.is_none());
             let hosts: Vec<_> =

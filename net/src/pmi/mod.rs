@@ -67,10 +67,10 @@ pub fn connect() -> Result<Option<Box<dyn Kvs>>> {
 fn check(key: &str, value: &[u8], max_value: usize) -> Result<()> {
     let sound = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
     if key.is_empty() || key.len() > 40 || !key.bytes().all(sound) {
-        return Err(NetError::Usage(format!("{key:?} is not a key: 1 to 40 letters, digits, - and _")));
+        return Err(NetError::Internal(format!("{key:?} is not a key: 1 to 40 letters, digits, - and _")));
     }
     if value.len() > max_value {
-        return Err(NetError::Usage(format!(
+        return Err(NetError::Internal(format!(
             "a value of {} bytes for {key}: the launcher's service takes {max_value}",
             value.len()
         )));

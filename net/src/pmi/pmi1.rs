@@ -136,7 +136,8 @@ impl Pmi1 {
 
     fn odd(&self, expected: &str, line: &str) -> NetError {
         // Not what a key's value is: the job's secret travels this way too.
-        let words = line.split_whitespace().map(|word| if word.starts_with("value=") { "value=..." } else { word });
+        let words =
+            line.split_whitespace().map(|word| if word.starts_with("value=") { "value=..." } else { word });
         let said: String = words.collect::<Vec<_>>().join(" ").chars().take(200).collect();
         NetError::Protocol {
             peer: "the launcher's PMI server".into(),

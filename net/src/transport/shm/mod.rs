@@ -116,10 +116,12 @@ impl Shm {
     pub fn connect(own: Own, rank: u32, size: u32, epoch: u32, mates: &[(u32, u32, ShmCard)]) -> Result<Shm> {
         let slot = |r: u32| mates.iter().position(|m| m.0 == r);
         let Some(my_slot) = slot(rank) else {
-            return Err(NetError::Usage(format!("rank {rank} is not on its own node's list")));
+            return Err(NetError::Internal(format!("rank {rank} is not on its own node's list")));
         };
         if mates.iter().any(|m| (m.2.rings as usize) < mates.len()) {
-            return Err(NetError::Usage("a shared segment has fewer rings than its node has ranks".into()));
+            return Err(NetError::Internal(
+                "a shared segment has fewer rings than its node has ranks".into(),
+            ));
         }
         let mut peers = Vec::with_capacity(mates.len());
         let mut index = vec![None; size as usize];
@@ -270,7 +272,7 @@ impl Transport for Shm {
 
     fn post(&mut self, peer: u32, packet: Packet) -> Result<()> {
         let Some(at) = self.index.get(peer as usize).copied().flatten() else {
-            return Err(NetError::Usage(format!("rank {peer} is not on the node of rank {}", self.rank)));
+            return Err(NetError::Internal(format!("rank {peer} is not on the node of rank {}", self.rank)));
         };
         let peer = &mut self.peers[at as usize];
         peer.queue.push_back(packet);

@@ -121,7 +121,7 @@ impl Transport for Tcp {
 
     fn post(&mut self, peer: u32, packet: Packet) -> Result<()> {
         let Some(at) = self.index.get(peer as usize).copied().flatten() else {
-            return Err(NetError::Usage(format!("no TCP connection to rank {peer}")));
+            return Err(NetError::Internal(format!("no TCP connection to rank {peer}")));
         };
         self.conns[at as usize].push(packet);
         self.flush(at as usize).map(drop)
