@@ -103,7 +103,7 @@ fn columns() -> usize {
     rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |w| usize::from(w.ws_col).max(20)) - 1
 }
 
-/// A duration in words: `0.03 s`, `12 s`, `3 min 20 s`, `2 h 05 min`.
+/// A duration in words: `3.25 ms`, `120 ms`, `1.25 s`, `12 s`, `3 min 20 s`, `2 h 05 min`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -111,8 +111,11 @@ fn columns() -> usize {
 /// ```
 pub fn seconds(time: Duration) -> String {
     let s = time.as_secs();
+    let ms = time.as_secs_f64() * 1e3;
     match s {
-        0..10 => format!("{:.2} s", time.as_secs_f64()),
+        0 if ms < 10.0 => format!("{ms:.2} ms"),
+        0 => format!("{ms:.0} ms"),
+        1..10 => format!("{:.2} s", time.as_secs_f64()),
         10..60 => format!("{s} s"),
         60..3600 => format!("{} min {:02} s", s / 60, s % 60),
         _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),

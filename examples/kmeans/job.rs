@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use aeolian::World;
 use aeolian::harp::{Max, Sum, allreduce_slice};
 use aeolian_examples::agree::{agree, all};
-use aeolian_examples::progress::{Mode, Progress};
+use aeolian_examples::progress::{Mode, Progress, seconds};
 use aeolian_examples::workers::Workers;
 use aeolian_examples::{Error, Matrix, Result, input, rss};
 use serde::Serialize;
@@ -100,7 +100,7 @@ fn run_as<T: Number>(world: &mut World, options: &Options) -> Result<()> {
     let (points, names) = read::<T>(world, &workers, options, &reading)?;
     let read_time = begin.elapsed();
     let (n, d) = (points.n_total, points.d());
-    reading.finish(&format!("{n} points of {d} numbers in {:.2} s", read_time.as_secs_f64()));
+    reading.finish(&format!("{n} points of {d} numbers in {}", seconds(read_time)));
 
     let beginning = Instant::now();
     let choosing = Progress::new("kmeans: init", mode).after(Duration::from_millis(500));
@@ -279,5 +279,5 @@ fn ending(fit: &Fit, inertia: f64, time: Duration) -> String {
         _ => "not converged yet",
     };
     let n = fit.history.len();
-    format!("{how} after {n} iterations in {:.2} s, inertia {inertia:.6e}", time.as_secs_f64())
+    format!("{how} after {n} iterations in {}, inertia {inertia:.6e}", seconds(time))
 }

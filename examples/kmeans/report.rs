@@ -33,7 +33,7 @@ pub(crate) fn page(outcome: &Outcome, picture: &str) -> String {
         ("reading", time(s.seconds.read)),
         ("first centroids in", time(s.seconds.init)),
         ("iterations in", time(s.seconds.iterate)),
-        ("one iteration", format!("{:.3} ms", s.seconds.per_iteration * 1e3)),
+        ("one iteration", time(s.seconds.per_iteration)),
     ]);
     page.heading("Clusters");
     page.picture(picture);
