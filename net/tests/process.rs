@@ -38,6 +38,12 @@ fn rank_body() {
         println!("ready");
         return std::thread::sleep(LONG);
     }
+    if std::env::var_os("AEOLIAN_TEST_ALONE").is_some() {
+        let end = Instant::now() + LONG;
+        let mut world = aeolian_net::World::alone();
+        world.wait_until(|_| Ok((Instant::now() > end).then_some(()))).unwrap();
+        return world.finish().unwrap();
+    }
     let addr: SocketAddr = std::env::var("AEOLIAN_TEST_MASTER").unwrap().parse().unwrap();
     let job: JobId = std::env::var("AEOLIAN_TEST_JOB").unwrap().parse().unwrap();
     let deed = std::env::var("AEOLIAN_TEST_DEED").unwrap();
@@ -301,4 +307,14 @@ fn a_lost_master_ends_the_ranks() {
     let mut job = Job::start("wait");
     drop(job.master.take());
     assert_eq!(job.codes(), [i32::from(exit::MASTER_LOST); 2]);
+}
+
+#[test]
+fn a_long_wait_in_a_world_of_one_is_told_once() {
+    let body = ["--exact", "rank_body", "--nocapture"];
+    let own = [("AEOLIAN_TEST_RANK", "0"), ("AEOLIAN_TEST_ALONE", "1")];
+    let done = Command::new(std::env::current_exe().unwrap()).args(body).envs(own).output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success(), "{said}");
+    assert_eq!(said.matches("waits since 10 s in a world of one").count(), 1, "{said}");
 }
