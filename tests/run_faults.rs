@@ -254,6 +254,35 @@ fn a_lost_connection_ends_the_job() {
 }
 
 #[test]
+fn a_program_that_cannot_be_executed_on_another_host_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    // It is there and executable, but what is to interpret it is not.
+    let program = common::script(dir.path(), "program", "#!/no/such\n");
+    let args = ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host"];
+    // What the agent says of it and what its ranks say go out in any order.
+    for hosts in ["n1", "n1:3", "n1:3,n2"].repeat(4) {
+        let done = run(&[&args[..], &[hosts, program.to_str().unwrap()]].concat());
+        assert_eq!(done.code(), 71, "{hosts}: {}", done.err);
+        assert!(done.err.contains("cannot be started: starting rank"), "{hosts}: {}", done.err);
+        assert_eq!(done.err.matches("error:").count(), 1, "{hosts}: {}", done.err);
+    }
+}
+
+#[test]
+fn an_agent_that_is_done_without_a_word_on_its_ranks_is_a_lost_host() {
+    let dir = tempfile::tempdir().unwrap();
+    // The greeting, then the frames Ready and Done.
+    let text =
+        "#!/bin/sh\nprintf '\\naeolian agent 1\\n\\1\\0\\0\\0\\0\\1\\0\\0\\0\\6'\nexec cat >/dev/null\n";
+    let ssh = common::script(dir.path(), "hasty", text);
+    let args = ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1:2", "true"];
+    let done = run(&args);
+    assert_eq!(done.code(), 80, "{}", done.err);
+    assert!(done.err.contains("rank 0 on n1") && done.err.contains("agent is done"), "{}", done.err);
+}
+
+#[test]
 fn a_killed_rank_behind_ssh_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let ssh = fake_ssh(dir.path());

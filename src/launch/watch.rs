@@ -223,7 +223,12 @@ impl Watch {
                 self.boss.spawned(rank, self.hands[state.host].host(), pid);
             }
             Happening::Agent(_, FromAgent::Exited { rank, ended }) => self.exited(rank, ended),
-            Happening::Agent(host, FromAgent::Done) => self.state.hosts_done[host] = true,
+            Happening::Agent(host, FromAgent::Done) => {
+                if self.ranks.iter().any(|rank| rank.host == host && rank.fate == Fate::Open) {
+                    self.host_lost(host, "its agent is done, but has not told how they ended");
+                }
+                self.state.hosts_done[host] = true;
+            }
             Happening::Agent(host, FromAgent::Refused { why, code }) => {
                 let cause = format!("the ranks of {} cannot be started: {why}", self.hands[host].host());
                 self.fail(blame(code, cause, ""));
