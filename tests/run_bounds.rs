@@ -103,6 +103,32 @@ fn a_signal_ends_the_wait_for_a_reader_and_decides_the_code() {
 }
 
 #[test]
+fn a_reader_has_3_s_after_the_last_rank_also_if_the_end_was_asked_for_before() {
+    // An end in good order, that of a program without a word on signals, and one with a code of its own.
+    let trap = |what: &str| format!("trap 'sleep 0.5; exit {what}' INT TERM");
+    let cases = [
+        (trap("0"), Signal::INT, 130),
+        (trap("0"), Signal::TERM, 143),
+        (":".into(), Signal::TERM, 143),
+        (trap("3"), Signal::TERM, 3),
+    ];
+    for (trap, by, code) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ready");
+        let script = format!("{trap}; seq 20000; echo ready >> $0; while :; do sleep 0.05 & wait; done");
+        let ((out, to_out), (err, to_err)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        let args = ["run", "-n", "1", "sh", "-c", &script, file.to_str().unwrap()];
+        let child = aeolian(&args).stdout(to_out).stderr(to_err).spawn().unwrap();
+        common::wait_for_lines(&file, 1);
+        signal(&child, by);
+        let (status, took, err) = end(child, [out, err]);
+        assert_eq!(status, Some(code), "{trap}: {err}");
+        let span = Duration::from_secs(3)..Duration::from_secs(8);
+        assert!(span.contains(&took), "{trap}, {by:?}: {took:?} {err}");
+    }
+}
+
+#[test]
 fn the_last_word_waits_for_a_reader_until_a_signal_comes() {
     for by in [Signal::INT, Signal::TERM] {
         // Nothing is pending when the rank has ended but the launcher's own word, for which a full pipe has no room.
