@@ -37,8 +37,15 @@ fn a_slow_reader_gets_every_line_from_other_hosts() {
     // One that goes ends them.
     let done = shell(&format!("{run} n1,n2 yes | head -n 1; echo ${{PIPESTATUS[0]}}")).finish();
     assert_eq!((done.out.as_str(), done.err.as_str()), ("y\n141\n", ""));
-    // The end of a rank must be known while what it wrote waits for its reader.
-    let line = format!("{run} n1 sh -c 'seq 50000; exit 3' | (sleep 10; wc -l)");
+    // The end of a rank must be known while what it wrote waits for its reader: the other one hears of it before that.
+    let (ended, read) = (dir.path().join("ended"), dir.path().join("read"));
+    let other = format!("trap 'echo >{}; exit 0' TERM; while :; do sleep 0.05 & wait; done", ended.display());
+    let script = common::script(
+        dir.path(),
+        "plain",
+        &format!("#!/bin/sh\n[ $AEOLIAN_RANK = 0 ] && {{ seq 50000; exit 3; }}\n{other}\n"),
+    );
+    let line = format!("{run} n1,n2 {} | (sleep 10; echo >{}; wc -l)", script.display(), read.display());
     let plain = std::thread::spawn(move || shell(&line).finish());
     let script = "seq 10000; exec $A drill --fault error --at 5 >/dev/null";
     let joined = shell(&format!("{run} n1,n2:2 sh -c \"{script}\" | (sleep 10; wc -l)")).finish();
@@ -50,6 +57,8 @@ fn a_slow_reader_gets_every_line_from_other_hosts() {
     );
     let plain = plain.join().unwrap();
     assert_eq!((plain.code(), plain.out.trim()), (3, "50000"), "{}", plain.err);
+    let at = |file: &Path| file.metadata().unwrap().modified().unwrap();
+    assert!(at(&ended) < at(&read), "the other rank heard of it when the reader came");
 }
 
 /// A job whose ranks have ended with `code`, and whose output nobody reads.
