@@ -255,8 +255,17 @@ fn what_left_its_process_group_ends_with_its_rank() {
 }
 
 #[test]
-fn a_time_limit_beyond_the_clock_is_none() {
-    let done = run(&["run", "-n", "1", "--timeout", "1e19s", "echo", "here"]);
-    assert!(done.code() == 0 && done.out == "here\n" || done.code() == 64, "{} {}", done.code(), done.err);
-    assert!(!done.err.contains("panicked"), "{}", done.err);
+fn times_beyond_the_clock_are_no_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = common::fake_ssh(dir.path()).display().to_string();
+    let far = ["--ssh", &ssh, "--interface", "127.0.0.1", "--host", "n1,n2"];
+    for option in ["--timeout", "--start-timeout", "--hang-timeout"] {
+        for time in ["10000000000000000000s", "1e19"] {
+            let done = run(&["run", "-n", "1", option, time, "echo", "here"]);
+            assert_eq!((done.code(), done.out.as_str()), (0, "here\n"), "{option} {time}: {}", done.err);
+        }
+        let program = [env!("CARGO_BIN_EXE_aeolian"), "drill", "--fault", "none", "--seconds", "0.1"];
+        let done = run(&[&["run"], &far[..], &[option, "1e19"], &program].concat());
+        assert!(done.code() == 0 && !done.err.contains("panicked"), "{option}: {} {}", done.code(), done.err);
+    }
 }
