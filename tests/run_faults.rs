@@ -360,6 +360,20 @@ fn a_host_that_does_not_take_its_order_is_given_up() {
 }
 
 #[test]
+fn an_order_of_another_version_is_refused_by_name() {
+    let order = b"{\"protocol\":1}";
+    let frame = [&(order.len() as u32).to_le_bytes(), &order[..]].concat();
+    let done = common::run_with(&["agent"], &frame);
+    assert_eq!(done.code(), 76, "{}", done.err);
+    assert!(done.out.contains("another version of aeolian is there"), "{} {}", done.out, done.err);
+    assert!(
+        done.out.contains("protocol 1\n") && done.out.contains(env!("CARGO_PKG_VERSION")),
+        "{}",
+        done.out
+    );
+}
+
+#[test]
 fn large_orders_arrive_and_too_large_ones_are_told_of() {
     let dir = tempfile::tempdir().unwrap();
     let ssh = fake_ssh(dir.path());
