@@ -374,6 +374,47 @@ fn an_order_of_another_version_is_refused_by_name() {
 }
 
 #[test]
+fn an_agent_that_does_not_understand_its_order_may_be_another_version() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, end) in [
+        ("older", "echo 'aeolian agent: missing field' >&2; exit 76"),
+        // A frame that is none of ours.
+        ("newer", "printf '\\1\\0\\0\\0\\143'; exec cat >/dev/null"),
+    ] {
+        let text = format!("#!/bin/sh\nprintf '\\naeolian agent 1\\n'\n{end}\n");
+        let ssh = common::script(dir.path(), name, &text);
+        let args =
+            ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1", "true"];
+        let done = run(&args);
+        assert_eq!(done.code(), 76, "{name}: {}", done.err);
+        let version = concat!("aeolian ", env!("CARGO_PKG_VERSION"));
+        assert!(done.err.contains("another version") && done.err.contains(version), "{name}: {}", done.err);
+        assert!(!done.err.contains("BatchMode"), "{name}: {}", done.err);
+    }
+}
+
+#[test]
+fn a_connection_that_drops_before_the_agent_is_ready_is_a_host_that_cannot_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let closed = "echo 'Connection to n1 closed by remote host.' >&2; exit 255";
+    for (name, end) in [
+        ("closed", closed.to_string()),
+        ("in-a-frame", format!("printf '\\5\\0\\0\\0\\1'; {closed}")),
+        ("killed", "kill -9 $$".to_string()),
+    ] {
+        let text = format!("#!/bin/sh\nprintf '\\naeolian agent 1\\n'\n{end}\n");
+        let ssh = common::script(dir.path(), name, &text);
+        let args =
+            ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1", "true"];
+        let done = run(&args);
+        assert_eq!(done.code(), 68, "{name}: {}", done.err);
+        assert!(done.err.contains("n1: the connection ended before"), "{name}: {}", done.err);
+        assert!(done.err.contains("BatchMode"), "{name}: {}", done.err);
+        assert!(name == "killed" || done.err.contains("closed by remote host"), "{name}: {}", done.err);
+    }
+}
+
+#[test]
 fn large_orders_arrive_and_too_large_ones_are_told_of() {
     let dir = tempfile::tempdir().unwrap();
     let ssh = fake_ssh(dir.path());
