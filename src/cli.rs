@@ -230,11 +230,15 @@ fn like_mpirun(args: Vec<OsString>) -> Vec<OsString> {
     out
 }
 
+/// A longer time is as good as this one, which can be added to the clock, and which ranks take from their environment
+/// (there it must be below 1e9 s): 30 years.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 86_400);
+
 /// Reads `30s`, `500ms`, `1h30m`, or plain seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time: 500ms, 90s, 15m, 2h, 1h30m, or seconds");
     if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|_| wrong()).and_then(not_zero);
+        return Duration::try_from_secs_f64(seconds).map_err(|_| wrong()).and_then(sensible);
     }
     let mut rest = text;
     let mut total = 0.0;
@@ -253,11 +257,15 @@ fn duration(text: &str) -> Result<Duration, String> {
             };
         rest = &rest[unit..];
     }
-    Duration::try_from_secs_f64(total).map_err(|_| wrong()).and_then(not_zero)
+    Duration::try_from_secs_f64(total).map_err(|_| wrong()).and_then(sensible)
 }
 
-fn not_zero(time: Duration) -> Result<Duration, String> {
-    if time.is_zero() { Err("a time of zero would end the job before it starts".into()) } else { Ok(time) }
+fn sensible(time: Duration) -> Result<Duration, String> {
+    if time.is_zero() {
+        Err("a time of zero would end the job before it starts".into())
+    } else {
+        Ok(time.min(LONGEST))
+    }
 }
 
 #[cfg(test)]
@@ -311,6 +319,8 @@ mod tests {
         assert_eq!(duration("1h30m").unwrap(), Duration::from_secs(5400));
         assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
         assert_eq!(duration("1.5").unwrap(), Duration::from_millis(1500));
+        assert_eq!(duration("10000000000000000000s").unwrap(), LONGEST);
+        assert_eq!(duration("1e19").unwrap(), LONGEST);
         for wrong in ["", "x", "5x", "-3", "0s", "s", "1e400", "nan", "1..2s"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

@@ -37,8 +37,15 @@ fn a_slow_reader_gets_every_line_from_other_hosts() {
     // One that goes ends them.
     let done = shell(&format!("{run} n1,n2 yes | head -n 1; echo ${{PIPESTATUS[0]}}")).finish();
     assert_eq!((done.out.as_str(), done.err.as_str()), ("y\n141\n", ""));
-    // The end of a rank must be known while what it wrote waits for its reader.
-    let line = format!("{run} n1 sh -c 'seq 50000; exit 3' | (sleep 10; wc -l)");
+    // The end of a rank must be known while what it wrote waits for its reader: the other one hears of it before that.
+    let (ended, read) = (dir.path().join("ended"), dir.path().join("read"));
+    let other = format!("trap 'echo >{}; exit 0' TERM; while :; do sleep 0.05 & wait; done", ended.display());
+    let script = common::script(
+        dir.path(),
+        "plain",
+        &format!("#!/bin/sh\n[ $AEOLIAN_RANK = 0 ] && {{ seq 50000; exit 3; }}\n{other}\n"),
+    );
+    let line = format!("{run} n1,n2 {} | (sleep 10; echo >{}; wc -l)", script.display(), read.display());
     let plain = std::thread::spawn(move || shell(&line).finish());
     let script = "seq 10000; exec $A drill --fault error --at 5 >/dev/null";
     let joined = shell(&format!("{run} n1,n2:2 sh -c \"{script}\" | (sleep 10; wc -l)")).finish();
@@ -50,6 +57,8 @@ fn a_slow_reader_gets_every_line_from_other_hosts() {
     );
     let plain = plain.join().unwrap();
     assert_eq!((plain.code(), plain.out.trim()), (3, "50000"), "{}", plain.err);
+    let at = |file: &Path| file.metadata().unwrap().modified().unwrap();
+    assert!(at(&ended) < at(&read), "the other rank heard of it when the reader came");
 }
 
 /// A job whose ranks have ended with `code`, and whose output nobody reads.
@@ -100,6 +109,32 @@ fn a_signal_ends_the_wait_for_a_reader_and_decides_the_code() {
     signal(&child, Signal::TERM);
     let (status, took, err) = end(child, pipes);
     assert!(status == Some(3) && err.contains("code 3") && took < Duration::from_secs(6), "{took:?} {err}");
+}
+
+#[test]
+fn a_reader_has_3_s_after_the_last_rank_also_if_the_end_was_asked_for_before() {
+    // An end in good order, that of a program without a word on signals, and one with a code of its own.
+    let trap = |what: &str| format!("trap 'sleep 0.5; exit {what}' INT TERM");
+    let cases = [
+        (trap("0"), Signal::INT, 130),
+        (trap("0"), Signal::TERM, 143),
+        (":".into(), Signal::TERM, 143),
+        (trap("3"), Signal::TERM, 3),
+    ];
+    for (trap, by, code) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ready");
+        let script = format!("{trap}; seq 20000; echo ready >> $0; while :; do sleep 0.05 & wait; done");
+        let ((out, to_out), (err, to_err)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        let args = ["run", "-n", "1", "sh", "-c", &script, file.to_str().unwrap()];
+        let child = aeolian(&args).stdout(to_out).stderr(to_err).spawn().unwrap();
+        common::wait_for_lines(&file, 1);
+        signal(&child, by);
+        let (status, took, err) = end(child, [out, err]);
+        assert_eq!(status, Some(code), "{trap}: {err}");
+        let span = Duration::from_secs(3)..Duration::from_secs(8);
+        assert!(span.contains(&took), "{trap}, {by:?}: {took:?} {err}");
+    }
 }
 
 #[test]
@@ -220,8 +255,17 @@ fn what_left_its_process_group_ends_with_its_rank() {
 }
 
 #[test]
-fn a_time_limit_beyond_the_clock_is_none() {
-    let done = run(&["run", "-n", "1", "--timeout", "1e19s", "echo", "here"]);
-    assert!(done.code() == 0 && done.out == "here\n" || done.code() == 64, "{} {}", done.code(), done.err);
-    assert!(!done.err.contains("panicked"), "{}", done.err);
+fn times_beyond_the_clock_are_no_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = common::fake_ssh(dir.path()).display().to_string();
+    let far = ["--ssh", &ssh, "--interface", "127.0.0.1", "--host", "n1,n2"];
+    for option in ["--timeout", "--start-timeout", "--hang-timeout"] {
+        for time in ["10000000000000000000s", "1e19"] {
+            let done = run(&["run", "-n", "1", option, time, "echo", "here"]);
+            assert_eq!((done.code(), done.out.as_str()), (0, "here\n"), "{option} {time}: {}", done.err);
+        }
+        let program = [env!("CARGO_BIN_EXE_aeolian"), "drill", "--fault", "none", "--seconds", "0.1"];
+        let done = run(&[&["run"], &far[..], &[option, "1e19"], &program].concat());
+        assert!(done.code() == 0 && !done.err.contains("panicked"), "{option}: {} {}", done.code(), done.err);
+    }
 }

@@ -254,6 +254,35 @@ fn a_lost_connection_ends_the_job() {
 }
 
 #[test]
+fn a_program_that_cannot_be_executed_on_another_host_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let ssh = fake_ssh(dir.path());
+    // It is there and executable, but what is to interpret it is not.
+    let program = common::script(dir.path(), "program", "#!/no/such\n");
+    let args = ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host"];
+    // What the agent says of it and what its ranks say go out in any order.
+    for hosts in ["n1", "n1:3", "n1:3,n2"].repeat(4) {
+        let done = run(&[&args[..], &[hosts, program.to_str().unwrap()]].concat());
+        assert_eq!(done.code(), 71, "{hosts}: {}", done.err);
+        assert!(done.err.contains("cannot be started: starting rank"), "{hosts}: {}", done.err);
+        assert_eq!(done.err.matches("error:").count(), 1, "{hosts}: {}", done.err);
+    }
+}
+
+#[test]
+fn an_agent_that_is_done_without_a_word_on_its_ranks_is_a_lost_host() {
+    let dir = tempfile::tempdir().unwrap();
+    // The greeting, then the frames Ready and Done.
+    let text =
+        "#!/bin/sh\nprintf '\\naeolian agent 1\\n\\1\\0\\0\\0\\0\\1\\0\\0\\0\\6'\nexec cat >/dev/null\n";
+    let ssh = common::script(dir.path(), "hasty", text);
+    let args = ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1:2", "true"];
+    let done = run(&args);
+    assert_eq!(done.code(), 80, "{}", done.err);
+    assert!(done.err.contains("rank 0 on n1") && done.err.contains("agent is done"), "{}", done.err);
+}
+
+#[test]
 fn a_killed_rank_behind_ssh_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let ssh = fake_ssh(dir.path());
@@ -327,6 +356,61 @@ fn a_host_that_does_not_take_its_order_is_given_up() {
         assert_eq!(done.code(), 68, "{name}: {}", done.err);
         assert!(done.err.contains("n1: no answer within 1 s") && done.err.contains("n2: no"), "{}", done.err);
         assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{name}: {:?}", begin.elapsed());
+    }
+}
+
+#[test]
+fn an_order_of_another_version_is_refused_by_name() {
+    let order = b"{\"protocol\":1}";
+    let frame = [&(order.len() as u32).to_le_bytes(), &order[..]].concat();
+    let done = common::run_with(&["agent"], &frame);
+    assert_eq!(done.code(), 76, "{}", done.err);
+    assert!(done.out.contains("another version of aeolian is there"), "{} {}", done.out, done.err);
+    assert!(
+        done.out.contains("protocol 1\n") && done.out.contains(env!("CARGO_PKG_VERSION")),
+        "{}",
+        done.out
+    );
+}
+
+#[test]
+fn an_agent_that_does_not_understand_its_order_may_be_another_version() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, end) in [
+        ("older", "echo 'aeolian agent: missing field' >&2; exit 76"),
+        // A frame that is none of ours.
+        ("newer", "printf '\\1\\0\\0\\0\\143'; exec cat >/dev/null"),
+    ] {
+        let text = format!("#!/bin/sh\nprintf '\\naeolian agent 1\\n'\n{end}\n");
+        let ssh = common::script(dir.path(), name, &text);
+        let args =
+            ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1", "true"];
+        let done = run(&args);
+        assert_eq!(done.code(), 76, "{name}: {}", done.err);
+        let version = concat!("aeolian ", env!("CARGO_PKG_VERSION"));
+        assert!(done.err.contains("another version") && done.err.contains(version), "{name}: {}", done.err);
+        assert!(!done.err.contains("BatchMode"), "{name}: {}", done.err);
+    }
+}
+
+#[test]
+fn a_connection_that_drops_before_the_agent_is_ready_is_a_host_that_cannot_be_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let closed = "echo 'Connection to n1 closed by remote host.' >&2; exit 255";
+    for (name, end) in [
+        ("closed", closed.to_string()),
+        ("in-a-frame", format!("printf '\\5\\0\\0\\0\\1'; {closed}")),
+        ("killed", "kill -9 $$".to_string()),
+    ] {
+        let text = format!("#!/bin/sh\nprintf '\\naeolian agent 1\\n'\n{end}\n");
+        let ssh = common::script(dir.path(), name, &text);
+        let args =
+            ["run", "--ssh", ssh.to_str().unwrap(), "--interface", "127.0.0.1", "--host", "n1", "true"];
+        let done = run(&args);
+        assert_eq!(done.code(), 68, "{name}: {}", done.err);
+        assert!(done.err.contains("n1: the connection ended before"), "{name}: {}", done.err);
+        assert!(done.err.contains("BatchMode"), "{name}: {}", done.err);
+        assert!(name == "killed" || done.err.contains("closed by remote host"), "{name}: {}", done.err);
     }
 }
 

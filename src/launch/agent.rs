@@ -16,7 +16,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -66,7 +66,7 @@ impl Agent {
     /// Starts all ranks of `spec` from the file `program`, at the same time; `cpus` has one entry a rank.
     ///
     /// # Errors
-    /// If one cannot be started, the others are killed.
+    /// If one cannot be started, the others are killed. The error is then the last word: nothing is reported of their ends.
     pub(crate) fn start(
         spec: HostSpec,
         program: PathBuf,
@@ -80,6 +80,7 @@ impl Agent {
         let mut agent = Agent { ranks: Vec::new(), feed: matches!(stdin, StdinFrom::Fed).then_some(feed) };
         let shared = Arc::new(Shared {
             left: AtomicUsize::new(spec.ranks.len()),
+            failed: AtomicBool::new(false),
             ranks: spec.ranks.clone(),
             spec,
             program,
@@ -106,12 +107,14 @@ impl Agent {
                 shared: shared.clone(),
             };
             if let Err(e) = thread(format!("rank {rank}"), move || life.live()) {
+                shared.failed.store(true, Ordering::Release);
                 failed = Some(e);
                 break;
             }
         }
         drop(started);
-        failed = all_started.iter().filter_map(Result::err).next().or(failed);
+        // To the end, also after an error: what is started later than that would not be killed.
+        failed = all_started.iter().filter_map(Result::err).fold(failed, |first, e| first.or(Some(e)));
         match failed {
             None => Ok(agent),
             Some(e) => {
@@ -148,11 +151,20 @@ struct Shared {
     guard: Guard,
     /// Ranks whose life is not over.
     left: AtomicUsize,
+    /// A rank could not be started. Set before its life is over, and before any other is killed for it.
+    failed: AtomicBool,
     /// Ranks between fork and exec.
     starting: (Mutex<usize>, Condvar),
 }
 
 impl Shared {
+    /// Reports an end. If a rank could not be started, that must be heard of, and not the ends that follow from it.
+    fn ended(&self, event: FromAgent) {
+        if !self.failed.load(Ordering::Acquire) {
+            self.report.event(event);
+        }
+    }
+
     /// One after the other beyond [`STARTING`].
     fn in_turn<T>(&self, start: impl FnOnce() -> T) -> T {
         let (count, changed) = &self.starting;
@@ -186,7 +198,7 @@ impl Life {
     fn live(mut self) {
         self.run();
         if self.shared.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.report.event(FromAgent::Done);
+            self.shared.ended(FromAgent::Done);
         }
     }
 
@@ -205,11 +217,11 @@ impl Life {
         };
         let spawned = shared
             .in_turn(|| child::spawn(&shared.spec, &shared.program, rank, stdin, self.cpus, &shared.guard));
-        let (mut child, leader) = match spawned.map(|c| child::pid_of(&c).map(|pid| (c, pid))) {
-            Ok(Some(pair)) => pair,
-            Ok(None) => return,
+        let mut child = match spawned {
+            Ok(child) => child,
             Err(e) => return self.tell(Err(e)),
         };
+        let leader = Pid::from_child(&child);
         *lock(&slot) = Some(leader);
         self.tell(Ok(()));
         shared.report.event(FromAgent::Started { rank, pid: child.id() });
@@ -235,7 +247,7 @@ impl Life {
         }
 
         let ended = wait_without_reaping(leader);
-        shared.report.event(FromAgent::Exited { rank, ended });
+        shared.ended(FromAgent::Exited { rank, ended });
         // The unreaped leader keeps the group's number from being given to others: the kill below hits ours only.
         let held = drained.recv_timeout(DRAIN) == Err(RecvTimeoutError::Timeout);
         kill_process_group(leader, Signal::KILL).unwrap_or_default();
@@ -251,6 +263,9 @@ impl Life {
     }
 
     fn tell(&mut self, started: Result<()>) {
+        if started.is_err() {
+            self.shared.failed.store(true, Ordering::Release);
+        }
         if let Some(starter) = self.started.take() {
             starter.send(started).unwrap_or_default();
         }
@@ -346,5 +361,63 @@ fn feeder(mut to: std::process::ChildStdin, fed: &Receiver<Option<Vec<u8>>>, rep
         // A rank that does not read its input must not keep the launcher from going on: the rest is dropped.
         open = open && to.write_all(&data).is_ok();
         report.event(FromAgent::StdinTaken(data.len() as u32));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::spec::PROTOCOL;
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<FromAgent>>);
+
+    impl Report for Heard {
+        fn output(&self, _rank: u32, _stream: Stream, _data: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn event(&self, event: FromAgent) {
+            lock(&self.0).push(event);
+        }
+    }
+
+    /// The error of a start that fails, and all that was reported until the last rank's life was over.
+    fn failed_start(program: &str, cpus: Vec<Option<CpuSet>>) -> (String, Vec<FromAgent>) {
+        let spec = HostSpec {
+            protocol: PROTOCOL,
+            host: "n1".into(),
+            ranks: vec![0, 1, 2],
+            size: 3,
+            program: program.into(),
+            args: vec!["1000".into()],
+            wdir: "/".into(),
+            env: vec![],
+            bind: None,
+            stdin_rank: None,
+            prompt: false,
+            secret: vec![],
+        };
+        let heard = Arc::new(Heard::default());
+        let Err(e) = Agent::start(spec, program.into(), cpus, StdinFrom::Null, heard.clone()) else {
+            panic!("it was started")
+        };
+        let begin = std::time::Instant::now();
+        while Arc::strong_count(&heard) > 1 {
+            assert!(begin.elapsed() < Duration::from_secs(20), "a rank lives on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (e.to_string(), std::mem::take(&mut *lock(&heard.0)))
+    }
+
+    #[test]
+    fn of_a_start_that_fails_no_end_is_reported() {
+        let (error, heard) = failed_start("/no/such", vec![None; 3]);
+        assert!(error.contains("starting rank"), "{error}");
+        assert!(heard.is_empty(), "{heard:?}");
+        // A process cannot be bound to no processor: one rank is not started, and the others are killed.
+        let (error, heard) = failed_start("/bin/sleep", vec![None, Some(CpuSet::new()), None]);
+        assert!(error.contains("starting rank 1"), "{error}");
+        assert!(heard.iter().all(|event| matches!(event, FromAgent::Started { .. })), "{heard:?}");
     }
 }

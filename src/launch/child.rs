@@ -8,7 +8,7 @@ use super::error::{LaunchError, Result};
 use super::guard::{self, Guard};
 use super::spec::HostSpec;
 use rustix::io::FdFlags;
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::CpuSet;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -99,9 +99,4 @@ fn files_before() -> Option<Rlimit> {
 fn drop_inherited() {
     // SAFETY: close_range takes three integers, and with CLOSE_RANGE_CLOEXEC closes nothing in this process.
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-}
-
-/// The process id of a child as rustix wants it.
-pub(crate) fn pid_of(child: &Child) -> Option<Pid> {
-    Pid::from_raw(child.id() as i32)
 }

@@ -3,7 +3,7 @@
 use super::agent::{Agent, Report, StdinFrom};
 use super::bind;
 use super::credit::Credit;
-use super::spec::{HostSpec, PROTOCOL};
+use super::spec::{HostSpec, Order};
 use super::wire::{self, FromAgent, Stream, ToAgent};
 use aeolian_net::exit;
 use rustix::process::Signal;
@@ -37,16 +37,22 @@ fn run() -> io::Result<u8> {
         out.write_all(wire::GREETING)?;
         out.flush()?;
     }
-    let Some(spec) = wire::read_json::<HostSpec>(&mut from)? else { return Ok(exit::OK) };
+    let Some(order) = wire::read_raw(&mut from)? else { return Ok(exit::OK) };
     let refuse = |why: String, code: u8| {
         up.event(FromAgent::Refused { why, code });
         Ok(code)
     };
-    if spec.protocol != PROTOCOL {
-        let why =
-            format!("another version of aeolian is there (protocol {PROTOCOL}, we speak {})", spec.protocol);
-        return refuse(format!("{why}\nhelp: install the same version on all hosts"), exit::PROTOCOL);
-    }
+    let spec = match HostSpec::read(&order)? {
+        Order::Ours(spec) => spec,
+        Order::Foreign(protocol) => {
+            let why = format!(
+                "another version of aeolian is there: {}, and here one of protocol {protocol}",
+                wire::version()
+            );
+            return refuse(format!("{why}\nhelp: install the same version on all hosts"), exit::PROTOCOL);
+        }
+    };
+    drop(order);
     let prepared = spec.resolve_program().and_then(|program| Ok((program, bind::plan(&spec)?)));
     let (program, cpus) = match prepared {
         Ok(prepared) => prepared,

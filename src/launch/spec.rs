@@ -59,7 +59,32 @@ impl Drop for HostSpec {
     }
 }
 
+/// An order as an agent finds it.
+pub(crate) enum Order {
+    /// Of our own [`PROTOCOL`].
+    Ours(HostSpec),
+    /// Of this other one: nothing else is known of its fields.
+    Foreign(u32),
+}
+
 impl HostSpec {
+    /// Reads an order.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn read(order: &[u8]) -> serde_json::Result<Order> {
+        #[derive(Deserialize)]
+        struct Version {
+            protocol: u32,
+        }
+        let Version { protocol } = serde_json::from_slice(order)?;
+        if protocol == PROTOCOL {
+            serde_json::from_slice(order).map(Order::Ours)
+        } else {
+            Ok(Order::Foreign(protocol))
+        }
+    }
+
     /// The program's file, found as `execvp` would, or why it cannot be run.
     pub(crate) fn resolve_program(&self) -> Result<PathBuf> {
         let wdir = Path::new(&self.wdir);

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -130,22 +130,30 @@ impl Remote {
                 Ok((remote, from))
             }
             Err(Refusal::Agent { why, code }) => {
-                remote.end();
+                drop(remote.end());
                 Err(bad(why, code))
             }
             Err(Refusal::Silent) => {
-                remote.end();
+                drop(remote.end());
                 let said = remote.complaints.tail();
                 Err(bad(format!("no answer within {} s\n{said}", patience.as_secs()), exit::NO_HOST))
             }
             Err(Refusal::Gone) => {
-                let status = remote.end();
+                let ended = remote.end();
                 let said = remote.complaints.tail();
-                let why = format!("the agent ended before it was ready ({status})\n{said}");
-                Err(bad(why, exit::PROTOCOL))
+                let status = shown(&ended);
+                // ssh's own word for a connection that failed, or it was killed; any other status is the agent's.
+                if ended.is_ok_and(|status| !matches!(status.code(), Some(255) | None)) {
+                    let why =
+                        format!("the agent ended before it was ready ({status})\n{said}\n{}", same_version());
+                    Err(bad(why, exit::PROTOCOL))
+                } else {
+                    let why = format!("the connection ended before the agent was ready ({status})\n{said}");
+                    Err(bad(why, exit::NO_HOST))
+                }
             }
             Err(Refusal::Noise(noise)) => {
-                let status = remote.end();
+                let status = shown(&remote.end());
                 let said = remote.complaints.tail();
                 let told = [said, noise].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join("\n");
                 Err(bad(if told.is_empty() { format!("ssh ended: {status}") } else { told }, exit::NO_HOST))
@@ -169,8 +177,10 @@ impl Remote {
             Ok(Some(FromAgent::Refused { why, code })) => Err(Refusal::Agent { why, code }),
             _ if silent(until) => Err(Refusal::Silent),
             Ok(None) => Err(Refusal::Gone),
+            // In the middle of a frame.
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(Refusal::Gone),
             _ => Err(Refusal::Agent {
-                why: "the agent does not speak our protocol".into(),
+                why: format!("the agent does not speak our protocol\n{}", same_version()),
                 code: exit::PROTOCOL,
             }),
         }
@@ -203,7 +213,7 @@ impl Remote {
             let why = match thread.spawn_scoped(scope, put_out) {
                 Ok(_) => self.take_frames(from, report, &queue, waiting),
                 Err(e) => {
-                    self.end();
+                    drop(self.end());
                     Some(format!("no thread to be had for its output: {e}"))
                 }
             };
@@ -227,18 +237,18 @@ impl Remote {
                 Ok(Some(FromAgent::Output { rank, stream, data })) => {
                     let cost = wire::output_cost(&data);
                     if waiting.fetch_add(cost, Ordering::AcqRel) > 2 * AHEAD {
-                        self.end();
+                        drop(self.end());
                         return Some("the agent sends more output than it may".into());
                     }
                     queue.send(Output { rank, stream, data }).unwrap_or_default();
                 }
                 Ok(Some(FromAgent::Done)) => {
-                    self.end();
+                    drop(self.end());
                     return None;
                 }
                 Ok(Some(event)) => report.event(event),
                 Ok(None) => {
-                    let status = self.end();
+                    let status = shown(&self.end());
                     let said = self.complaints.tail();
                     return Some(if said.is_empty() {
                         format!("the connection ended ({status})")
@@ -247,7 +257,7 @@ impl Remote {
                     });
                 }
                 Err(e) => {
-                    self.end();
+                    drop(self.end());
                     return Some(format!("the connection broke: {e}"));
                 }
             }
@@ -275,20 +285,32 @@ impl Remote {
     }
 
     /// Closes the connection (the agent then ends) and gives ssh's last status.
-    fn end(&self) -> String {
+    fn end(&self) -> io::Result<ExitStatus> {
         *self.to.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         let until = Instant::now() + Duration::from_secs(2);
         loop {
             match child.try_wait() {
-                Ok(Some(status)) => return status.to_string(),
+                Ok(Some(status)) => return Ok(status),
                 Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
                 _ => break,
             }
         }
         drop(child.kill());
-        child.wait().map_or_else(|e| e.to_string(), |status| status.to_string())
+        child.wait()
     }
+}
+
+fn shown(ended: &io::Result<ExitStatus>) -> String {
+    ended.as_ref().map_or_else(io::Error::to_string, ExitStatus::to_string)
+}
+
+/// What may help against an agent that does not do as ours would.
+fn same_version() -> String {
+    format!(
+        "help: is another version of aeolian there? This is {}: install the same on all hosts",
+        wire::version()
+    )
 }
 
 /// A piece of a rank's output on its way to the terminal.

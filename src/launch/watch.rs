@@ -130,6 +130,7 @@ struct State {
     hosts_done: Vec<bool>,
     verdict: Option<Verdict>,
     step: Step,
+    /// When more is done about ranks that do not end; with no rank left, when output that nobody reads is given up.
     next_step: Option<Instant>,
     /// The last signal that asked for an end.
     asked: Option<i32>,
@@ -223,7 +224,12 @@ impl Watch {
                 self.boss.spawned(rank, self.hands[state.host].host(), pid);
             }
             Happening::Agent(_, FromAgent::Exited { rank, ended }) => self.exited(rank, ended),
-            Happening::Agent(host, FromAgent::Done) => self.state.hosts_done[host] = true,
+            Happening::Agent(host, FromAgent::Done) => {
+                if self.ranks.iter().any(|rank| rank.host == host && rank.fate == Fate::Open) {
+                    self.host_lost(host, "its agent is done, but has not told how they ended");
+                }
+                self.state.hosts_done[host] = true;
+            }
             Happening::Agent(host, FromAgent::Refused { why, code }) => {
                 let cause = format!("the ranks of {} cannot be started: {why}", self.hands[host].host());
                 self.fail(blame(code, cause, ""));
@@ -292,6 +298,7 @@ impl Watch {
             }
         }
         self.boss.exited(rank, ended);
+        self.look_who_is_left();
     }
 
     fn host_lost(&mut self, host: usize, why: &str) {
@@ -312,6 +319,15 @@ impl Watch {
         let cause = format!("lost its host ({} ranks there): {why}", lost.len());
         let help = "is the host up, and did ssh or its network fail?";
         self.fail(Blame { rank: Some(rank), host: name, pid, ..blame(exit::RANK_LOST, cause, help) });
+        self.look_who_is_left();
+    }
+
+    /// A rank has ended. If it was the last, what was planned for ranks is off: if the end is asked for already, the time
+    /// for the last output begins.
+    fn look_who_is_left(&mut self) {
+        if self.nobody_left() {
+            self.state.next_step = self.state.asked.map(|_| Instant::now() + OUTPUT_GRACE);
+        }
     }
 
     fn signal(&mut self, signal: i32) {
@@ -438,7 +454,10 @@ impl Watch {
             Step::Kill => (&[Signal::KILL], Some(KILL_GRACE)),
         };
         signals.iter().for_each(|signal| self.all(signal.as_raw()));
-        self.state.next_step = patience.map(|p| Instant::now() + p);
+        // With no rank left, the time for the last output stays as it is.
+        if !self.nobody_left() {
+            self.state.next_step = patience.map(|p| Instant::now() + p);
+        }
     }
 
     /// Says what became of the job, also if the user wants no remarks. Whoever reads slowly reads it all; whoever asks for

@@ -4,7 +4,11 @@
 //! the order as JSON in one frame, then [`ToAgent`] frames; the agent answers with [`FromAgent`] frames. A frame is its
 //! length (u32, little endian, at most [`MOST`]) and a postcard value. The end of the launcher's stream means that the
 //! launcher is gone: the agent then ends its ranks.
+//!
+//! So that versions can tell each other apart, these stay as they are in all of them: the greeting, the frame, the
+//! order's field `protocol`, and [`FromAgent::Ready`] and [`FromAgent::Refused`].
 
+use super::spec::PROTOCOL;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{self, Read, Write};
 
@@ -97,6 +101,11 @@ pub(crate) enum FromAgent {
     Done,
 }
 
+/// What this side is, in messages to people.
+pub(crate) fn version() -> String {
+    format!("aeolian {} (protocol {PROTOCOL})", env!("CARGO_PKG_VERSION"))
+}
+
 /// Writes one frame.
 pub(crate) fn write_frame<T: Serialize>(to: &mut impl Write, value: &T) -> io::Result<()> {
     let mut frame = vec![0u8; 4];
@@ -126,12 +135,8 @@ pub(crate) fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> io::Resul
     read_raw(from)?.map(|raw| postcard::from_bytes(&raw).map_err(io::Error::other)).transpose()
 }
 
-/// Reads the order.
-pub(crate) fn read_json<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
-    read_raw(from)?.map(|raw| serde_json::from_slice(&raw).map_err(io::Error::other)).transpose()
-}
-
-fn read_raw(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+/// Reads what one frame holds; `None` at the end of the stream between frames.
+pub(crate) fn read_raw(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
     let mut length = [0u8; 4];
     match from.read(&mut length[..1]) {
         Ok(0) => return Ok(None),
@@ -219,6 +224,15 @@ mod tests {
             Some(FromAgent::Exited { rank: 1, ended: Ended::Signal(9) })
         ));
         assert!(read_frame::<FromAgent>(&mut from).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_tells_versions_apart_stays() {
+        let mut pipe = Vec::new();
+        write_frame(&mut pipe, &FromAgent::Ready).unwrap();
+        write_frame(&mut pipe, &FromAgent::Refused { why: "no".into(), code: 76 }).unwrap();
+        assert_eq!(pipe, *b"\x01\0\0\0\0\x05\0\0\0\x01\x02noL");
+        assert_eq!(GREETING, b"\naeolian agent 1\n");
     }
 
     #[test]
