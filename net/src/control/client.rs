@@ -170,7 +170,7 @@ impl Control {
         self.shared.stop.load(Ordering::Acquire)
     }
 
-    /// Tells the master that this rank has failed, or (code [`exit::RANK_LOST`] and another's number) that it lost another
+    /// Tells the master that this rank has failed, or (code [`exit::RANK_LOST`](crate::exit::RANK_LOST) and another's number) that it lost another
     /// one, which yields for a second to first-hand knowledge. Returns when the verdict has come, which may be an earlier
     /// cause: see [`Control::failure`]; after 2.5 s in any case.
     pub fn fail(&self, blame: Blame) {
