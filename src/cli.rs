@@ -238,7 +238,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 365 * 86_400);
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time: 500ms, 90s, 15m, 2h, 1h30m, or seconds");
     if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|_| wrong()).and_then(sensible);
+        return sensible(seconds).ok_or_else(wrong)?;
     }
     let mut rest = text;
     let mut total = 0.0;
@@ -257,15 +257,18 @@ fn duration(text: &str) -> Result<Duration, String> {
             };
         rest = &rest[unit..];
     }
-    Duration::try_from_secs_f64(total).map_err(|_| wrong()).and_then(sensible)
+    sensible(total).ok_or_else(wrong)?
 }
 
-fn sensible(time: Duration) -> Result<Duration, String> {
-    if time.is_zero() {
+/// `None` for what is no time.
+fn sensible(seconds: f64) -> Option<Result<Duration, String>> {
+    let finite = seconds.is_finite().then_some(seconds.min(LONGEST.as_secs_f64()))?;
+    let time = Duration::try_from_secs_f64(finite).ok()?;
+    Some(if time.is_zero() {
         Err("a time of zero would end the job before it starts".into())
     } else {
-        Ok(time.min(LONGEST))
-    }
+        Ok(time)
+    })
 }
 
 #[cfg(test)]
@@ -320,7 +323,9 @@ mod tests {
         assert_eq!(duration("500ms").unwrap(), Duration::from_millis(500));
         assert_eq!(duration("1.5").unwrap(), Duration::from_millis(1500));
         assert_eq!(duration("10000000000000000000s").unwrap(), LONGEST);
-        assert_eq!(duration("1e19").unwrap(), LONGEST);
+        for huge in ["1e19", "1e20", "99999999999999999999s"] {
+            assert_eq!(duration(huge).unwrap(), LONGEST);
+        }
         for wrong in ["", "x", "5x", "-3", "0s", "s", "1e400", "nan", "1..2s"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

@@ -4,19 +4,21 @@ use crate::control::is_default;
 use crate::error::{Blame, Result};
 use crate::supervisor::{OpName, Supervisor};
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The supervisor of a world of one.
 #[derive(Default)]
 pub(crate) struct Alone {
     listens: AtomicBool,
-    /// Seconds of the wait that goes on.
-    waited: AtomicU32,
+    /// When the wait began that goes on.
+    waits: Mutex<Option<Instant>>,
+    told: AtomicBool,
 }
 
-/// After so many seconds of waiting somebody should know that no other rank will end it.
-const LONG: u32 = 10;
+/// After so long a wait somebody should know that no other rank will end it.
+const LONG: Duration = Duration::from_secs(10);
 
 /// What signals have said to this process. Once it has been asked, or listens no more, it is deaf: signals do what the
 /// system does with them.
@@ -50,16 +52,16 @@ impl Supervisor for Alone {
     fn enter(&self, _: &'static OpName, _: u64) {}
     fn leave(&self) {}
     fn waiting(&self, yes: bool) {
-        if !yes {
-            self.waited.store(0, Ordering::Relaxed);
-        }
+        *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = yes.then(Instant::now);
     }
     fn progressed(&self) {}
     /// Not an error: the program may wait for a file, a thread or a moment.
     fn blocked(&self) {
-        if self.waited.fetch_add(1, Ordering::Relaxed) + 1 == LONG {
+        let waits = *self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        if waits.is_some_and(|since| since.elapsed() >= LONG) && !self.told.swap(true, Ordering::Relaxed) {
             let text = format!(
-                "aeolian: this process waits since {LONG} s in a world of one: no other rank will send it anything\n"
+                "aeolian: this process has waited for {} s in a world of one, where no other rank can send it anything\n",
+                LONG.as_secs()
             );
             let _ = std::io::stderr().write_all(text.as_bytes());
         }

@@ -82,7 +82,6 @@ pub struct Launch {
 impl Launch {
     /// Reads this process's environment.
     pub fn detect() -> Result<Launch> {
-        // Descriptors of a PMI server do not pass through `srun`, but the variables do.
         let is_socket = |fd: &str| {
             use std::os::unix::fs::FileTypeExt;
             std::fs::metadata(format!("/proc/self/fd/{}", fd.trim())).is_ok_and(|m| m.file_type().is_socket())
@@ -182,19 +181,16 @@ impl Launch {
             Err(_) => None,
         };
         if let Some(SlurmEnv { step: Some(step), .. }) = slurm {
+            // The variables of PMI pass through `srun` to a step within a step, its descriptor does not.
+            let served = env("PMI_FD").is_some_and(|fd| is_socket(&fd));
             let launcher = match step.mpi {
                 MpiPlugin::Pmix => Launcher::SlurmPmix,
-                MpiPlugin::Pmi2 => Launcher::SlurmPmi2,
-                // A PMI that says something else and is there is of a launcher inside the step; if it is not there, of a step
-                // that this one was started from.
-                MpiPlugin::None
-                    if env("PMI_FD").is_some_and(|fd| is_socket(&fd))
-                        && env("PMI_RANK").is_some()
-                        && env("PMI_SIZE").is_some() =>
-                {
+                MpiPlugin::Pmi2 if served => Launcher::SlurmPmi2,
+                // It says something else than the step: another launcher inside the step serves it.
+                MpiPlugin::None if served && env("PMI_RANK").is_some() && env("PMI_SIZE").is_some() => {
                     return both(Launcher::Hydra, "PMI_RANK", "PMI_SIZE", None);
                 }
-                MpiPlugin::None => Launcher::Slurm,
+                MpiPlugin::Pmi2 | MpiPlugin::None => Launcher::Slurm,
             };
             let local_size = Some(step.local_size());
             return Ok(Launch { launcher, rank: step.rank, size: step.size, local_size });
@@ -239,13 +235,13 @@ mod tests {
         assert_eq!((hydra.launcher, hydra.rank, hydra.size), (Launcher::Hydra, 5, 6));
         let inner = with(&[("PMI_FD", "9"), ("PMI_RANK", "5"), ("PMI_SIZE", "6")]);
         assert_eq!((inner.launcher, inner.rank, inner.size), (Launcher::Hydra, 5, 6));
-        // srun --mpi=none in a shell that srun --mpi=pmi2 has started: the shell's variables, but not its descriptor.
-        let outer = [&slurm[..], &[("PMI_FD", "9"), ("PMI_RANK", "0"), ("PMI_SIZE", "1")]].concat();
-        let nested = Launch::from_parts(
-            |name| outer.iter().find(|p| p.0 == name).map(|p| p.1.to_string()),
-            |fd| fd != "9",
-        );
-        assert_eq!(nested.map(|l| (l.launcher, l.rank, l.size)).unwrap(), (Launcher::Slurm, 1, 4));
+        // srun --mpi=none in a step that srun --mpi=pmi2 has started: that one's variables, but not its descriptor.
+        for (rank, size) in [("0", "1"), ("1", "4")] {
+            let outer = [&slurm[..], &[("PMI_FD", "9"), ("PMI_RANK", rank), ("PMI_SIZE", size)]].concat();
+            let env = |name: &str| outer.iter().find(|p| p.0 == name).map(|p| p.1.to_string());
+            let nested = Launch::from_parts(env, |fd| fd != "9").unwrap();
+            assert_eq!((nested.launcher, nested.rank, nested.size), (Launcher::Slurm, 1, 4));
+        }
         let prte = with(&[("PMIX_RANK", "2"), ("PMIX_NAMESPACE", "prterun-n1-9@1")]);
         assert_eq!((prte.launcher, prte.rank, prte.size), (Launcher::Pmix, 2, 0));
         let port = of(&[("PMI_PORT", "n1:4711"), ("PMI_ID", "3"), ("MPI_LOCALNRANKS", "4")]).unwrap();

@@ -316,5 +316,5 @@ fn a_long_wait_in_a_world_of_one_is_told_once() {
     let done = Command::new(std::env::current_exe().unwrap()).args(body).envs(own).output().unwrap();
     let said = String::from_utf8(done.stderr).unwrap();
     assert!(done.status.success(), "{said}");
-    assert_eq!(said.matches("waits since 10 s in a world of one").count(), 1, "{said}");
+    assert_eq!(said.matches("has waited for 10 s in a world of one").count(), 1, "{said}");
 }

@@ -206,10 +206,10 @@ impl Session {
     /// Queues a message of at most [`MAX_MESSAGE`] bytes for the peer.
     ///
     /// # Errors
-    /// [`NetError::Usage`] if it is longer, [`NetError::Protocol`] if the session is broken.
+    /// [`NetError::Internal`] if it is longer, [`NetError::Protocol`] if the session is broken.
     pub fn queue(&mut self, message: &[u8]) -> Result<()> {
         if message.len() > MAX_MESSAGE {
-            return Err(NetError::Usage(format!(
+            return Err(NetError::Internal(format!(
                 "a control message of {} bytes: at most {MAX_MESSAGE} are possible",
                 message.len()
             )));

@@ -149,7 +149,7 @@ impl Pmi1 {
     fn key(&self, rank: u32, key: &str) -> Result<String> {
         let full = format!("aeolian-{rank}-{key}");
         if full.len() > self.max_key {
-            return Err(NetError::Usage(format!(
+            return Err(NetError::Internal(format!(
                 "the launcher's service takes keys of {} bytes: {full}",
                 self.max_key
             )));

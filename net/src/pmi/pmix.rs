@@ -203,7 +203,7 @@ impl Functions {
 
 /// The name of a key of ours.
 fn name(key: &str) -> Result<CString> {
-    CString::new(format!("aeolian.{key}")).map_err(|_| NetError::Usage(format!("{key:?} is not a key")))
+    CString::new(format!("aeolian.{key}")).map_err(|_| NetError::Internal(format!("{key:?} is not a key")))
 }
 
 impl Kvs for Pmix {

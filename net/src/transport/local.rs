@@ -52,7 +52,7 @@ impl Transport for Local {
 
     fn post(&mut self, peer: u32, packet: Packet) -> Result<()> {
         let Some(to) = self.boxes.get(peer as usize) else {
-            return Err(NetError::Usage(format!("no rank {peer} in a world of {}", self.boxes.len())));
+            return Err(NetError::Internal(format!("no rank {peer} in a world of {}", self.boxes.len())));
         };
         to.queue
             .lock()
