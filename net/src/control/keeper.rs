@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// How long the main thread has to end by itself after the job has failed.
 const ABORT_GRACE: Duration = Duration::from_millis(500);
 
+/// How long a rank may take to say who is to blame, once it has noticed.
+const SPEECH: Duration = Duration::from_millis(200);
+
 /// The control thread.
 pub(super) struct Keeper {
     pub(super) stream: NoiseStream,
@@ -271,6 +274,9 @@ impl Keeper {
         let spokesman =
             |m: &(u32, u32)| m.0 < rank && !(config.master_is_rank_0 && m.0 == 0) && is_one_of_us(m.1);
         if config.exit_on_abort && self.shared.mates.iter().any(spokesman) {
+            // It may notice a silence later than we, by a heartbeat. If we ended before it has spoken, a launcher might end it
+            // unheard.
+            std::thread::sleep(if silent { self.hang / 5 + SPEECH } else { SPEECH });
             return self.abort(blame);
         }
         if config.exit_on_abort && rank > 1 && self.shared.mates.iter().all(|m| m.0 > 1) {
