@@ -166,8 +166,9 @@ fn judge_mpi(fault: &Fault, victim: u32, done: &Done, codes: &[i32]) -> Result<(
     if errors.is_empty() && (fault.name == "vanish" || fault.name == "kill" && hydra_spoke) {
         return Ok(());
     }
-    // One error; but where rank 0 takes the job master with it, another rank may speak before the launcher ends it.
-    let most = if victim == 0 { RANKS as usize - 1 } else { 1 };
+    // One error; but where rank 0 takes the job master with it, another rank may speak before the launcher ends it. (Hydra
+    // kills rank 0 with the others, perhaps before all have heard the verdict.)
+    let most = if victim == 0 || hydra_spoke { RANKS as usize - 1 } else { 1 };
     check((1..=most).contains(&errors.len()), format!("{} errors", errors.len()))?;
     let cause = if errors[0].contains(fault.mpi_cause) { fault.mpi_cause } else { fault.cause };
     // Who is silent and hosted the job master may have been ended, by a node-mate or the launcher, before its silence is told.
