@@ -89,14 +89,7 @@ impl State {
                 self.settle();
                 // Others may end with the same code: then it is the program's word, not this rank's trouble.
                 if self.outcome.is_none() && code != 0 && late(at) {
-                    let cause = format!("ended with code {code} after it had said FINISHED");
-                    self.fail_rank(
-                        rank,
-                        code as u8,
-                        cause,
-                        "the code is the program's own: see its output above",
-                        out,
-                    );
+                    self.ended(rank, code, "after it had said FINISHED", out);
                 }
             }
             (_, Some((RankExit::Signal(signal), at)), _) => {
@@ -177,16 +170,14 @@ impl State {
                     out,
                 );
             }
-            Some(code) => {
-                let cause = format!("ended with code {code} before the job was finished");
-                self.fail_rank(
-                    rank,
-                    code as u8,
-                    cause,
-                    "the code is the program's own: see its output above",
-                    out,
-                );
-            }
+            Some(code) => self.ended(rank, code, "before the job was finished", out),
         }
+    }
+
+    /// With a code that is no success.
+    fn ended(&mut self, rank: u32, code: i32, when: &str, out: &mut Vec<Action>) {
+        let cause = format!("ended with code {code} {when}");
+        let remedy = "the code is the program's own: see its output above";
+        self.fail_rank(rank, code as u8, cause, remedy, out);
     }
 }
