@@ -167,9 +167,11 @@ fn judge_mpi(fault: &Fault, victim: u32, done: &Done, codes: &[i32]) -> Result<(
         return Ok(());
     }
     // One error; but where rank 0 takes the job master with it, another rank may speak before the launcher ends it. (Hydra
-    // kills rank 0 with the others, perhaps before all have heard the verdict.)
+    // kills rank 0 with the others, perhaps before all have heard the verdict: what they say then is of rank 0.)
     let most = if victim == 0 || hydra_spoke { RANKS as usize - 1 } else { 1 };
     check((1..=most).contains(&errors.len()), format!("{} errors", errors.len()))?;
+    let of_master = errors.iter().skip(1).all(|error| error.contains("it hosted the job master"));
+    check(victim == 0 || of_master, format!("{} errors", errors.len()))?;
     let cause = if errors[0].contains(fault.mpi_cause) { fault.mpi_cause } else { fault.cause };
     // Who is silent and hosted the job master may have been ended, by a node-mate or the launcher, before its silence is told.
     let cause =
