@@ -89,19 +89,19 @@ pub(crate) fn say_while(terminal: &SharedTerminal, text: &str, mut go_on: impl F
     let past = Instant::now() + PAST;
     let (mut held, line) = loop {
         if room_on_stderr() {
-            match terminal.try_lock() {
-                Ok(mut held) => {
+            let held = match terminal.try_lock() {
+                Ok(held) => Some(held),
+                Err(TryLockError::Poisoned(held)) => Some(held.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            };
+            match held {
+                Some(mut held) => {
                     let line = held.message(text);
                     break (Some(held), line);
                 }
-                Err(TryLockError::Poisoned(held)) => {
-                    let mut held = held.into_inner();
-                    let line = held.message(text);
-                    break (Some(held), line);
-                }
-                Err(TryLockError::WouldBlock) if Instant::now() < past => {}
+                None if Instant::now() < past => {}
                 // Whether a line has begun there is not known: an empty line does less harm than two in one.
-                Err(TryLockError::WouldBlock) => break (None, format!("\n{text}\n")),
+                None => break (None, format!("\n{text}\n")),
             }
         }
         if !wait() {
