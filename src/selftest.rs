@@ -62,7 +62,7 @@ pub fn run(world: &mut World, verbose: bool) -> Result<(), Failure> {
 }
 
 fn point_to_point(world: &mut World) -> Result<(), Failure> {
-    let (edge, n, me) = (world.open_edge(), world.size(), world.rank());
+    let (edge, n, me) = (world.open_edge()?, world.size(), world.rank());
     // Every rank to itself and its next eight, all sizes (the largest only to the next).
     for len in SIZES {
         for shift in (0..n).filter(|&s| s <= if len > 300_000 { 1 } else { 8 }) {
@@ -102,7 +102,7 @@ fn point_to_point(world: &mut World) -> Result<(), Failure> {
 
 /// A receiver that takes nothing for a while: the sender is stopped, not stuffed.
 fn flow_control(world: &mut World) -> Result<(), Failure> {
-    let (edge, go) = (world.open_edge(), world.open_edge());
+    let (edge, go) = (world.open_edge()?, world.open_edge()?);
     let (n, me) = (world.size(), world.rank());
     if n == 1 {
         return Ok(());
@@ -131,7 +131,7 @@ fn flow_control(world: &mut World) -> Result<(), Failure> {
 }
 
 /// A table whose ids, lengths and values depend on the rank in a known way.
-fn table<C: Combiner<f64>>(rank: u32, combiner: C) -> Result<Table<f64, C>, Failure> {
+fn table<C: Combiner<[f64]>>(rank: u32, combiner: C) -> Result<Table<f64, C>, Failure> {
     let mut table = Table::new(combiner);
     table.add(7, vec![f64::from(rank + 1); 3])?;
     table.add(1000 + u64::from(rank), (0..rank % 8 * 5000).map(f64::from).collect::<Vec<_>>())?;

@@ -27,7 +27,7 @@ fn fill(len: usize, seed: u64) -> Buf {
 
 /// Rank 0 sends, the last rank sends back the hash of what came.
 fn there_and_back(mut world: World) -> Result<(), NetError> {
-    let (data, hashes) = (world.open_edge(), world.open_edge());
+    let (data, hashes) = (world.open_edge()?, world.open_edge()?);
     let last = world.size() - 1;
     for (len, seed) in SIZES.into_iter().zip(1..) {
         if world.rank() == 0 {

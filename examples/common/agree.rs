@@ -65,7 +65,7 @@ pub fn from_first(world: &mut World, numbers: Vec<f64>) -> Result<Vec<f64>> {
 /// The numbers of all ranks in rank order, on rank 0 (elsewhere nothing).
 pub fn to_first<T: aeolian::harp::Element>(world: &mut World, mine: Vec<T>) -> Result<Vec<T>>
 where
-    Sum: aeolian::harp::Combiner<T>,
+    Sum: aeolian::harp::Combiner<[T]>,
 {
     let mut table = Table::<T, Sum>::new(Sum);
     if !mine.is_empty() {

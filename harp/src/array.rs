@@ -21,6 +21,23 @@ impl<T: Element> Array<T> {
     pub fn zeroed(len: usize) -> Array<T> {
         Array { buf: Buf::zeroed(len * size_of::<T>()), of: PhantomData }
     }
+
+    /// The buffer with the elements' bytes.
+    pub fn into_buf(self) -> Buf {
+        self.buf
+    }
+
+    /// The elements of which these are the bytes.
+    ///
+    /// # Errors
+    /// If they are not those of a whole number of elements.
+    pub fn from_buf(buf: Buf) -> Result<Array<T>, String> {
+        let each = size_of::<T>();
+        if each > 0 && buf.len() % each != 0 {
+            return Err(format!("{} bytes of elements of {each}", buf.len()));
+        }
+        Ok(Array { buf, of: PhantomData })
+    }
 }
 
 impl<T: Element> std::ops::Deref for Array<T> {

@@ -2,29 +2,46 @@
 
 use crate::array::Element;
 
+/// What is true of a combiner, as its author states it: the collectives choose by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Law {
+    /// `(a . b) . c = a . (b . c)`, floating-point rounding apart. Without it the tables are combined one by one, in the order of
+    /// the ranks, on one of them.
+    pub associative: bool,
+    /// Element `i` of the result depends on element `i` of both only, so that a partition may be combined in pieces.
+    pub elementwise: bool,
+}
+
 /// Makes one partition of two with the same id: `into` becomes `into . other`.
 ///
-/// Must be associative: `(a . b) . c = a . (b . c)` (floating-point rounding apart). It need not be commutative: ranks are
-/// combined in their order, `into` always holding the lower ones.
-pub trait Combiner<T>: Clone + Send {
-    /// Combines `other` into `into`; both have the same length.
-    fn combine(&self, into: &mut [T], other: &[T]);
+/// It need not be commutative: ranks are combined in their order, `into` always holding the lower ones. `U` is what it gets to see of
+/// a partition ([`Data::Unit`](crate::Data::Unit)): `[f64]`, or a value of a `serde` type.
+pub trait Combiner<U: ?Sized>: Clone {
+    /// Combines `other` into `into`; arrays have the same length.
+    fn combine(&self, into: &mut U, other: &U);
+
+    /// What is true of it.
+    fn law(&self) -> Law;
 
     /// Its name, which all ranks must agree on.
     fn name(&self) -> &'static str;
 }
 
 macro_rules! elementwise {
-    ($($(#[$doc:meta])* $name:ident, $text:literal, $trait:path, |$a:ident, $b:ident| $body:expr;)*) => { $(
+    ($($(#[$doc:meta])* $name:ident, $text:literal, $associative:literal, $trait:path, |$a:ident, $b:ident| $body:expr;)*) => { $(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub struct $name;
 
-        impl<T: Element + $trait> Combiner<T> for $name {
+        impl<T: Element + $trait> Combiner<[T]> for $name {
             fn combine(&self, into: &mut [T], other: &[T]) {
                 for ($a, $b) in into.iter_mut().zip(other) {
                     $body;
                 }
+            }
+
+            fn law(&self) -> Law {
+                Law { associative: $associative, elementwise: true }
             }
 
             fn name(&self) -> &'static str {
@@ -36,16 +53,16 @@ macro_rules! elementwise {
 
 elementwise! {
     /// Element-wise sum.
-    Sum, "sum", std::ops::AddAssign, |a, b| *a += *b;
+    Sum, "sum", true, std::ops::AddAssign, |a, b| *a += *b;
     /// Element-wise product.
-    Product, "product", std::ops::MulAssign, |a, b| *a *= *b;
-    /// Element-wise difference, in rank order: what Harp calls MINUS. Not associative; a sequence of more than two is
-    /// `a0 - (a1 + a2 + ...)` only when combined one by one, so use it for two.
-    Minus, "minus", std::ops::SubAssign, |a, b| *a -= *b;
+    Product, "product", true, std::ops::MulAssign, |a, b| *a *= *b;
+    /// Element-wise difference in rank order, `a0 - a1 - a2 - ...`: what Harp calls MINUS. It is not associative, so tables are combined
+    /// one by one on one rank.
+    Minus, "minus", false, std::ops::SubAssign, |a, b| *a -= *b;
     /// Element-wise minimum. Of a number and a NaN the number wins, whichever comes first.
-    Min, "min", PartialOrd, |a, b| if *b < *a || (unordered(a) && !unordered(b)) { *a = *b };
+    Min, "min", true, PartialOrd, |a, b| if *b < *a || (unordered(a) && !unordered(b)) { *a = *b };
     /// Element-wise maximum. Of a number and a NaN the number wins, whichever comes first.
-    Max, "max", PartialOrd, |a, b| if *b > *a || (unordered(a) && !unordered(b)) { *a = *b };
+    Max, "max", true, PartialOrd, |a, b| if *b > *a || (unordered(a) && !unordered(b)) { *a = *b };
 }
 
 /// A combiner made of a function over whole partitions.
@@ -54,25 +71,42 @@ elementwise! {
 /// use aeolian_harp::{Combiner, Custom};
 /// let keep_first = Custom::new("first", |_into: &mut [u32], _other: &[u32]| {});
 /// let mut a = [1];
-/// keep_first.combine(&mut a, &[2]);
+/// keep_first.combine(&mut a[..], &[2][..]);
 /// assert_eq!(a, [1]);
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Custom<F> {
     name: &'static str,
+    law: Law,
     function: F,
 }
 
 impl<F> Custom<F> {
     /// `function(into, other)` must be associative; `name` is shown in errors and must be the same on all ranks.
     pub fn new(name: &'static str, function: F) -> Custom<F> {
-        Custom { name, function }
+        Custom { name, law: Law { associative: true, elementwise: false }, function }
+    }
+
+    /// States that it combines arrays element by element.
+    pub fn elementwise(mut self) -> Custom<F> {
+        self.law.elementwise = true;
+        self
+    }
+
+    /// States that it is not associative: it is applied one by one in the order of the ranks, which one rank does for all.
+    pub fn in_sequence(mut self) -> Custom<F> {
+        self.law.associative = false;
+        self
     }
 }
 
-impl<T, F: Fn(&mut [T], &[T]) + Clone + Send> Combiner<T> for Custom<F> {
-    fn combine(&self, into: &mut [T], other: &[T]) {
+impl<U: ?Sized, F: Fn(&mut U, &U) + Clone> Combiner<U> for Custom<F> {
+    fn combine(&self, into: &mut U, other: &U) {
         (self.function)(into, other);
+    }
+
+    fn law(&self) -> Law {
+        self.law
     }
 
     fn name(&self) -> &'static str {
@@ -93,14 +127,14 @@ mod tests {
     fn nan_loses_on_either_side() {
         for (a, b) in [(f64::NAN, 1.0), (1.0, f64::NAN)] {
             let mut v = [a];
-            Min.combine(&mut v, &[b]);
+            Min.combine(&mut v[..], &[b]);
             assert_eq!(v, [1.0]);
             let mut v = [a];
-            Max.combine(&mut v, &[b]);
+            Max.combine(&mut v[..], &[b]);
             assert_eq!(v, [1.0]);
         }
         let mut v = [3u8, 9];
-        Max.combine(&mut v, &[5, 2]);
+        Max.combine(&mut v[..], &[5, 2]);
         assert_eq!(v, [5, 9]);
     }
 }

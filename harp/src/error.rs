@@ -31,6 +31,14 @@ pub enum HarpError {
         /// What is wrong with it.
         what: String,
     },
+    /// A partition cannot be written for another rank.
+    #[error("partition {id} cannot be sent: {what}")]
+    Encode {
+        /// Id of the partition.
+        id: u64,
+        /// What its `Serialize` says.
+        what: String,
+    },
     /// A root rank that does not exist.
     #[error("root {root} in a world of {size} ranks")]
     Root {
@@ -38,6 +46,33 @@ pub enum HarpError {
         root: u32,
         /// Ranks there are.
         size: u32,
+    },
+    /// A partitioner that sends a partition to a rank that does not exist.
+    #[error("partitioner `{name}` sends partition {id} to rank {rank} in a world of {size} ranks")]
+    Partitioner {
+        /// Its name.
+        name: &'static str,
+        /// Id of the partition.
+        id: u64,
+        /// The rank that it gave.
+        rank: u32,
+        /// Ranks there are.
+        size: u32,
+    },
+    /// A call whose arguments make no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A combiner that is said to be associative and is not.
+    #[error(
+        "combiner `{name}` is not associative, as it says: for three partitions of id {id}, (a . b) . c and a . (b . c) differ: {difference}\n  help: make it so, or say so with Custom::in_sequence"
+    )]
+    NotAssociative {
+        /// Its name.
+        name: &'static str,
+        /// Id of the partitions.
+        id: u64,
+        /// Where the two results differ.
+        difference: String,
     },
 }
 
@@ -47,7 +82,11 @@ impl HarpError {
         match self {
             HarpError::Net(e) => e.exit_code(),
             HarpError::Decode { .. } => aeolian_net::exit::PROTOCOL,
-            HarpError::Lengths { .. } | HarpError::Root { .. } => aeolian_net::exit::MISMATCH,
+            HarpError::Usage(_) | HarpError::Encode { .. } => NetError::Usage(String::new()).exit_code(),
+            HarpError::Lengths { .. }
+            | HarpError::Root { .. }
+            | HarpError::Partitioner { .. }
+            | HarpError::NotAssociative { .. } => aeolian_net::exit::MISMATCH,
         }
     }
 }

@@ -1,9 +1,31 @@
 //! Harp-style bulk-synchronous collectives on partitioned tables.
 //!
-//! A [`Table`] holds *partitions* by id: arrays of any plain-old-data element. When two partitions of one id meet, the
-//! table's [`Combiner`] makes one of them. The collectives move and combine partitions between the ranks of a
+//! A [`Table`] holds *partitions* by id: arrays of any plain-old-data element, or values of any `serde` type ([`Serde`]). When two partitions of
+//! one id meet, the table's [`Combiner`] makes one of them. The collectives move and combine partitions between the ranks of a
 //! [`World`](aeolian_net::World); the model is that of Harp (Zhang, Ruan, Qiu: *Harp: Collective Communication on
 //! Hadoop*, IC2E 2015), the algorithms are those of the MPI literature and are named where they stand.
+//!
+//! # The collectives
+//!
+//! | call | what becomes of the tables |
+//! |---|---|
+//! | [`barrier`] | nothing; no rank goes on before all have come |
+//! | [`broadcast`] | all get copies of the root's partitions |
+//! | [`reduce`], [`allreduce`] | the root's, or everybody's, becomes the combination of all |
+//! | [`gather`], [`allgather`] | the root's, or everybody's, becomes the union of all |
+//! | [`scatter`] | the root's partitions go to the ranks that a [`Partitioner`] gives |
+//! | [`alltoall`] | one table to each rank |
+//! | [`regroup`] | partitions go to their partitioner's ranks, and are combined there (MPI's reduce-scatter) |
+//! | [`aggregate`] | regroup, a function on each, allgather |
+//! | [`push`], [`pull`] | between a rank's own table and one spread over the ranks |
+//! | [`join`] | partitions go where another table has their ids |
+//! | [`rotate`] | whole tables go to the next rank, or by a permutation |
+//! | [`scan`], [`exscan`] | each rank gets the combination of those before it |
+//! | [`split`], [`split_by_node`] | worlds of some of the ranks |
+//! | [`send_event`], [`poll_event`], [`wait_event`] | messages beside all this |
+//!
+//! Each has a form that starts it and returns a [`Pending`], named with an `i` in front as in MPI: [`iallreduce`] takes the table and
+//! gives it back when it is waited for. Any number may be under way; every call into the world moves them all.
 //!
 //! # What this crate promises
 //!
@@ -11,7 +33,8 @@
 //!   ([`HarpError::Net`] with [`NetError::Mismatch`](aeolian_net::NetError::Mismatch), or the job master's verdict if all
 //!   wait): never a hang, never garbage.
 //! * Partitions are combined in rank order, so a combiner needs to be associative, not commutative; and all ranks get the
-//!   same bits from one collective, floating point included. Another number of ranks may round differently.
+//!   same bits from one collective, floating point included. Another number of ranks may round differently. A combiner that says that
+//!   it is not associative ([`Law`]) is applied one by one in the order of the ranks.
 //! * Tables may be empty, have different ids on every rank, partitions of no elements; one rank is an ordinary case.
 //!
 //! ```
@@ -29,19 +52,39 @@
 //! ```
 
 mod array;
+mod call;
 mod codec;
 mod collective;
 mod combiner;
+mod data;
 mod error;
+mod events;
+mod exchange;
+mod join;
+mod partitioner;
 mod table;
 
 pub use array::{Array, Element};
-pub use collective::allgather::allgather;
-pub use collective::allreduce::{allreduce, allreduce_slice};
-pub use collective::barrier::barrier;
-pub use collective::broadcast::broadcast;
-pub use collective::gather::gather;
-pub use collective::reduce::reduce;
-pub use combiner::{Combiner, Custom, Max, Min, Minus, Product, Sum};
+pub use call::Pending;
+pub use collective::aggregate::{aggregate, iaggregate};
+pub use collective::allgather::{allgather, iallgather};
+pub use collective::allreduce::{allreduce, allreduce_slice, iallreduce};
+pub use collective::alltoall::{alltoall, ialltoall};
+pub use collective::barrier::{barrier, ibarrier};
+pub use collective::broadcast::{broadcast, ibroadcast};
+pub use collective::gather::{gather, igather};
+pub use collective::join::{ijoin, join};
+pub use collective::pull::{ipull, pull};
+pub use collective::push::{ipush, push};
+pub use collective::reduce::{ireduce, reduce};
+pub use collective::regroup::{iregroup, regroup};
+pub use collective::rotate::{Rotation, irotate, rotate};
+pub use collective::scan::{exscan, iexscan, iscan, scan};
+pub use collective::scatter::{iscatter, scatter};
+pub use collective::split::{split, split_by_node};
+pub use combiner::{Combiner, Custom, Law, Max, Min, Minus, Product, Sum};
+pub use data::{Data, Serde};
 pub use error::{HarpError, Result};
+pub use events::{To, poll_event, send_event, try_send_event, wait_event};
+pub use partitioner::{ById, Explicit, Hashed, Modulo, Partitioner, Ranges};
 pub use table::{Added, Table};

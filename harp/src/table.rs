@@ -1,7 +1,7 @@
 //! [`Table`]: partitions by id.
 
-use crate::array::{Array, Element};
 use crate::combiner::Combiner;
+use crate::data::Data;
 use crate::error::{HarpError, Result};
 use std::collections::BTreeMap;
 
@@ -14,6 +14,9 @@ pub enum Added {
     Combined,
 }
 
+/// Partitions on their way, with their ids, ascending.
+pub(crate) type Parts<D> = Vec<(u64, <D as Data>::Part)>;
+
 /// The partitions that one rank holds, by id (`u64`), and the combiner for those that meet.
 ///
 /// ```
@@ -24,27 +27,31 @@ pub enum Added {
 /// assert_eq!(table.get(7).unwrap().to_vec(), [3, 5]);
 /// # Ok::<(), aeolian_harp::HarpError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Table<T, C> {
-    partitions: BTreeMap<u64, Array<T>>,
+pub struct Table<D: Data, C> {
+    partitions: BTreeMap<u64, D::Part>,
     combiner: C,
 }
 
-impl<T: Element, C: Combiner<T>> Table<T, C> {
+impl<D: Data, C: Combiner<D::Unit>> Table<D, C> {
     /// A table without partitions.
-    pub fn new(combiner: C) -> Table<T, C> {
+    pub fn new(combiner: C) -> Table<D, C> {
         Table { partitions: BTreeMap::new(), combiner }
     }
 
+    /// Another one without partitions, with the same combiner.
+    pub fn like(&self) -> Table<D, C> {
+        Table::new(self.combiner.clone())
+    }
+
     /// Adds a partition; if the id is there, the new one is combined into it (and must have its length).
-    pub fn add(&mut self, id: u64, data: impl Into<Array<T>>) -> Result<Added> {
+    pub fn add(&mut self, id: u64, data: impl Into<D::Part>) -> Result<Added> {
         self.add_from(id, data.into(), String::new)
     }
 
     pub(crate) fn add_from(
         &mut self,
         id: u64,
-        data: Array<T>,
+        data: D::Part,
         from: impl FnOnce() -> String,
     ) -> Result<Added> {
         match self.partitions.get_mut(&id) {
@@ -52,26 +59,47 @@ impl<T: Element, C: Combiner<T>> Table<T, C> {
                 self.partitions.insert(id, data);
                 Ok(Added::Inserted)
             }
-            Some(have) if have.len() == data.len() => {
-                self.combiner.combine(have, &data);
+            Some(have) if D::len(have) == D::len(&data) => {
+                self.combiner.combine(D::unit_mut(have), D::unit(&data));
                 Ok(Added::Combined)
             }
-            Some(have) => Err(HarpError::Lengths { id, have: have.len(), came: data.len(), from: from() }),
+            Some(have) => {
+                Err(HarpError::Lengths { id, have: D::len(have), came: D::len(&data), from: from() })
+            }
         }
     }
 
+    /// Puts a partition in the place of what was there, which is returned.
+    pub fn insert(&mut self, id: u64, data: impl Into<D::Part>) -> Option<D::Part> {
+        self.partitions.insert(id, data.into())
+    }
+
+    /// Calls `function` for every partition, by ascending id: Harp's partition function.
+    ///
+    /// ```
+    /// use aeolian_harp::{Sum, Table};
+    /// let mut table = Table::<f64, Sum>::new(Sum);
+    /// table.add(4, vec![1.0, 2.0])?;
+    /// table.apply(|id, values| values.iter_mut().for_each(|v| *v *= id as f64));
+    /// assert_eq!(table.get(4).unwrap()[..], [4.0, 8.0]);
+    /// # Ok::<(), aeolian_harp::HarpError>(())
+    /// ```
+    pub fn apply(&mut self, mut function: impl FnMut(u64, &mut D::Unit)) {
+        self.partitions.iter_mut().for_each(|(id, part)| function(*id, D::unit_mut(part)));
+    }
+
     /// The partition of an id.
-    pub fn get(&self, id: u64) -> Option<&Array<T>> {
+    pub fn get(&self, id: u64) -> Option<&D::Part> {
         self.partitions.get(&id)
     }
 
     /// The partition of an id, to write.
-    pub fn get_mut(&mut self, id: u64) -> Option<&mut Array<T>> {
+    pub fn get_mut(&mut self, id: u64) -> Option<&mut D::Part> {
         self.partitions.get_mut(&id)
     }
 
     /// Takes a partition out.
-    pub fn remove(&mut self, id: u64) -> Option<Array<T>> {
+    pub fn remove(&mut self, id: u64) -> Option<D::Part> {
         self.partitions.remove(&id)
     }
 
@@ -90,13 +118,18 @@ impl<T: Element, C: Combiner<T>> Table<T, C> {
         self.partitions.is_empty()
     }
 
+    /// The ids of all partitions, ascending.
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        self.partitions.keys().copied()
+    }
+
     /// All partitions, by ascending id.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &Array<T>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &D::Part)> {
         self.partitions.iter().map(|(id, data)| (*id, data))
     }
 
     /// All partitions, to write, by ascending id.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut Array<T>)> {
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut D::Part)> {
         self.partitions.iter_mut().map(|(id, data)| (*id, data))
     }
 
@@ -105,17 +138,47 @@ impl<T: Element, C: Combiner<T>> Table<T, C> {
         &self.combiner
     }
 
-    /// Puts the lower ranks' table `lower` in front of this one: `self` becomes `lower . self`.
-    pub(crate) fn combine_below(&mut self, mut lower: Table<T, C>, from: u32) -> Result<()> {
-        std::mem::swap(&mut self.partitions, &mut lower.partitions);
-        self.combine_above(lower, from)
+    /// Takes all partitions out.
+    pub(crate) fn take(&mut self) -> Parts<D> {
+        std::mem::take(&mut self.partitions).into_iter().collect()
     }
 
-    /// Puts the higher ranks' table behind this one: `self` becomes `self . higher`.
-    pub(crate) fn combine_above(&mut self, higher: Table<T, C>, from: u32) -> Result<()> {
-        for (id, data) in higher.partitions {
+    /// Puts the lower ranks' partitions in front of this table's: `self` becomes `lower . self`.
+    pub(crate) fn combine_below(&mut self, lower: Parts<D>, from: u32) -> Result<()> {
+        let higher = std::mem::replace(&mut self.partitions, lower.into_iter().collect());
+        self.combine_above(higher, from)
+    }
+
+    /// Puts the higher ranks' partitions behind this table's: `self` becomes `self . higher`.
+    pub(crate) fn combine_above(
+        &mut self,
+        higher: impl IntoIterator<Item = (u64, D::Part)>,
+        from: u32,
+    ) -> Result<()> {
+        for (id, data) in higher {
             self.add_from(id, data, || format!(" from rank {from}"))?;
         }
         Ok(())
+    }
+}
+
+impl<D: Data, C: Clone> Clone for Table<D, C> {
+    fn clone(&self) -> Table<D, C> {
+        Table {
+            partitions: self.partitions.iter().map(|(id, part)| (*id, D::copy(part))).collect(),
+            combiner: self.combiner.clone(),
+        }
+    }
+}
+
+impl<D: Data<Part: PartialEq>, C> PartialEq for Table<D, C> {
+    fn eq(&self, other: &Table<D, C>) -> bool {
+        self.partitions == other.partitions
+    }
+}
+
+impl<D: Data<Part: std::fmt::Debug>, C> std::fmt::Debug for Table<D, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(&self.partitions).finish()
     }
 }

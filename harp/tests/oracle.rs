@@ -45,7 +45,7 @@ fn union(plan: &Plan, combine: impl Fn(i64, i64) -> i64) -> BTreeMap<u64, Vec<i6
     all
 }
 
-fn run<C: Combiner<i64> + Sync>(
+fn run<C: Combiner<[i64]> + Sync>(
     plan: &Plan,
     combiner: C,
     f: impl Fn(&mut World, &mut Table<i64, C>) -> Result<()> + Sync,
@@ -82,7 +82,7 @@ proptest! {
         // Not commutative (and not associative: gather combines one by one, so it must be exactly this order).
         let order = Custom::new("order", |a: &mut [i64], b: &[i64]| {
             a.iter_mut().zip(b).for_each(|(a, b)| *a = a.wrapping_mul(31).wrapping_add(*b))
-        });
+        }).in_sequence();
         prop_assert_eq!(run(&plan, order, |w, t| gather(w, t, root)), want.clone());
         want[root as usize] = union(&plan, i64::max);
         prop_assert_eq!(run(&plan, Max, |w, t| reduce(w, t, root)), want);

@@ -199,8 +199,8 @@ pub(crate) fn from_mpi(mpi: Mpi) -> Result<World> {
 fn meet_by_mpi(mpi: Mpi, start: Duration, launcher: Launcher) -> Result<World> {
     let (rank, size) = (mpi.rank(), mpi.size());
     if size == 1 {
-        let mut world = World::alone();
-        world.raw_communicator = Some(mpi.raw_comm() as usize);
+        let world = World::alone();
+        world.keep_raw_communicator(Some(mpi.raw_comm() as usize));
         world.keep_mpi(mpi);
         return Ok(world);
     }

@@ -19,8 +19,24 @@ pub const MESSAGE_COST: u64 = 64;
 /// Default window of an edge to one peer.
 pub const WINDOW: u64 = 4 << 20;
 
-/// Edges are numbered densely and by all ranks alike; a peer may be this many ahead of us, not more.
-const EDGE_AHEAD: usize = 1 << 16;
+/// The edges of a group are numbered densely and by all its ranks alike; a peer may be this many ahead of us, not more.
+const EDGE_AHEAD: usize = 1 << 10;
+
+/// Number of an edge on the wire: the group's context in the upper half, the edge's place in it in the lower.
+pub(crate) fn edge_number(context: u16, place: u16) -> u32 {
+    u32::from(context) << 16 | u32::from(place)
+}
+
+/// What to be sent is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// The window bounds it.
+    Stream,
+    /// Of a collective, whose number is the upper half of the tag. If the receiver has been sent one of a later call already, the
+    /// window does not stop it: a receiver takes calls in their order, so it may wait for this one while the later
+    /// one fills the window.
+    Call,
+}
 
 /// A message as a receiver gets it.
 #[derive(Debug)]
@@ -47,8 +63,16 @@ pub struct Traffic {
 }
 
 #[derive(Default)]
+struct Context {
+    edges: Vec<EdgeState>,
+    opened: usize,
+}
+
+#[derive(Default)]
 struct EdgeState {
     arrived: VecDeque<Message>,
+    /// peer -> latest call of which it was sent a message
+    latest: Vec<u32>,
     /// peer -> bytes under way to it that it has not taken
     outstanding: Vec<u64>,
     /// peer -> bytes taken since credit was last returned to it
@@ -61,8 +85,7 @@ pub(crate) struct Engine {
     wires: Vec<Box<dyn Transport>>,
     /// rank -> index into `wires`
     route: Vec<Option<u8>>,
-    edges: Vec<EdgeState>,
-    opened: usize,
+    contexts: Vec<Context>,
     scratch: Vec<Arrival>,
     /// A message was posted or taken since the last [`Engine::progress`]: whoever does that in turn with it is not idle.
     used: bool,
@@ -102,31 +125,55 @@ impl Engine {
             size,
             wires: list,
             route,
-            edges: Vec::new(),
-            opened: 0,
+            contexts: Vec::new(),
             scratch: Vec::new(),
             used: false,
             traffic: Traffic::default(),
         }
     }
 
-    /// The next edge: every rank opens edges in the same order, so numbers agree without a word.
-    pub(crate) fn open_edge(&mut self) -> u32 {
-        self.opened += 1;
-        self.edge_at(self.opened - 1);
-        self.opened as u32 - 1
+    /// The next edge of a context: every rank of it opens them in the same order, so numbers agree without a word.
+    pub(crate) fn open_edge(&mut self, context: u16) -> Result<u32> {
+        let state = self.context(context);
+        let place = u16::try_from(state.opened)
+            .map_err(|_| NetError::Usage("more than 65536 edges of one world".into()))?;
+        state.opened += 1;
+        let number = edge_number(context, place);
+        self.edge_at(number);
+        Ok(number)
     }
 
-    fn edge_at(&mut self, id: usize) -> &mut EdgeState {
-        if self.edges.len() <= id {
-            self.edges.resize_with(id + 1, EdgeState::default);
+    fn context(&mut self, context: u16) -> &mut Context {
+        let at = usize::from(context);
+        if self.contexts.len() <= at {
+            self.contexts.resize_with(at + 1, Context::default);
         }
-        let edge = &mut self.edges[id];
+        &mut self.contexts[at]
+    }
+
+    fn edge_at(&mut self, number: u32) -> &mut EdgeState {
+        let size = self.size as usize;
+        let place = (number & 0xffff) as usize;
+        let edges = &mut self.context((number >> 16) as u16).edges;
+        if edges.len() <= place {
+            edges.resize_with(place + 1, EdgeState::default);
+        }
+        let edge = &mut edges[place];
         if edge.outstanding.is_empty() {
-            edge.outstanding = vec![0; self.size as usize];
-            edge.taken = vec![0; self.size as usize];
+            edge.outstanding = vec![0; size];
+            edge.taken = vec![0; size];
+            edge.latest = vec![0; size];
         }
         edge
+    }
+
+    /// The state of an edge that this rank has opened.
+    fn opened(&mut self, number: u32) -> Result<&mut EdgeState> {
+        let place = (number & 0xffff) as usize;
+        match self.contexts.get_mut((number >> 16) as usize) {
+            Some(context) if place < context.opened => Ok(&mut context.edges[place]),
+            _ => Err(NetError::Usage(format!("edge {number} was never opened"))),
+        }
     }
 
     pub(crate) fn kind_to(&self, peer: u32) -> TransportKind {
@@ -141,29 +188,36 @@ impl Engine {
         self.wires.iter().any(|w| w.wait_fd().is_none())
     }
 
-    pub(crate) fn post(&mut self, edge: u32, to: u32, tag: u64, body: Buf) -> Result<Posted> {
+    pub(crate) fn post(&mut self, edge: u32, to: u32, tag: u64, body: Buf, class: Class) -> Result<Posted> {
         if to >= self.size {
             return Err(NetError::Usage(format!("no rank {to} in a world of {}", self.size)));
         }
-        if edge as usize >= self.opened {
-            return Err(NetError::Usage(format!("edge {edge} was never opened")));
-        }
         let cost = cost(body.len());
-        let state = &mut self.edges[edge as usize];
+        let (rank, route) = (self.rank, self.route[to as usize]);
+        let state = self.opened(edge)?;
         let outstanding = &mut state.outstanding[to as usize];
-        if *outstanding >= WINDOW {
+        if class == Class::Call {
+            let (call, latest) = ((tag >> 32) as u32, &mut state.latest[to as usize]);
+            let older = (call.wrapping_sub(*latest) as i32) < 0;
+            if !older && *outstanding >= WINDOW {
+                return Ok(Posted::Full(body));
+            }
+            if !older {
+                *latest = call;
+            }
+        } else if *outstanding >= WINDOW {
             return Ok(Posted::Full(body));
         }
         *outstanding += cost;
-        self.used = true;
-        match self.route[to as usize] {
-            None => state.arrived.push_back(Message { from: to, tag, body }),
+        match route {
+            None => state.arrived.push_back(Message { from: rank, tag, body }),
             Some(wire) => {
                 self.traffic.messages_sent += 1;
                 self.traffic.bytes_sent += body.len() as u64;
                 self.wires[wire as usize].post(to, Packet { kind: Kind::Data, edge, tag, body })?;
             }
         }
+        self.used = true;
         Ok(Posted::Done)
     }
 
@@ -188,19 +242,19 @@ impl Engine {
             return Err(broken(format!("a message of a rank outside this world of {}", self.size)));
         }
         let Packet { kind, edge, tag, body } = packet;
-        if edge as usize > self.opened + EDGE_AHEAD {
-            return Err(broken(format!("edge {edge}, but this rank has opened {} only", self.opened)));
+        let opened = self.context((edge >> 16) as u16).opened;
+        if (edge & 0xffff) as usize > opened + EDGE_AHEAD {
+            return Err(broken(format!("edge {edge}, but this rank has opened {opened} only")));
         }
-        let state = self.edge_at(edge as usize);
         match kind {
             Kind::Data => {
                 self.traffic.messages_received += 1;
                 self.traffic.bytes_received += body.len() as u64;
-                self.edges[edge as usize].arrived.push_back(Message { from, tag, body });
+                self.edge_at(edge).arrived.push_back(Message { from, tag, body });
             }
             Kind::Credit => {
                 let back = body.cast::<u64>().first().copied().unwrap_or(0);
-                let outstanding = &mut state.outstanding[from as usize];
+                let outstanding = &mut self.edge_at(edge).outstanding[from as usize];
                 *outstanding = outstanding.checked_sub(back).ok_or_else(|| {
                     broken(format!("credit of {back} bytes on edge {edge}, more than was sent"))
                 })?;
@@ -209,35 +263,38 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes the oldest message of the edge, or the oldest one from `from`.
-    pub(crate) fn take(&mut self, edge: u32, from: Option<u32>) -> Result<Option<Message>> {
-        let Some(state) = self.edges.get_mut(edge as usize) else {
-            return Err(NetError::Usage(format!("edge {edge} was never opened")));
-        };
-        let message = match from {
-            None => state.arrived.pop_front(),
-            Some(from) => match state.arrived.iter().position(|m| m.from == from) {
-                Some(at) => state.arrived.remove(at),
-                None => None,
-            },
-        };
-        let Some(message) = message else { return Ok(None) };
-        self.used = true;
+    /// Takes the oldest message of the edge for which `wanted` is true.
+    pub(crate) fn take(&mut self, edge: u32, wanted: impl Fn(&Message) -> bool) -> Result<Option<Message>> {
+        let state = self.opened(edge)?;
+        let Some(at) = state.arrived.iter().position(wanted) else { return Ok(None) };
+        let Some(message) = state.arrived.remove(at) else { return Ok(None) };
         let from = message.from as usize;
         let cost = cost(message.body.len());
-        match self.route[from] {
-            None => state.outstanding[from] -= cost,
-            Some(wire) => {
-                state.taken[from] += cost;
-                if state.taken[from] >= WINDOW / 2 {
-                    let back = std::mem::take(&mut state.taken[from]);
-                    let body = Buf::from_slice(&back.to_le_bytes());
-                    self.wires[wire as usize]
-                        .post(from as u32, Packet { kind: Kind::Credit, edge, tag: 0, body })?;
-                }
-            }
+        let Some(wire) = self.route[from] else {
+            self.opened(edge)?.outstanding[from] -= cost;
+            self.used = true;
+            return Ok(Some(message));
+        };
+        let taken = &mut self.opened(edge)?.taken[from];
+        *taken += cost;
+        if *taken >= WINDOW / 2 {
+            let back = std::mem::take(taken);
+            let body = Buf::from_slice(&back.to_le_bytes());
+            self.wires[wire as usize].post(from as u32, Packet { kind: Kind::Credit, edge, tag: 0, body })?;
         }
+        self.used = true;
         Ok(Some(message))
+    }
+
+    /// The tag of the oldest message of the edge from `from`.
+    pub(crate) fn first_tag(&self, edge: u32, from: u32) -> Option<u64> {
+        let edges = &self.contexts.get((edge >> 16) as usize)?.edges;
+        edges.get((edge & 0xffff) as usize)?.arrived.iter().find(|m| m.from == from).map(|m| m.tag)
+    }
+
+    /// A message of a group's first edge, the collectives', that nobody has taken.
+    pub(crate) fn stray(&self) -> Option<&Message> {
+        self.contexts.iter().filter_map(|c| c.edges.first()).find_map(|e| e.arrived.front())
     }
 
     /// True if everything that was posted has left this rank.
@@ -330,7 +387,7 @@ mod tests {
     }
 
     fn tags(engine: &mut Engine, edge: u32) -> Vec<u64> {
-        std::iter::from_fn(|| engine.take(edge, None).unwrap().map(|m| m.tag)).collect()
+        std::iter::from_fn(|| engine.take(edge, |_| true).unwrap().map(|m| m.tag)).collect()
     }
 
     #[test]
@@ -338,7 +395,7 @@ mod tests {
         let lost = || Err(NetError::Lost { peer: "rank 2".into(), what: "closed".into() });
         let mut engine =
             engine(vec![vec![Ok(vec![arrival(1, 0, 10)])], vec![lost()], vec![Ok(vec![arrival(3, 0, 30)])]]);
-        let edge = engine.open_edge();
+        let edge = engine.open_edge(0).unwrap();
         assert_eq!(engine.progress().unwrap_err().lost_rank(), Some(2));
         assert_eq!(tags(&mut engine, edge), [10, 30]);
         assert!(engine.progress().unwrap(), "messages were taken");
@@ -349,7 +406,7 @@ mod tests {
     fn a_message_that_is_refused_takes_no_other_with_it() {
         let foreign = arrival(9, 0, 0);
         let mut engine = engine(vec![vec![Ok(vec![arrival(1, 0, 1), foreign, arrival(1, 0, 2)])]]);
-        let edge = engine.open_edge();
+        let edge = engine.open_edge(0).unwrap();
         assert!(matches!(engine.progress(), Err(NetError::Protocol { .. })));
         assert_eq!(tags(&mut engine, edge), [1, 2]);
         assert!(engine.progress().unwrap(), "told once; messages were taken");

@@ -10,7 +10,7 @@
 //!
 //! // Every rank sends a number to rank 0, which adds them up.
 //! let sums = World::local(4, |mut world| {
-//!     let edge = world.open_edge();
+//!     let edge = world.open_edge()?;
 //!     world.send(edge, 0, 0, Buf::from_pod(&[u64::from(world.rank())]))?;
 //!     let mut sum = 0;
 //!     if world.rank() == 0 {
@@ -95,4 +95,4 @@ pub use buffer::Buf;
 pub use engine::{MESSAGE_COST, Message, Traffic, WINDOW};
 pub use error::{Blame, NetError, Result};
 pub use supervisor::OpName;
-pub use world::{Edge, Layout, TrySendError, World};
+pub use world::{Edge, Layout, Pending, TrySendError, World};

@@ -24,29 +24,29 @@ impl World {
         let mesh = Local::mesh(n)?;
         let board = Board::new(mesh.iter().map(Local::waker).collect(), hang);
         let cores = std::thread::available_parallelism().map_or(1, |c| c.get());
-        let worlds: Vec<World> = mesh
+        let parts: Vec<Parts> = mesh
             .into_iter()
             .zip(0..)
-            .map(|(wire, rank)| {
-                World::assemble(Parts {
-                    rank,
-                    size: n,
-                    wires: vec![(Box::new(wire), (0..n).filter(|&p| p != rank).collect())],
-                    supervisor: Box::new(Watched { rank, board: board.clone() }),
-                    wake: None,
-                    layout: Layout::single(n),
-                    cores,
-                })
+            .map(|(wire, rank)| Parts {
+                rank,
+                size: n,
+                wires: vec![(Box::new(wire), (0..n).filter(|&p| p != rank).collect())],
+                supervisor: Box::new(Watched { rank, board: board.clone() }),
+                wake: None,
+                layout: Layout::single(n),
+                cores,
             })
             .collect();
         let results: Vec<std::thread::Result<Result<R>>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = worlds
+            let threads: Vec<_> = parts
                 .into_iter()
                 .zip(0..)
-                .map(|(world, rank)| {
+                .map(|(parts, rank)| {
                     let (f, board) = (&f, &board);
                     scope.spawn(move || {
-                        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(world)));
+                        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                            f(World::assemble(parts))
+                        }));
                         let panic = result.as_ref().err().map(|p| {
                             p.downcast_ref::<String>()
                                 .cloned()

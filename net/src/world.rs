@@ -1,46 +1,32 @@
 //! [`World`]: all ranks of a job with the wires between them, as one rank sees them.
 
+mod core;
+mod group;
+mod pending;
+
+pub use group::{Edge, Layout};
+pub use pending::Pending;
+
+pub(crate) use self::core::Parts;
+
+use self::core::Core;
 use crate::alone::Alone;
 use crate::buffer::Buf;
-use crate::engine::{Engine, Message, Posted, Traffic};
-use crate::error::{Blame, NetError, Result};
+use crate::engine::{Class, Message, Posted, Traffic};
+use crate::error::{NetError, Result};
 use crate::exit;
 use crate::master::Master;
 use crate::mpi::Mpi;
-use crate::supervisor::{OpName, Supervisor, failed};
-use crate::transport::{Bell, Transport, TransportKind};
-use crate::wait::{Step, WaitPolicy};
+use crate::supervisor::OpName;
+use crate::transport::TransportKind;
+use crate::wait::Step;
+use group::Group;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
-
-/// Shown for a rank that waits for a message outside of any named operation.
-static WAIT: OpName = OpName("recv");
 
 /// How long rank 0 stays, at the end, for the others to hear the job master's verdict.
 const LAST_VERDICT: Duration = Duration::from_secs(2);
-
-/// One message stream: its number is the same on every rank because every rank opens its edges in the same order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Edge(pub(crate) u32);
-
-/// Where the ranks are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    /// rank -> index of its node, numbered in order of first appearance
-    pub node_of: Vec<u32>,
-    /// node -> host name
-    pub hosts: Vec<String>,
-}
-
-impl Layout {
-    pub(crate) fn single(size: u32) -> Layout {
-        Layout { node_of: vec![0; size as usize], hosts: vec![crate::node::host_name()] }
-    }
-
-    /// The ranks of a node, ascending.
-    pub fn ranks_on(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
-        self.node_of.iter().zip(0..).filter(move |(n, _)| **n == node).map(|(_, r)| r)
-    }
-}
 
 /// A send that could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -53,16 +39,16 @@ pub enum TrySendError {
     Failed(#[from] NetError),
 }
 
-/// All ranks with the wires between them.
+/// All ranks with the wires between them, or some of them: a world made of another ([`World::sub`]) shares its wires.
 ///
-/// A world belongs to one thread at a time (`Send`, not `Sync`): messages move only while that thread is in one of its
-/// calls. Every rank opens the same edges in the same order.
+/// Messages move only while the program is in one of a world's calls, on the one thread that made it (a world is neither
+/// `Send` nor `Sync`). All ranks of a world open its edges in the same order.
 ///
 /// ```
 /// use aeolian_net::{Buf, World};
 /// // Three ranks as threads: each sends its number to the next.
 /// let got = World::local(3, |mut world| {
-///     let edge = world.open_edge();
+///     let edge = world.open_edge()?;
 ///     let next = (world.rank() + 1) % world.size();
 ///     world.send(edge, next, 0, Buf::from_pod(&[world.rank() as u64]))?;
 ///     let message = world.recv(edge)?;
@@ -73,62 +59,16 @@ pub enum TrySendError {
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
 pub struct World {
-    rank: u32,
-    size: u32,
-    engine: Engine,
-    supervisor: Box<dyn Supervisor>,
-    wake: Option<Bell>,
-    layout: Layout,
-    policy: WaitPolicy,
-    /// Hosted by rank 0 where `aeolian run` is not there to do it.
-    master: Option<Master>,
-    /// Initialised, though it carries nothing: its launcher wants it finalized.
-    mpi: Option<Mpi>,
-    /// Address of the `MPI_Comm` while an MPI is in use.
-    pub(crate) raw_communicator: Option<usize>,
-    finished: bool,
-    collectives: u64,
-    /// inside `enter` and `leave`
-    in_op: Option<(&'static OpName, u64)>,
-    /// a wait outside of any operation has got a name
-    named_wait: bool,
-    /// the supervisor knows that this rank sleeps
-    asleep: bool,
-}
-
-pub(crate) struct Parts {
-    pub(crate) rank: u32,
-    pub(crate) size: u32,
-    pub(crate) wires: Vec<(Box<dyn Transport>, Vec<u32>)>,
-    pub(crate) supervisor: Box<dyn Supervisor>,
-    pub(crate) wake: Option<Bell>,
-    pub(crate) layout: Layout,
-    pub(crate) cores: usize,
+    core: Rc<RefCell<Core>>,
+    group: Rc<Group>,
+    /// The world that `init` made: dropping it without `finish` is a failure of the job.
+    owner: bool,
 }
 
 impl World {
     pub(crate) fn assemble(parts: Parts) -> World {
-        let mut engine = Engine::new(parts.rank, parts.size, parts.wires);
-        // Edge 0 belongs to the collectives.
-        engine.open_edge();
-        let mates = parts.layout.ranks_on(parts.layout.node_of[parts.rank as usize]).count();
-        World {
-            rank: parts.rank,
-            size: parts.size,
-            policy: WaitPolicy::new(mates, parts.cores, engine.polled()),
-            engine,
-            supervisor: parts.supervisor,
-            wake: parts.wake,
-            layout: parts.layout,
-            master: None,
-            mpi: None,
-            raw_communicator: None,
-            finished: false,
-            collectives: 0,
-            in_op: None,
-            named_wait: false,
-            asleep: false,
-        }
+        let group = Group::whole(parts.rank, parts.size, parts.layout.clone());
+        World { core: Rc::new(RefCell::new(Core::new(parts))), group: Rc::new(group), owner: true }
     }
 
     /// Joins the world that this process was started for: finds out who started it (`aeolian run`, `mpirun`, `mpiexec`,
@@ -161,19 +101,25 @@ impl World {
         crate::bootstrap::from_mpi(crate::mpi::linked::from_communicator(comm)?)
     }
 
-    /// Address of the `MPI_Comm` that this world uses, for calls to MPI of one's own; `None` where it uses none.
+    /// Address of the `MPI_Comm` that this world uses, for calls to MPI of one's own; `None` where it uses none, or is made
+    /// of a part of another world's ranks.
     ///
     /// All its ranks are on that communicator, with the same numbers. Only messages with tags below 16384 are the world's.
     pub fn raw_communicator(&self) -> Option<*mut std::ffi::c_void> {
-        self.raw_communicator.map(|address| address as *mut std::ffi::c_void)
+        let address = if self.group.is_whole() { self.core.borrow().raw_communicator } else { None };
+        address.map(|address| address as *mut std::ffi::c_void)
     }
 
-    pub(crate) fn keep_master(&mut self, master: Option<Master>) {
-        self.master = master;
+    pub(crate) fn keep_raw_communicator(&self, address: Option<usize>) {
+        self.core.borrow_mut().raw_communicator = address;
     }
 
-    pub(crate) fn keep_mpi(&mut self, mpi: Mpi) {
-        self.mpi = Some(mpi);
+    pub(crate) fn keep_master(&self, master: Option<Master>) {
+        self.core.borrow_mut().master = master;
+    }
+
+    pub(crate) fn keep_mpi(&self, mpi: Mpi) {
+        self.core.borrow_mut().mpi = Some(mpi);
     }
 
     /// A world of one: this process alone.
@@ -192,29 +138,65 @@ impl World {
 
     /// This rank's number, 0..size.
     pub fn rank(&self) -> u32 {
-        self.rank
+        self.group.rank
     }
 
     /// How many ranks there are.
     pub fn size(&self) -> u32 {
-        self.size
+        self.group.size()
     }
 
     /// Where the ranks are.
     pub fn layout(&self) -> &Layout {
-        &self.layout
+        &self.group.layout
+    }
+
+    /// The number that rank `rank` of this world has in the whole job, as reports name it.
+    ///
+    /// # Errors
+    /// [`NetError::Usage`] if this world has no such rank.
+    pub fn job_rank(&self, rank: u32) -> Result<u32> {
+        self.group.job_rank(rank)
+    }
+
+    /// Another handle on this world, for what outlives the call that it is made in (see [`World::spawn`]). Only the one
+    /// that `init` made can [`finish`](World::finish) it.
+    pub fn handle(&self) -> World {
+        World { core: self.core.clone(), group: self.group.clone(), owner: false }
+    }
+
+    /// A world of some of this world's ranks, in this order: its rank `i` is `ranks[i]` here. This rank must be one of
+    /// them. `context` tells this world's messages from all others': it must be the same on all its ranks, and on each of
+    /// them none that was used before ([`World::next_context`] is the lowest such number).
+    ///
+    /// This is the mechanism only; `aeolian_harp::split` is the collective that agrees on both.
+    ///
+    /// # Errors
+    /// [`NetError::Usage`] if a rank does not exist or is there twice, this rank is not there, or the context was used.
+    pub fn sub(&self, ranks: &[u32], context: u32) -> Result<World> {
+        let context = self.core.borrow_mut().open_context(context)?;
+        let group = Group::part(&self.group, ranks, context)?;
+        Ok(World { core: self.core.clone(), group: Rc::new(group), owner: false })
+    }
+
+    /// The lowest context that this rank has not used yet.
+    pub fn next_context(&self) -> u32 {
+        self.core.borrow().next_context
     }
 
     /// The wire between this rank and `peer`.
     pub fn transport_to(&self, peer: u32) -> TransportKind {
-        self.engine.kind_to(peer)
+        match self.group.job_rank(peer) {
+            Ok(peer) => self.core.borrow().engine.kind_to(peer),
+            Err(_) => TransportKind::Myself,
+        }
     }
 
     /// The kinds of wire in use between this rank and the others, as one word: `shm`, `shm+tcp`, `self`.
     pub fn transport(&self) -> String {
         let mut kinds: Vec<String> = Vec::new();
-        for peer in (0..self.size).filter(|&p| p != self.rank) {
-            let kind = self.engine.kind_to(peer).to_string();
+        for peer in (0..self.size()).filter(|&p| p != self.rank()) {
+            let kind = self.transport_to(peer).to_string();
             if !kinds.contains(&kind) {
                 kinds.push(kind);
             }
@@ -223,30 +205,57 @@ impl World {
         if kinds.is_empty() { "self".into() } else { kinds.join("+") }
     }
 
-    /// What this rank has moved so far.
+    /// What this rank has moved so far, in all its worlds.
     pub fn traffic(&self) -> Traffic {
-        self.engine.traffic
+        self.core.borrow().engine.traffic
     }
 
-    /// Opens the next message stream. Every rank must open its edges in the same order.
-    pub fn open_edge(&mut self) -> Edge {
-        Edge(self.engine.open_edge())
-    }
-
-    /// The stream of the collectives and the number of the next one. Every rank must come here in the same order.
+    /// Opens the next message stream of this world. All its ranks must open its edges in the same order.
     ///
-    /// A message on this stream carries that number in the upper 32 bits of its tag; one that nobody has taken by the
-    /// end of the world is an error there: the ranks have called different collectives.
-    pub fn next_collective(&mut self) -> (Edge, u64) {
-        self.collectives += 1;
-        (Edge(0), self.collectives)
+    /// # Errors
+    /// [`NetError::Usage`] after 65536 edges.
+    pub fn open_edge(&self) -> Result<Edge> {
+        Ok(Edge(self.core.borrow_mut().engine.open_edge(self.group.context)?))
+    }
+
+    /// The stream of this world's collectives and the number of the next one. All ranks must come here in the same order.
+    ///
+    /// A message on this stream carries that number in the upper 32 bits of its tag, and is sent with [`World::try_send_call`]; one
+    /// that nobody has taken by the end of the job is an error there: the ranks have called different collectives.
+    pub fn next_collective(&self) -> Result<(Edge, u64)> {
+        self.core.borrow().alive()?;
+        Ok((Core::collective_edge(self.group.context), self.group.begin_call()))
+    }
+
+    /// The collective of that number is over on this rank.
+    pub fn end_collective(&self, seq: u64) {
+        self.group.end_call(seq);
+    }
+
+    /// The stream of this world's events: messages beside all else, which need no edge of their own.
+    pub fn event_edge(&self) -> Edge {
+        Core::event_edge(self.group.context)
     }
 
     /// Hands a message over, or hands it back if the receiver is behind.
-    pub fn try_send(&mut self, edge: Edge, to: u32, tag: u64, body: Buf) -> Result<(), TrySendError> {
-        match self.engine.post(edge.0, to, tag, body).map_err(|e| self.sick(e))? {
-            Posted::Done => Ok(()),
-            Posted::Full(body) => Err(TrySendError::Full(body)),
+    pub fn try_send(&self, edge: Edge, to: u32, tag: u64, body: Buf) -> Result<(), TrySendError> {
+        self.post(edge, to, tag, body, Class::Stream)
+    }
+
+    /// As [`World::try_send`], for a message of the collective whose number is the upper half of `tag`: it is never held up by
+    /// messages of later collectives that the receiver has not come to yet.
+    pub fn try_send_call(&self, edge: Edge, to: u32, tag: u64, body: Buf) -> Result<(), TrySendError> {
+        self.post(edge, to, tag, body, Class::Call)
+    }
+
+    fn post(&self, edge: Edge, to: u32, tag: u64, body: Buf, class: Class) -> Result<(), TrySendError> {
+        let to = self.group.job_rank(to)?;
+        let mut core = self.core.borrow_mut();
+        core.alive()?;
+        match core.engine.post(edge.0, to, tag, body, class) {
+            Ok(Posted::Done) => Ok(()),
+            Ok(Posted::Full(body)) => Err(TrySendError::Full(body)),
+            Err(e) => Err(core.sick(e).into()),
         }
     }
 
@@ -260,7 +269,7 @@ impl World {
             let Some(b) = body.take() else { return Ok(Some(())) };
             match world.try_send(edge, to, tag, b) {
                 Ok(()) => Ok(Some(())),
-                Err(TrySendError::Full(_)) if to == world.rank => Err(NetError::Usage(format!(
+                Err(TrySendError::Full(_)) if to == world.rank() => Err(NetError::Usage(format!(
                     "rank {to} waits for room to send to itself, and only it could make some\n  help: receive in between, with World::try_send"
                 ))),
                 Err(TrySendError::Full(b)) => {
@@ -273,22 +282,50 @@ impl World {
     }
 
     /// The oldest message of an edge that has arrived, if any has.
-    pub fn try_recv(&mut self, edge: Edge) -> Result<Option<Message>> {
-        self.engine.take(edge.0, None).map_err(|e| self.sick(e))
+    pub fn try_recv(&self, edge: Edge) -> Result<Option<Message>> {
+        self.take(edge, |_| true)
     }
 
     /// As [`World::try_recv`], from one rank.
-    pub fn try_recv_from(&mut self, edge: Edge, from: u32) -> Result<Option<Message>> {
-        if from >= self.size {
-            return Err(NetError::Usage(format!("no rank {from} in a world of {}", self.size)));
+    pub fn try_recv_from(&self, edge: Edge, from: u32) -> Result<Option<Message>> {
+        let from = self.group.job_rank(from)?;
+        self.take(edge, |m| m.from == from)
+    }
+
+    /// As [`World::try_recv_from`], of the collective `seq` of this world.
+    ///
+    /// # Errors
+    /// [`NetError::Mismatch`] if a message of a collective has come that is over on this rank, which it never expected.
+    pub fn try_recv_call(&self, edge: Edge, from: u32, seq: u64) -> Result<Option<Message>> {
+        let job = self.group.job_rank(from)?;
+        let call = seq as u32;
+        if let Some(message) = self.take(edge, |m| m.from == job && (m.tag >> 32) as u32 == call)? {
+            return Ok(Some(message));
         }
-        self.engine.take(edge.0, Some(from)).map_err(|e| self.sick(e))
+        let core = self.core.borrow();
+        match core.engine.first_tag(edge.0, job).map(|tag| tag >> 32) {
+            Some(other) if self.group.is_over(other as u32) => Err(core.sick(NetError::Mismatch {
+                rank: core.rank,
+                ours: format!("collective #{seq}"),
+                peer: job,
+                theirs: format!("collective #{other}, of which this rank never took a message"),
+            })),
+            _ => Ok(None),
+        }
+    }
+
+    fn take(&self, edge: Edge, wanted: impl Fn(&Message) -> bool) -> Result<Option<Message>> {
+        let mut core = self.core.borrow_mut();
+        match core.engine.take(edge.0, wanted) {
+            Ok(message) => Ok(message.map(|m| Message { from: self.group.member(m.from), ..m })),
+            Err(e) => Err(core.sick(e)),
+        }
     }
 
     /// Waits for a message of an edge.
     pub fn recv(&mut self, edge: Edge) -> Result<Message> {
         self.wait_until(|world| match world.try_recv(edge)? {
-            None if world.size == 1 => Err(world.only_from_itself()),
+            None if world.size() == 1 => Err(world.only_from_itself()),
             message => Ok(message),
         })
     }
@@ -296,29 +333,23 @@ impl World {
     /// Waits for a message of an edge from one rank.
     pub fn recv_from(&mut self, edge: Edge, from: u32) -> Result<Message> {
         self.wait_until(|world| match world.try_recv_from(edge, from)? {
-            None if from == world.rank => Err(world.only_from_itself()),
+            None if from == world.rank() => Err(world.only_from_itself()),
             message => Ok(message),
         })
     }
 
     /// A rank's messages to itself have arrived when they are sent: one that is not there will never be.
     fn only_from_itself(&self) -> NetError {
-        let rank = self.rank;
+        let rank = self.rank();
         NetError::Usage(format!(
             "rank {rank} waits for a message that only itself could send\n  help: send it before, or use World::try_recv"
         ))
     }
 
-    /// Moves messages; true if anything moved. An error once the job has failed.
-    pub fn progress(&mut self) -> Result<bool> {
-        if let Some(blame) = self.supervisor.failure() {
-            return Err(failed(blame));
-        }
-        let moved = self.engine.progress().map_err(|e| self.sick(e))?;
-        if moved {
-            self.supervisor.progressed();
-        }
-        Ok(moved)
+    /// Moves messages and what was [spawned](World::spawn); true if anything moved. An error once the job has failed.
+    pub fn progress(&self) -> Result<bool> {
+        let moved = self.core.borrow_mut().progress()?;
+        Ok(pending::poll_all(&self.core) || moved)
     }
 
     /// Calls `ready` and moves messages, in turn, until `ready` returns a value. Idle waiting costs no processor time.
@@ -328,11 +359,7 @@ impl World {
     /// standard error, once.
     pub fn wait_until<T>(&mut self, mut ready: impl FnMut(&mut World) -> Result<Option<T>>) -> Result<T> {
         let result = self.wait_loop(&mut ready);
-        self.asleep(false);
-        if self.named_wait {
-            self.named_wait = false;
-            self.supervisor.leave();
-        }
+        self.core.borrow_mut().stop_waiting();
         result
     }
 
@@ -344,25 +371,16 @@ impl World {
             }
             if self.progress()? {
                 // What has come may be much work for `ready`.
-                self.asleep(false);
+                self.core.borrow_mut().asleep(false);
                 idle = 0;
                 continue;
             }
-            match self.policy.step(idle) {
+            let mut core = self.core.borrow_mut();
+            match core.policy.step(idle) {
                 Step::Spin => std::hint::spin_loop(),
                 Step::Yield => std::thread::yield_now(),
                 Step::Sleep(limit) => {
-                    if self.in_op.is_none() && !self.named_wait {
-                        self.named_wait = true;
-                        self.supervisor.enter(&WAIT, 0);
-                    }
-                    self.asleep(true);
-                    if limit >= Duration::from_secs(1) || idle % 1024 == 1023 {
-                        self.supervisor.blocked();
-                    }
-                    if self.engine.sleep(self.wake.as_ref(), limit).map_err(|e| self.sick(e))? {
-                        self.supervisor.progressed();
-                        self.asleep(false);
+                    if core.sleep(limit, idle)? {
                         idle = 0;
                         continue;
                     }
@@ -372,51 +390,26 @@ impl World {
         }
     }
 
-    fn asleep(&mut self, yes: bool) {
-        if self.asleep != yes {
-            self.asleep = yes;
-            self.supervisor.waiting(yes);
-        }
-    }
-
     /// Tells whoever watches that this rank is now in the `seq`th operation of that name.
-    pub fn enter(&mut self, op: &'static OpName, seq: u64) {
-        self.in_op = Some((op, seq));
-        self.supervisor.enter(op, seq);
+    pub fn enter(&self, op: &'static OpName, seq: u64) {
+        self.core.borrow_mut().enter(op, seq);
     }
 
     /// Tells whoever watches that this rank is out of it again.
-    pub fn leave(&mut self) {
-        self.in_op = None;
-        self.supervisor.leave();
+    pub fn leave(&self) {
+        self.core.borrow_mut().leave();
     }
 
     /// True once somebody asked the job to end in good order (Ctrl-C, SIGTERM, SIGUSR1, the end of the wall time). A
     /// program that calls this promises to look again from time to time and to end soon after; one that never calls it
     /// is ended at once. Ranks may see it at different moments: agree (say, in an allreduce) before acting on it.
     pub fn stop_requested(&self) -> bool {
-        self.supervisor.stop_requested()
-    }
-
-    fn phase(&self) -> String {
-        match self.in_op {
-            _ if self.finished => "finished".into(),
-            Some((op, seq)) => format!("{} #{seq}", op.0),
-            None => "compute".into(),
-        }
+        self.core.borrow().supervisor.stop_requested()
     }
 
     /// Tells the job that this rank has failed, before it ends: all others end too, with this cause and code.
     pub fn fail(&self, code: u8, cause: impl Into<String>, remedy: impl Into<String>) {
-        self.supervisor.fail(Blame {
-            code,
-            rank: Some(self.rank),
-            host: crate::node::host_name(),
-            pid: std::process::id(),
-            phase: self.phase(),
-            cause: cause.into(),
-            remedy: remedy.into(),
-        });
+        self.core.borrow().fail(code, cause.into(), remedy.into());
     }
 
     /// Tells the job that this rank has panicked, with the words of the last panic of this process.
@@ -429,72 +422,63 @@ impl World {
         self.fail(exit::PANICKED, format!("panicked: {what}"), help);
     }
 
-    /// This rank is done: sends what is still under way, says FINISHED, and waits until all ranks have said so.
+    /// This rank is done: ends what was [spawned](World::spawn), sends what is still under way, says FINISHED, and waits until all ranks
+    /// have said so.
     ///
     /// A world that is dropped without this ends the job with an error: success is never an accident.
+    ///
+    /// # Errors
+    /// [`NetError::Usage`] if this is not the world that `init` made; otherwise what went wrong in the job or in a spawned operation
+    /// for which nobody waits any more.
     pub fn finish(mut self) -> Result<()> {
-        self.wait_until(|world| Ok(world.engine.idle().then_some(())))?;
-        self.finished = true;
-        self.supervisor.say_finished()?;
-        self.wait_until(|world| Ok(world.supervisor.all_finished().then_some(())))?;
-        while self.engine.progress()? {}
-        if let Some(stray) = self.engine.take(0, None)? {
-            return Err(NetError::Mismatch {
-                rank: self.rank,
-                ours: "its end".into(),
-                peer: stray.from,
-                theirs: format!("collective #{}, of which this rank never took a message", stray.tag >> 32),
-            });
+        if !self.owner {
+            return Err(NetError::Usage(
+                "only the world that init made can finish; a part of it, or a handle, just goes".into(),
+            ));
         }
-        self.engine.close()?;
-        if let Some(mpi) = &mut self.mpi {
-            mpi.finalize()?;
+        self.wait_until(|world| {
+            let core = world.core.borrow();
+            Ok((core.tasks.is_empty() && core.engine.idle()).then_some(()))
+        })?;
+        {
+            let mut core = self.core.borrow_mut();
+            if let Some(e) = core.unheard.take() {
+                return Err(e);
+            }
+            core.finished = true;
+            core.supervisor.say_finished()?;
         }
-        Ok(())
-    }
-
-    /// An error of the wires: the whole job learns of it.
-    fn sick(&self, error: NetError) -> NetError {
-        if matches!(error, NetError::JobFailed(_) | NetError::Usage(_)) {
-            return error;
-        }
-        match error.lost_rank().filter(|lost| *lost != self.rank && *lost < self.size) {
-            // Who is to blame, if we are right; the job master may know better.
-            Some(lost) => self.supervisor.fail(Blame {
-                code: exit::RANK_LOST,
-                rank: Some(lost),
-                host: self.layout.hosts[self.layout.node_of[lost as usize] as usize].clone(),
-                pid: 0,
-                phase: String::new(),
-                cause: error.to_string(),
-                remedy: "look at the launcher's and the system's log of that host, and at the network between the hosts".into(),
-            }),
-            None => self.fail(error.exit_code(), error.to_string(), ""),
-        }
-        match self.supervisor.failure() {
-            // The official cause is not our own trouble: it has been told, and decides the exit code.
-            Some(blame) if blame.rank != Some(self.rank) => failed(blame),
-            _ => error,
-        }
+        self.wait_until(|world| Ok(world.core.borrow().supervisor.all_finished().then_some(())))?;
+        self.core.borrow_mut().close()
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        if !self.finished && self.size > 1 {
+        if !self.owner {
+            return;
+        }
+        // A spawned operation holds a handle, and so the core: it must not be in the core when that goes.
+        let tasks = std::mem::take(&mut self.core.borrow_mut().tasks);
+        drop(tasks);
+        let mut core = self.core.borrow_mut();
+        if !core.finished && core.size > 1 {
             if std::thread::panicking() {
+                drop(core);
                 self.fail_by_panic();
+                core = self.core.borrow_mut();
             } else {
-                self.fail(
+                core.fail(
                     exit::LEFT_EARLY,
-                    "left without having said FINISHED",
-                    "end the program with world.finish(), also when it has nothing more to do",
+                    "left without having said FINISHED".into(),
+                    "end the program with world.finish(), also when it has nothing more to do".into(),
                 );
             }
         }
-        if let Some(master) = &self.master {
+        core.left = true;
+        if let Some(master) = core.master.take() {
             // Rank 0 must not take the job master away before all have heard its verdict; it hangs up itself first.
-            self.supervisor = Box::new(Alone::default());
+            core.supervisor = Box::new(Alone::default());
             master.drain(LAST_VERDICT);
         }
     }
@@ -502,6 +486,6 @@ impl Drop for World {
 
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "World(rank {} of {}, {})", self.rank, self.size, self.transport())
+        write!(f, "World(rank {} of {}, {})", self.rank(), self.size(), self.transport())
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 fn every_rank_to_every_rank_also_to_itself_and_with_nothing() {
     for n in [1, 2, 3, 5, 8, 16] {
         World::local(n, |mut world| {
-            let edge = world.open_edge();
+            let edge = world.open_edge()?;
             for to in 0..n {
                 let body = vec![world.rank() * 100 + to; (world.rank() * 1000 * to) as usize];
                 world.send(edge, to, u64::from(to), Buf::from_pod(&body))?;
@@ -29,7 +29,7 @@ fn every_rank_to_every_rank_also_to_itself_and_with_nothing() {
 #[test]
 fn sixty_four_ranks_sleep_and_wake() {
     let sums = World::local(64, |mut world| {
-        let edge = world.open_edge();
+        let edge = world.open_edge()?;
         let next = (world.rank() + 1) % 64;
         let mut carried = u64::from(world.rank());
         let mut sum = 0;
@@ -48,7 +48,7 @@ fn sixty_four_ranks_sleep_and_wake() {
 #[test]
 fn a_slow_receiver_bounds_the_sender_and_gets_everything() {
     World::local(2, |mut world| {
-        let (edge, done) = (world.open_edge(), world.open_edge());
+        let (edge, done) = (world.open_edge()?, world.open_edge()?);
         const PIECE: usize = 100_000;
         const N: u64 = 500;
         if world.rank() == 0 {
@@ -82,7 +82,7 @@ fn a_slow_receiver_bounds_the_sender_and_gets_everything() {
 #[test]
 fn full_hands_the_bytes_back() {
     World::local(2, |mut world| {
-        let edge = world.open_edge();
+        let edge = world.open_edge()?;
         if world.rank() == 0 {
             world.send(edge, 1, 0, Buf::zeroed(WINDOW as usize))?;
             match world.try_send(edge, 1, 1, Buf::from_slice(b"mine")) {
@@ -104,7 +104,7 @@ fn local_err(f: impl Fn(World) -> aeolian_net::Result<()> + Sync) -> NetError {
 #[test]
 fn a_deadlock_is_named() {
     let err = local_err(|mut world| {
-        let edge = world.open_edge();
+        let edge = world.open_edge()?;
         world.recv(edge)?;
         Ok(())
     });
@@ -115,7 +115,7 @@ fn a_deadlock_is_named() {
 #[test]
 fn a_rank_that_leaves_or_fails_ends_the_others() {
     let err = local_err(|mut world| {
-        let edge = world.open_edge();
+        let edge = world.open_edge()?;
         if world.rank() == 1 {
             return Ok(());
         }
@@ -123,7 +123,7 @@ fn a_rank_that_leaves_or_fails_ends_the_others() {
     });
     assert_eq!(err.exit_code(), exit::LEFT_EARLY);
     let err = local_err(|mut world| {
-        let edge = world.open_edge();
+        let edge = world.open_edge()?;
         if world.rank() == 2 {
             return Err(NetError::Usage("my own trouble".into()));
         }
@@ -136,7 +136,7 @@ fn a_rank_that_leaves_or_fails_ends_the_others() {
 fn a_panic_comes_through() {
     let caught = std::panic::catch_unwind(|| {
         let _ = World::local(3, |mut world| {
-            let edge = world.open_edge();
+            let edge = world.open_edge()?;
             if world.rank() == 1 {
                 panic!("rank {} gives up", world.rank());
             }
@@ -150,7 +150,7 @@ fn a_panic_comes_through() {
 #[test]
 fn misuse_is_an_error() {
     World::local(2, |mut world| {
-        let edge = world.open_edge();
+        let edge = world.open_edge()?;
         assert!(matches!(world.send(edge, 2, 0, Buf::empty()), Err(NetError::Usage(_))));
         world.finish()
     })
@@ -167,18 +167,18 @@ fn a_rank_that_waits_for_itself_is_told_so() {
             error.to_string()
         };
         let nothing = error(|world| {
-            let edge = world.open_edge();
+            let edge = world.open_edge()?;
             world.recv_from(edge, world.rank()).map(drop)
         });
         assert!(nothing.contains("waits for a message that only itself could send"), "{nothing}");
         let full = error(|world| {
-            let (edge, me) = (world.open_edge(), world.rank());
+            let (edge, me) = (world.open_edge()?, world.rank());
             (0..64).try_for_each(|tag| world.send(edge, me, tag, Buf::from_slice(&[0; WINDOW as usize / 16])))
         });
         assert!(full.contains("room to send to itself"), "{full}");
     }
     let lonely = World::local(1, |mut world| {
-        let edge = world.open_edge();
+        let edge = world.open_edge()?;
         world.recv(edge).map(drop)
     });
     assert!(matches!(lonely, Err(NetError::Usage(_))), "{lonely:?}");
@@ -187,7 +187,7 @@ fn a_rank_that_waits_for_itself_is_told_so() {
 #[test]
 fn a_world_of_one_may_wait_for_something_else_and_take_its_own_messages_one_by_one() {
     let mut world = World::alone();
-    let edge = world.open_edge();
+    let edge = world.open_edge().unwrap();
     for tag in 0..10_000 {
         world.send(edge, 0, tag, Buf::empty()).unwrap();
     }
@@ -211,7 +211,7 @@ proptest! {
     #[test]
     fn random_traffic_keeps_order_a_pair(plan in prop::collection::vec((0u32..4, 0u32..4, 0usize..50_000), 1..60)) {
         World::local(4, |mut world| {
-            let edge = world.open_edge();
+            let edge = world.open_edge()?;
             let me = world.rank();
             let mut mine = plan.iter().enumerate().filter(|(_, s)| s.0 == me).map(|(i, s)| (i, s.1, s.2));
             let mut waiting = None;

@@ -114,7 +114,7 @@ fn misbehave(world: &mut aeolian::World, fault: Fault) -> Result<(), aeolian::Fa
         Fault::Error => return Err(aeolian::Failure::new(42, "the drill's own error").help("end the drill")),
         Fault::Mismatch => barrier(world)?,
         Fault::Deadlock => {
-            let edge = world.open_edge();
+            let edge = world.open_edge()?;
             world.recv(edge)?;
         }
     }

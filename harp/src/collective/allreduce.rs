@@ -1,10 +1,13 @@
 //! Allreduce.
 
-use super::{Call, Op, fingerprint};
+use super::{broadcast, gather};
 use crate::array::Element;
-use crate::codec::{decode, encode};
+use crate::call::{Call, Op, Pending, agree, blocking, starting};
+use crate::codec::encode;
 use crate::combiner::Combiner;
+use crate::data::Data;
 use crate::error::Result;
+use crate::join::both;
 use crate::table::Table;
 use aeolian_net::World;
 
@@ -25,20 +28,58 @@ use aeolian_net::World;
 /// })?;
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
-pub fn allreduce<T: Element, C: Combiner<T>>(world: &mut World, table: &mut Table<T, C>) -> Result<()> {
-    let agree = fingerprint(&[std::any::type_name::<T>().as_bytes(), table.combiner().name().as_bytes()]);
-    let mut call = Call::new(world, Op::Allreduce, agree);
+pub fn allreduce<D: Data, C: Combiner<D::Unit>>(world: &mut World, table: &mut Table<D, C>) -> Result<()> {
+    let agree = agree(table, &[]);
+    blocking(world, Op::Allreduce, agree, async |call| body(call, table).await)
+}
+
+/// Starts an [`allreduce`]; the table comes back combined.
+///
+/// ```
+/// use aeolian_harp::{Sum, Table, iallreduce};
+/// aeolian_net::World::local(3, |world| {
+///     let mut t = Table::<f64, Sum>::new(Sum);
+///     t.add(0, vec![1.5])?;
+///     let pending = iallreduce(&world, t)?;
+///     while !pending.test()? {
+///         // ... compute something that does not need it ...
+///     }
+///     assert_eq!(pending.wait()?.get(0).unwrap()[..], [4.5]);
+///     world.finish()
+/// })?;
+/// # Ok::<(), aeolian_net::NetError>(())
+/// ```
+pub fn iallreduce<D: Data, C: Combiner<D::Unit> + 'static>(
+    world: &World,
+    mut table: Table<D, C>,
+) -> Result<Pending<Table<D, C>>> {
+    let agree = agree(&table, &[]);
+    starting(world, Op::Allreduce, agree, async move |call| {
+        body(call, &mut table).await?;
+        Ok(table)
+    })
+}
+
+async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>) -> Result<()> {
     let (rank, size) = (call.rank(), call.size());
+    if !table.combiner().law().associative {
+        gather::body(call, table, 0).await?;
+        let mine = if rank == 0 { Some(encode::<D>(table.iter())?) } else { None };
+        if let Some(all) = broadcast::spread::<D>(call, 0, mine).await? {
+            table.combine_above(all, 0)?;
+        }
+        return Ok(());
+    }
     let power = 1 << size.ilog2();
     let extra = size - power;
     // The first 2 * extra ranks fold pairwise, so that neighbours stay neighbours and rank order is kept.
     let place = if rank < 2 * extra {
         if rank % 2 == 1 {
-            call.send(rank - 1, encode(table))?;
-            *table = decode(&call.recv(rank - 1)?, table, rank - 1)?;
-            return Ok(());
+            call.send_parts::<D>(rank - 1, table.take()).await?;
+            let all = call.recv_parts::<D>(rank - 1).await?;
+            return table.combine_above(all, rank - 1);
         }
-        let higher = decode(&call.recv(rank + 1)?, table, rank + 1)?;
+        let higher = call.recv_parts::<D>(rank + 1).await?;
         table.combine_above(higher, rank + 1)?;
         rank / 2
     } else {
@@ -48,8 +89,7 @@ pub fn allreduce<T: Element, C: Combiner<T>>(world: &mut World, table: &mut Tabl
     let mut step = 1;
     while step < power {
         let peer = rank_of(place ^ step);
-        let body = call.exchange(peer, encode(table))?;
-        let other = decode(&body, table, peer)?;
+        let ((), other) = both(call.send_table(peer, table), call.recv_parts::<D>(peer)).await?;
         if place & step == 0 {
             table.combine_above(other, peer)?;
         } else {
@@ -58,7 +98,7 @@ pub fn allreduce<T: Element, C: Combiner<T>>(world: &mut World, table: &mut Tabl
         step *= 2;
     }
     if rank < 2 * extra {
-        call.send(rank + 1, encode(table))?;
+        call.send_table(rank + 1, table).await?;
     }
     Ok(())
 }
@@ -76,12 +116,12 @@ pub fn allreduce<T: Element, C: Combiner<T>>(world: &mut World, table: &mut Tabl
 /// assert_eq!(sums, [[3, 3]; 3]);
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
-pub fn allreduce_slice<T: Element, C: Combiner<T>>(
+pub fn allreduce_slice<T: Element, C: Combiner<[T]>>(
     world: &mut World,
     values: &mut [T],
     combiner: C,
 ) -> Result<()> {
-    let mut table = Table::new(combiner);
+    let mut table = Table::<T, C>::new(combiner);
     table.add(0, &*values)?;
     allreduce(world, &mut table)?;
     if let Some(all) = table.get(0) {

@@ -1,6 +1,6 @@
 //! Barrier.
 
-use super::{Call, Op};
+use crate::call::{Call, Op, Pending, blocking, starting};
 use crate::error::Result;
 use aeolian_net::{Buf, World};
 
@@ -16,12 +16,30 @@ use aeolian_net::{Buf, World};
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
 pub fn barrier(world: &mut World) -> Result<()> {
-    let mut call = Call::new(world, Op::Barrier, 0);
+    blocking(world, Op::Barrier, 0, body)
+}
+
+/// Starts a [`barrier`]: it is over once all ranks have started it.
+///
+/// ```
+/// aeolian_net::World::local(3, |world| {
+///     let all_here = aeolian_harp::ibarrier(&world)?;
+///     // ... something else ...
+///     all_here.wait()?;
+///     world.finish()
+/// })?;
+/// # Ok::<(), aeolian_net::NetError>(())
+/// ```
+pub fn ibarrier(world: &World) -> Result<Pending<()>> {
+    starting(world, Op::Barrier, 0, body)
+}
+
+async fn body(call: &Call) -> Result<()> {
     let (rank, size) = (call.rank(), call.size());
     let mut distance = 1;
     while distance < size {
-        call.send((rank + distance) % size, Buf::empty())?;
-        call.recv((rank + size - distance % size) % size)?;
+        call.send((rank + distance) % size, Buf::empty()).await?;
+        call.recv((rank + size - distance) % size).await?;
         distance *= 2;
     }
     Ok(())

@@ -1,16 +1,21 @@
 //! Broadcast.
 
-use super::{Call, Op, fingerprint};
-use crate::array::Element;
-use crate::codec::{decode, encode};
+use crate::call::{Call, Op, Pending, agree, blocking, starting};
+use crate::codec::{Encoded, Head, encode};
 use crate::combiner::Combiner;
+use crate::data::Data;
 use crate::error::Result;
-use crate::table::Table;
+use crate::table::{Parts, Table};
 use aeolian_net::{Buf, World};
+
+/// From this many bytes on, a long partition goes along a chain of the ranks in pieces of this length.
+const PIECE: usize = 256 << 10;
 
 /// Adds copies of the partitions of `root`'s table to all other tables (an id that is there already is combined).
 ///
-/// Binomial tree: `ceil(log2 n)` rounds, each rank receives the table once.
+/// The ids and the short partitions go along a binomial tree, in `ceil(log2 n)` rounds. Long partitions follow in pieces along a chain
+/// of the ranks: each rank receives every byte once and passes it on while the next comes, so the time does not grow with the
+/// ranks (pipelined chain; Harp's chain broadcast).
 ///
 /// ```
 /// use aeolian_harp::{Sum, Table, broadcast};
@@ -25,29 +30,72 @@ use aeolian_net::{Buf, World};
 /// })?;
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
-pub fn broadcast<T: Element, C: Combiner<T>>(
+pub fn broadcast<D: Data, C: Combiner<D::Unit>>(
     world: &mut World,
-    table: &mut Table<T, C>,
+    table: &mut Table<D, C>,
     root: u32,
 ) -> Result<()> {
-    let combiner = table.combiner().name().as_bytes();
-    let agree = fingerprint(&[std::any::type_name::<T>().as_bytes(), combiner, &root.to_le_bytes()]);
-    let mut call = Call::new(world, Op::Broadcast, agree);
+    let agree = agree(table, &root.to_le_bytes());
+    blocking(world, Op::Broadcast, agree, async |call| body(call, table, root).await)
+}
+
+/// Starts a [`broadcast`]; the table comes back with what was added.
+pub fn ibroadcast<D: Data, C: Combiner<D::Unit> + 'static>(
+    world: &World,
+    mut table: Table<D, C>,
+    root: u32,
+) -> Result<Pending<Table<D, C>>> {
+    let agree = agree(&table, &root.to_le_bytes());
+    starting(world, Op::Broadcast, agree, async move |call| {
+        body(call, &mut table, root).await?;
+        Ok(table)
+    })
+}
+
+async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>, root: u32) -> Result<()> {
     let root = call.root(root)?;
     if call.size() == 1 {
         return Ok(());
     }
-    let mine = if call.rank() == root { encode(table) } else { Buf::empty() };
-    let body = tree(&mut call, root, mine)?;
-    if call.rank() != root {
-        let came = decode(&body, table, root)?;
+    if call.rank() == root {
+        spread::<D>(call, root, Some(encode::<D>(table.iter())?)).await?;
+    } else if let Some(came) = spread::<D>(call, root, None).await? {
         table.combine_above(came, root)?;
     }
     Ok(())
 }
 
+/// Brings what `root` has encoded to all others, which get it decoded.
+pub(crate) async fn spread<D: Data>(
+    call: &Call,
+    root: u32,
+    mine: Option<Encoded>,
+) -> Result<Option<Parts<D>>> {
+    let (head, apart) = match mine {
+        Some(encoded) => (encoded.head, Some(encoded.apart)),
+        None => (Buf::empty(), None),
+    };
+    let head = tree(call, root, head).await?;
+    match apart {
+        Some(apart) => {
+            for buf in &apart {
+                chain_from_root(call, root, buf).await?;
+            }
+            Ok(None)
+        }
+        None => {
+            let head = Head::<D>::decode(&head, root)?;
+            let mut apart = Vec::with_capacity(head.apart.len().min(1024));
+            for &len in &head.apart {
+                apart.push(chain(call, root, len).await?);
+            }
+            Ok(Some(head.with(apart, root)?))
+        }
+    }
+}
+
 /// Sends `body` from `root` to all along a binomial tree; every rank gets it back.
-pub(crate) fn tree(call: &mut Call<'_>, root: u32, mut body: Buf) -> Result<Buf> {
+async fn tree(call: &Call, root: u32, mut body: Buf) -> Result<Buf> {
     let (rank, size) = (call.rank(), call.size());
     let place = (rank + size - root) % size;
     let mut step = 1;
@@ -55,14 +103,43 @@ pub(crate) fn tree(call: &mut Call<'_>, root: u32, mut body: Buf) -> Result<Buf>
         step *= 2;
     }
     if place != 0 {
-        body = call.recv((place - step + root) % size)?;
+        body = call.recv((place - step + root) % size).await?;
     }
     step /= 2;
     while step > 0 {
         if place + step < size {
-            call.send((place + step + root) % size, body.clone())?;
+            call.send((place + step + root) % size, body.clone()).await?;
         }
         step /= 2;
     }
     Ok(body)
+}
+
+async fn chain_from_root(call: &Call, root: u32, bytes: &[u8]) -> Result<()> {
+    let next = (root + 1) % call.size();
+    for piece in bytes.chunks(PIECE) {
+        call.send(next, Buf::from_slice(piece)).await?;
+    }
+    Ok(())
+}
+
+/// Receives `len` bytes in pieces and passes them on.
+async fn chain(call: &Call, root: u32, len: u64) -> Result<Buf> {
+    let (rank, size) = (call.rank(), call.size());
+    let (before, next) = ((rank + size - 1) % size, (rank + 1) % size);
+    let mut all = Buf::zeroed(len as usize);
+    let mut at = 0;
+    while at < all.len() {
+        let piece = call.recv(before).await?;
+        let Some(to) = all.get_mut(at..at + piece.len()).filter(|to| !to.is_empty()) else {
+            let what = format!("{} bytes where {} were due", piece.len(), len as usize - at);
+            return Err(crate::HarpError::Decode { rank: before, what });
+        };
+        to.copy_from_slice(&piece);
+        at += piece.len();
+        if next != root {
+            call.send(next, piece).await?;
+        }
+    }
+    Ok(all)
 }

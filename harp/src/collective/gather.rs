@@ -1,9 +1,8 @@
 //! Gather.
 
-use super::{Call, Op, fingerprint};
-use crate::array::Element;
-use crate::codec::{decode, encode};
+use crate::call::{Call, Op, Pending, agree, blocking, starting};
 use crate::combiner::Combiner;
+use crate::data::Data;
 use crate::error::Result;
 use crate::table::Table;
 use aeolian_net::World;
@@ -23,38 +22,45 @@ use aeolian_net::World;
 /// })?;
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
-pub fn gather<T: Element, C: Combiner<T>>(
+pub fn gather<D: Data, C: Combiner<D::Unit>>(
     world: &mut World,
-    table: &mut Table<T, C>,
+    table: &mut Table<D, C>,
     root: u32,
 ) -> Result<()> {
-    let combiner = table.combiner().name().as_bytes();
-    let agree = fingerprint(&[std::any::type_name::<T>().as_bytes(), combiner, &root.to_le_bytes()]);
-    let mut call = Call::new(world, Op::Gather, agree);
-    let root = call.root(root)?;
-    collect(&mut call, table, root)
+    let agree = agree(table, &root.to_le_bytes());
+    blocking(world, Op::Gather, agree, async |call| body(call, table, call.root(root)?).await)
 }
 
-/// The body of a gather.
-pub(crate) fn collect<T: Element, C: Combiner<T>>(
-    call: &mut Call<'_>,
-    table: &mut Table<T, C>,
+/// Starts a [`gather`]; the table comes back full at the root, empty elsewhere.
+pub fn igather<D: Data, C: Combiner<D::Unit> + 'static>(
+    world: &World,
+    mut table: Table<D, C>,
+    root: u32,
+) -> Result<Pending<Table<D, C>>> {
+    let agree = agree(&table, &root.to_le_bytes());
+    starting(world, Op::Gather, agree, async move |call| {
+        body(call, &mut table, call.root(root)?).await?;
+        Ok(table)
+    })
+}
+
+/// Also what a reduction does whose combiner is not associative: it combines one by one, in rank order.
+pub(crate) async fn body<D: Data, C: Combiner<D::Unit>>(
+    call: &Call,
+    table: &mut Table<D, C>,
     root: u32,
 ) -> Result<()> {
     if call.rank() != root {
-        call.send(root, encode(table))?;
-        table.clear();
-        return Ok(());
+        return call.send_parts::<D>(root, table.take()).await;
     }
-    let mut all = Table::new(table.combiner().clone());
+    let mine = table.take();
+    let mut mine = Some(mine);
     for from in 0..call.size() {
-        let part = if from == root {
-            std::mem::replace(table, Table::new(table.combiner().clone()))
-        } else {
-            decode(&call.recv(from)?, table, from)?
+        let parts = match mine.take_if(|_| from == root) {
+            Some(own) => own,
+            None => call.recv_parts::<D>(from).await?,
         };
-        all.combine_above(part, from)?;
+        table.combine_above(parts, from)?;
     }
-    *table = all;
     Ok(())
 }

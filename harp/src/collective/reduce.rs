@@ -1,9 +1,9 @@
 //! Reduce.
 
-use super::{Call, Op, fingerprint};
-use crate::array::Element;
-use crate::codec::{decode, encode};
+use super::gather;
+use crate::call::{Call, Op, Pending, agree, blocking, starting};
 use crate::combiner::Combiner;
+use crate::data::Data;
 use crate::error::Result;
 use crate::table::Table;
 use aeolian_net::World;
@@ -24,35 +24,52 @@ use aeolian_net::World;
 /// })?;
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
-pub fn reduce<T: Element, C: Combiner<T>>(
+pub fn reduce<D: Data, C: Combiner<D::Unit>>(
     world: &mut World,
-    table: &mut Table<T, C>,
+    table: &mut Table<D, C>,
     root: u32,
 ) -> Result<()> {
-    let combiner = table.combiner().name().as_bytes();
-    let agree = fingerprint(&[std::any::type_name::<T>().as_bytes(), combiner, &root.to_le_bytes()]);
-    let mut call = Call::new(world, Op::Reduce, agree);
+    let agree = agree(table, &root.to_le_bytes());
+    blocking(world, Op::Reduce, agree, async |call| body(call, table, root).await)
+}
+
+/// Starts a [`reduce`]; the table comes back full at the root, empty elsewhere.
+pub fn ireduce<D: Data, C: Combiner<D::Unit> + 'static>(
+    world: &World,
+    mut table: Table<D, C>,
+    root: u32,
+) -> Result<Pending<Table<D, C>>> {
+    let agree = agree(&table, &root.to_le_bytes());
+    starting(world, Op::Reduce, agree, async move |call| {
+        body(call, &mut table, root).await?;
+        Ok(table)
+    })
+}
+
+async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>, root: u32) -> Result<()> {
     let root = call.root(root)?;
+    if !table.combiner().law().associative {
+        return gather::body(call, table, root).await;
+    }
     let (rank, size) = (call.rank(), call.size());
     let mut step = 1;
     while step < size {
         if rank & step != 0 {
-            call.send(rank - step, encode(table))?;
-            table.clear();
+            call.send_parts::<D>(rank - step, table.take()).await?;
             break;
         }
         if rank + step < size {
-            let higher = decode(&call.recv(rank + step)?, table, rank + step)?;
+            let higher = call.recv_parts::<D>(rank + step).await?;
             table.combine_above(higher, rank + step)?;
         }
         step *= 2;
     }
     if root != 0 {
         if rank == 0 {
-            call.send(root, encode(table))?;
-            table.clear();
+            call.send_parts::<D>(root, table.take()).await?;
         } else if rank == root {
-            *table = decode(&call.recv(0)?, table, 0)?;
+            let all = call.recv_parts::<D>(0).await?;
+            table.combine_above(all, 0)?;
         }
     }
     Ok(())

@@ -50,7 +50,7 @@ impl Joining {
     pub(super) fn join(mut self, published: Option<rendezvous::Published>) -> Result<World> {
         let master = self.master.take();
         match self.register(master.as_ref(), published) {
-            Ok(mut world) => {
+            Ok(world) => {
                 world.keep_master(master);
                 Ok(world)
             }
@@ -136,7 +136,7 @@ impl Joining {
             kept => own = kept,
         }
         let quota = cgroup::cpu_quota(Path::new("/")).map_or(usize::MAX, |cpus| cpus.ceil() as usize);
-        let mut world = World::assemble(Parts {
+        let world = World::assemble(Parts {
             rank,
             size,
             wires,
@@ -145,7 +145,7 @@ impl Joining {
             layout: layout(&info),
             cores: cpus_of(&info, &info.cards[rank as usize].node)?.min(quota),
         });
-        world.raw_communicator = raw;
+        world.keep_raw_communicator(raw);
         if let Some(mpi) = own {
             world.keep_mpi(mpi);
         }

@@ -368,7 +368,7 @@ mod tests {
     /// rung, by the reader for a starved writer or by the writer for a sleeping reader, costs a whole second.
     #[test]
     fn nobody_sleeps_through_a_message_or_through_room_for_one() {
-        use crate::engine::{Engine, Posted};
+        use crate::engine::{Class, Engine, Posted};
         use std::time::{Duration, Instant};
         const ROUNDS: usize = 3000;
         // Shorter than a ring, longer than one, and empty.
@@ -381,7 +381,7 @@ mod tests {
                 std::thread::spawn(move || {
                     let other = 1 - rank;
                     let mut engine = Engine::new(rank, 2, vec![(Box::new(wire), vec![other])]);
-                    let edge = engine.open_edge();
+                    let edge = engine.open_edge(0).unwrap();
                     let (mut sent, mut got, mut slept) = (0, 0, 0);
                     while sent < ROUNDS || got < ROUNDS || !engine.idle() {
                         let mut moved = false;
@@ -389,13 +389,13 @@ mod tests {
                         if sent < ROUNDS && sent <= got + 2 {
                             let body = Buf::from_slice(&vec![sent as u8; len(sent)]);
                             assert!(matches!(
-                                engine.post(edge, other, sent as u64, body).unwrap(),
+                                engine.post(edge, other, sent as u64, body, Class::Stream).unwrap(),
                                 Posted::Done
                             ));
                             (sent, moved) = (sent + 1, true);
                         }
                         moved |= engine.progress().unwrap();
-                        while let Some(m) = engine.take(edge, Some(other)).unwrap() {
+                        while let Some(m) = engine.take(edge, |m| m.from == other).unwrap() {
                             assert_eq!((m.tag, m.body.len()), (got as u64, len(got)));
                             assert!(m.body.iter().all(|&v| v == got as u8));
                             (got, moved) = (got + 1, true);

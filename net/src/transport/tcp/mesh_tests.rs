@@ -1,7 +1,7 @@
 //! What stands between two ranks until they are connected, over real sockets.
 
 use super::*;
-use crate::engine::{Engine, Posted};
+use crate::engine::{Class, Engine, Posted};
 use crate::transport::{Kind, Packet, Transport};
 use crate::{Buf, transport::Arrival};
 use std::io::Write;
@@ -209,8 +209,8 @@ fn a_peer_whose_kernel_does_not_answer_is_given_up() {
         cut(&b.conns[0].stream);
         // As a rank that waits: asleep, with nothing that wakes it.
         let mut engine = Engine::new(0, 2, vec![(Box::new(a), vec![1])]);
-        let edge = engine.open_edge();
-        assert!(matches!(engine.post(edge, 1, 0, Buf::zeroed(len)).unwrap(), Posted::Done));
+        let edge = engine.open_edge(0).unwrap();
+        assert!(matches!(engine.post(edge, 1, 0, Buf::zeroed(len), Class::Stream).unwrap(), Posted::Done));
         let start = Instant::now();
         let err = loop {
             if let Err(e) = engine.sleep(None, Duration::from_secs(1)) {

@@ -1,0 +1,193 @@
+//! What all collectives share: a call's *ticket*, and how it sends and receives.
+//!
+//! A ticket names the call: operation, how manieth collective it is in this world, and a fingerprint of what all ranks
+//! must agree on (element type, combiner, root). It travels in the tag of every message of the call; a message of the same
+//! number with another ticket means that the ranks have parted ways, and says where each one is. Calls of other numbers
+//! may be under way at the same time; their messages wait.
+//!
+//! A collective is an `async` function of a [`Call`] that never waits but for messages. [`blocking`] polls it until it ends,
+//! [`starting`] hands it to the world, which polls it in every later call.
+
+use crate::codec::{Encoded, Head, encode, encode_owned};
+use crate::combiner::Combiner;
+use crate::data::Data;
+use crate::error::{HarpError, Result};
+use crate::table::{Parts, Table};
+use aeolian_net::{Buf, Edge, NetError, OpName, TrySendError, World};
+use std::future::poll_fn;
+use std::task::Poll;
+
+macro_rules! ops {
+    ($($op:ident $name:literal),* $(,)?) => {
+        /// The collectives by number, as it stands in tags.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum Op { $($op),* }
+
+        static OPS: &[OpName] = &[$(OpName($name)),*];
+    };
+}
+
+ops! {
+    Barrier "barrier", Broadcast "broadcast", Reduce "reduce", Allreduce "allreduce", Gather "gather", Allgather "allgather",
+    Scatter "scatter", Alltoall "alltoall", Regroup "regroup", Aggregate "aggregate", Push "push", Pull "pull", Rotate "rotate",
+    Join "join", Scan "scan", Exscan "exscan", Split "split",
+}
+
+/// 24 bits of what all ranks must agree on (FNV-1a).
+pub(crate) fn fingerprint(parts: &[&[u8]]) -> u32 {
+    let mut hash = 0x811c_9dc5u32;
+    for byte in parts.iter().flat_map(|p| p.iter().chain(std::iter::once(&0xff))) {
+        hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    }
+    (hash >> 24) ^ (hash & 0xff_ffff)
+}
+
+/// The fingerprint of a call on a table: its element type and combiner, and what else must agree.
+pub(crate) fn agree<D: Data, C: Combiner<D::Unit>>(table: &Table<D, C>, more: &[u8]) -> u32 {
+    fingerprint(&[D::name().as_bytes(), table.combiner().name().as_bytes(), more])
+}
+
+fn describe(tag: u64) -> String {
+    let name = OPS.get((tag >> 24 & 0xff) as usize).map_or("an unknown operation", |op| op.0);
+    format!("{name} #{}", tag >> 32)
+}
+
+/// One collective call of this rank.
+pub(crate) struct Call {
+    world: World,
+    edge: Edge,
+    seq: u64,
+    tag: u64,
+}
+
+/// Runs a collective to its end.
+pub(crate) fn blocking<T>(
+    world: &mut World,
+    op: Op,
+    agree: u32,
+    body: impl AsyncFnOnce(&Call) -> Result<T>,
+) -> Result<T> {
+    let call = Call::begin(world, op, agree)?;
+    world.enter(&OPS[op as usize], call.seq);
+    let outcome = world.run(body(&call));
+    world.leave();
+    outcome
+}
+
+/// Starts a collective that later calls into the world move on.
+pub(crate) fn starting<T: 'static>(
+    world: &World,
+    op: Op,
+    agree: u32,
+    body: impl AsyncFnOnce(&Call) -> Result<T> + 'static,
+) -> Result<Pending<T>> {
+    let call = Call::begin(world, op, agree)?;
+    let name = Some((&OPS[op as usize], call.seq));
+    Ok(world.spawn(name, async move { body(&call).await }))
+}
+
+/// A collective under way; see [`aeolian_net::Pending`].
+pub type Pending<T> = aeolian_net::Pending<T, HarpError>;
+
+impl Call {
+    fn begin(world: &World, op: Op, agree: u32) -> Result<Call> {
+        let (edge, seq) = world.next_collective()?;
+        let tag = (seq & 0xffff_ffff) << 32 | (op as u64) << 24 | u64::from(agree & 0xff_ffff);
+        Ok(Call { world: world.handle(), edge, seq, tag })
+    }
+
+    pub(crate) fn rank(&self) -> u32 {
+        self.world.rank()
+    }
+
+    pub(crate) fn size(&self) -> u32 {
+        self.world.size()
+    }
+
+    pub(crate) fn root(&self, root: u32) -> Result<u32> {
+        if root < self.size() { Ok(root) } else { Err(HarpError::Root { root, size: self.size() }) }
+    }
+
+    /// Hands a message over, once the receiver has room for it.
+    pub(crate) async fn send(&self, to: u32, body: Buf) -> Result<()> {
+        let mut body = Some(body);
+        poll_fn(|_| {
+            let Some(b) = body.take() else { return Poll::Ready(Ok(())) };
+            match self.world.try_send_call(self.edge, to, self.tag, b) {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err(TrySendError::Full(b)) => {
+                    body = Some(b);
+                    Poll::Pending
+                }
+                Err(TrySendError::Failed(e)) => Poll::Ready(Err(e.into())),
+            }
+        })
+        .await
+    }
+
+    /// The next message of this call from a rank.
+    pub(crate) async fn recv(&self, from: u32) -> Result<Buf> {
+        let message = poll_fn(|_| match self.world.try_recv_call(self.edge, from, self.seq) {
+            Ok(None) => Poll::Pending,
+            Ok(Some(message)) => Poll::Ready(Ok(message)),
+            Err(e) => Poll::Ready(Err(e)),
+        })
+        .await?;
+        if message.tag == self.tag {
+            return Ok(message.body);
+        }
+        let differ = if (message.tag ^ self.tag) >> 24 == 0 {
+            " with another element type, combiner, root or partitioner"
+        } else {
+            ""
+        };
+        let error = NetError::Mismatch {
+            rank: self.world.job_rank(self.rank())?,
+            ours: describe(self.tag),
+            peer: self.world.job_rank(from)?,
+            theirs: describe(message.tag) + differ,
+        };
+        self.world.fail(aeolian_net::exit::MISMATCH, error.to_string(), "");
+        Err(error.into())
+    }
+
+    /// Sends the messages of partitions.
+    pub(crate) async fn send_encoded(&self, to: u32, encoded: Encoded) -> Result<()> {
+        self.send(to, encoded.head).await?;
+        for buf in encoded.apart {
+            self.send(to, buf).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends partitions that are not needed here any more.
+    pub(crate) async fn send_parts<D: Data>(&self, to: u32, parts: Parts<D>) -> Result<()> {
+        self.send_encoded(to, encode_owned::<D>(parts)?).await
+    }
+
+    /// Sends a copy of a table.
+    pub(crate) async fn send_table<D: Data, C: Combiner<D::Unit>>(
+        &self,
+        to: u32,
+        table: &Table<D, C>,
+    ) -> Result<()> {
+        self.send_encoded(to, encode::<D>(table.iter())?).await
+    }
+
+    /// Receives partitions, however they were sent.
+    pub(crate) async fn recv_parts<D: Data>(&self, from: u32) -> Result<Parts<D>> {
+        let head = Head::<D>::decode(&self.recv(from).await?, from)?;
+        let mut apart = Vec::with_capacity(head.apart.len().min(1024));
+        for _ in 0..head.apart.len() {
+            apart.push(self.recv(from).await?);
+        }
+        head.with(apart, from)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.world.end_collective(self.seq);
+    }
+}

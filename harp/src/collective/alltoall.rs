@@ -1,0 +1,72 @@
+//! Alltoall.
+
+use crate::call::{Call, Op, Pending, blocking, fingerprint, starting};
+use crate::combiner::Combiner;
+use crate::data::Data;
+use crate::error::{HarpError, Result};
+use crate::exchange;
+use crate::table::{Parts, Table};
+use aeolian_net::World;
+
+/// Sends `tables[r]` to rank `r`, whatever its size, and returns the tables that came, by the rank that sent them: MPI's alltoallv.
+///
+/// Pairwise exchange: `n - 1` rounds.
+///
+/// # Errors
+/// [`HarpError::Usage`] if there is not one table for each rank.
+///
+/// ```
+/// use aeolian_harp::{Sum, Table, alltoall};
+/// aeolian_net::World::local(3, |mut world| {
+///     let me = world.rank();
+///     let tables = (0..3u32).map(|to| {
+///         let mut t = Table::<u32, Sum>::new(Sum);
+///         t.add(0, vec![10 * me + to])?;
+///         Ok(t)
+///     });
+///     let came = alltoall(&mut world, tables.collect::<aeolian_harp::Result<_>>()?)?;
+///     let values: Vec<u32> = came.iter().map(|t| t.get(0).unwrap()[0]).collect();
+///     assert_eq!(values, [me, 10 + me, 20 + me]);
+///     world.finish()
+/// })?;
+/// # Ok::<(), aeolian_net::NetError>(())
+/// ```
+pub fn alltoall<D: Data, C: Combiner<D::Unit>>(
+    world: &mut World,
+    tables: Vec<Table<D, C>>,
+) -> Result<Vec<Table<D, C>>> {
+    blocking(world, Op::Alltoall, agreed(&tables), async |call| body(call, tables).await)
+}
+
+/// Starts an [`alltoall`]; the tables that came come back.
+pub fn ialltoall<D: Data, C: Combiner<D::Unit> + 'static>(
+    world: &World,
+    tables: Vec<Table<D, C>>,
+) -> Result<Pending<Vec<Table<D, C>>>> {
+    starting(world, Op::Alltoall, agreed(&tables), async move |call| body(call, tables).await)
+}
+
+fn agreed<D: Data, C: Combiner<D::Unit>>(tables: &[Table<D, C>]) -> u32 {
+    let combiner = tables.first().map_or("", |t| t.combiner().name());
+    fingerprint(&[D::name().as_bytes(), combiner.as_bytes()])
+}
+
+async fn body<D: Data, C: Combiner<D::Unit>>(
+    call: &Call,
+    mut tables: Vec<Table<D, C>>,
+) -> Result<Vec<Table<D, C>>> {
+    if tables.len() != call.size() as usize {
+        return Err(HarpError::Usage(format!(
+            "alltoall of {} tables in a world of {} ranks\n  help: give one table for each rank, empty where there is nothing to send",
+            tables.len(),
+            call.size()
+        )));
+    }
+    let outgoing: Vec<Parts<D>> = tables.iter_mut().map(Table::take).collect();
+    for (parts, (table, from)) in
+        exchange::parts::<D>(call, outgoing).await?.into_iter().zip(tables.iter_mut().zip(0..))
+    {
+        table.combine_above(parts, from)?;
+    }
+    Ok(tables)
+}

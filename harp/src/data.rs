@@ -1,0 +1,178 @@
+//! [`Data`]: what the partitions of a table are made of.
+
+use crate::array::{Array, Element};
+use aeolian_net::Buf;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::TypeId;
+use std::marker::PhantomData;
+
+/// What the partitions of a [`Table`](crate::Table) are made of: arrays of an [`Element`] type, which move as they lie, or one value
+/// of any `serde` type each ([`Serde`]).
+///
+/// The type of a table names the element, not the array: `Table<f64, Sum>` has partitions of type `Array<f64>`, and
+/// `Table<Serde<String>, C>` partitions of type `String`.
+pub trait Data: 'static {
+    /// A partition.
+    type Part: 'static;
+    /// What a combiner gets to see of it: `[T]` of an array, the value itself of a `serde` type.
+    type Unit: ?Sized;
+
+    /// A partition as a combiner sees it.
+    fn unit(part: &Self::Part) -> &Self::Unit;
+
+    /// As [`Data::unit`], to write.
+    fn unit_mut(part: &mut Self::Part) -> &mut Self::Unit;
+
+    /// Elements; partitions of one id must have the same number to be combined.
+    fn len(part: &Self::Part) -> usize;
+
+    /// A copy.
+    fn copy(part: &Self::Part) -> Self::Part;
+
+    /// Gives the bytes that another rank makes the same partition of.
+    fn with_bytes<R>(part: &Self::Part, use_them: impl FnOnce(&[u8]) -> R) -> Result<R, String>;
+
+    /// The bytes in a buffer of their own; that of the partition itself, if it has one.
+    fn into_buf(part: Self::Part) -> Result<Buf, String>;
+
+    /// The partition of which these are the bytes.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    fn from_bytes(bytes: &[u8]) -> Result<Self::Part, String>;
+
+    /// As [`Data::from_bytes`], of a buffer that may become the partition's own.
+    fn from_buf(buf: Buf) -> Result<Self::Part, String> {
+        Self::from_bytes(&buf)
+    }
+
+    /// Where two partitions differ, more than floating-point rounding does, in words; `None` if they do not.
+    fn difference(a: &Self::Part, b: &Self::Part) -> Option<String>;
+
+    /// What all ranks must agree on.
+    fn name() -> &'static str {
+        std::any::type_name::<Self>()
+    }
+}
+
+impl<T: Element> Data for T {
+    type Part = Array<T>;
+    type Unit = [T];
+
+    fn unit(part: &Array<T>) -> &[T] {
+        part
+    }
+
+    fn unit_mut(part: &mut Array<T>) -> &mut [T] {
+        part
+    }
+
+    fn len(part: &Array<T>) -> usize {
+        part[..].len()
+    }
+
+    fn copy(part: &Array<T>) -> Array<T> {
+        part.clone()
+    }
+
+    fn with_bytes<R>(part: &Array<T>, use_them: impl FnOnce(&[u8]) -> R) -> Result<R, String> {
+        Ok(use_them(bytemuck::cast_slice(part)))
+    }
+
+    fn into_buf(part: Array<T>) -> Result<Buf, String> {
+        Ok(part.into_buf())
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Array<T>, String> {
+        Array::from_buf(Buf::from_slice(bytes))
+    }
+
+    fn from_buf(buf: Buf) -> Result<Array<T>, String> {
+        Array::from_buf(buf)
+    }
+
+    fn difference(a: &Array<T>, b: &Array<T>) -> Option<String> {
+        if a.len() != b.len() {
+            return Some(format!("{} and {} elements", a.len(), b.len()));
+        }
+        if TypeId::of::<T>() == TypeId::of::<f64>() {
+            let (a, b): (&[f64], &[f64]) = (bytemuck::cast_slice(a), bytemuck::cast_slice(b));
+            return first_far(a, b, 1e-6);
+        }
+        if TypeId::of::<T>() == TypeId::of::<f32>() {
+            let wide = |part: &Array<T>| -> Vec<f64> {
+                bytemuck::cast_slice::<T, f32>(part).iter().map(|&x| f64::from(x)).collect()
+            };
+            return first_far(&wide(a), &wide(b), 1e-3);
+        }
+        let bytes = |x: &T| bytemuck::bytes_of(x).to_vec();
+        let at = a.iter().zip(b.iter()).position(|(x, y)| bytes(x) != bytes(y))?;
+        Some(format!("element {at} has the bytes {:02x?} and {:02x?}", bytes(&a[at]), bytes(&b[at])))
+    }
+}
+
+/// The first place where two numbers are further from one another than rounding brings them.
+fn first_far(a: &[f64], b: &[f64], tolerance: f64) -> Option<String> {
+    let far = |(x, y): (&f64, &f64)| {
+        !(x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= tolerance * x.abs().max(y.abs()))
+    };
+    let at = a.iter().zip(b).position(far)?;
+    Some(format!("element {at} is {} and {}", a[at], b[at]))
+}
+
+/// Partitions of one value each, of any type that `serde` can write and read.
+///
+/// ```
+/// use aeolian_harp::{Custom, Serde, Table};
+/// let join = Custom::new("join", |a: &mut String, b: &String| a.push_str(b));
+/// let mut table = Table::<Serde<String>, _>::new(join);
+/// table.add(1, "wind ".to_string())?;
+/// table.add(1, "harp".to_string())?;
+/// assert_eq!(table.get(1).unwrap(), "wind harp");
+/// # Ok::<(), aeolian_harp::HarpError>(())
+/// ```
+#[derive(Debug)]
+pub struct Serde<V>(PhantomData<V>);
+
+impl<V: Serialize + DeserializeOwned + Clone + 'static> Data for Serde<V> {
+    type Part = V;
+    type Unit = V;
+
+    fn unit(part: &V) -> &V {
+        part
+    }
+
+    fn unit_mut(part: &mut V) -> &mut V {
+        part
+    }
+
+    fn len(_: &V) -> usize {
+        1
+    }
+
+    fn copy(part: &V) -> V {
+        part.clone()
+    }
+
+    fn with_bytes<R>(part: &V, use_them: impl FnOnce(&[u8]) -> R) -> Result<R, String> {
+        Ok(use_them(&postcard::to_stdvec(part).map_err(|e| e.to_string())?))
+    }
+
+    fn into_buf(part: V) -> Result<Buf, String> {
+        Self::with_bytes(&part, Buf::from_slice)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<V, String> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((value, [])) => Ok(value),
+            Ok((_, rest)) => Err(format!("{} bytes after a value", rest.len())),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    fn difference(a: &V, b: &V) -> Option<String> {
+        let (a, b) = (postcard::to_stdvec(a).ok()?, postcard::to_stdvec(b).ok()?);
+        (a != b).then(|| format!("they are written as {a:02x?} and {b:02x?}"))
+    }
+}
