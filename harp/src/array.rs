@@ -33,7 +33,7 @@ impl<T: Element> Array<T> {
     /// If they are not those of a whole number of elements.
     pub fn from_buf(buf: Buf) -> Result<Array<T>, String> {
         let each = size_of::<T>();
-        if each > 0 && buf.len() % each != 0 {
+        if each > 0 && !buf.len().is_multiple_of(each) {
             return Err(format!("{} bytes of elements of {each}", buf.len()));
         }
         Ok(Array { buf, of: PhantomData })

@@ -65,7 +65,7 @@ pub(crate) async fn owners(call: &Call, mine: Vec<u64>) -> Result<HashMap<u64, u
 }
 
 fn whole_ids(body: &Buf, rank: u32) -> Result<&[u64]> {
-    if body.len() % 8 != 0 {
+    if !body.len().is_multiple_of(8) {
         return Err(HarpError::Decode { rank, what: format!("{} bytes of ids", body.len()) });
     }
     Ok(body.cast())

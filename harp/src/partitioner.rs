@@ -44,7 +44,7 @@ pub struct Hashed;
 
 impl Partitioner for Hashed {
     fn rank_of(&self, id: u64, size: u32) -> u32 {
-        (u128::from(mix(id)) * u128::from(size) >> 64) as u32
+        ((u128::from(mix(id)) * u128::from(size)) >> 64) as u32
     }
 
     fn name(&self) -> &'static str {
