@@ -2,14 +2,11 @@
 //!
 //! A buffer is handed to a send and comes back from a receive: nothing in user code borrows memory that a wire is
 //! using. It starts on a 64-byte boundary, so any plain-old-data slice can be viewed in place ([`Buf::cast`]).
-//! Large buffers are anonymous maps whose pages exist only once touched: making one for a message that a peer has
-//! announced costs memory only as its bytes arrive.
+//! Large buffers come from the rank's pool (`pool`), which the ranks of its node can read; their pages exist only once touched, so
+//! making one for a message that a peer has announced costs memory only as its bytes arrive.
 
+use crate::pool::{Block, Fill, POOL_FROM};
 use bytemuck::{AnyBitPattern, NoUninit};
-use memmap2::MmapMut;
-
-/// From this size on a buffer is a map of its own.
-const MAP_FROM: usize = 256 << 10;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -22,7 +19,7 @@ unsafe impl bytemuck::Pod for Line {}
 
 enum Store {
     Heap(Vec<Line>),
-    Map(MmapMut),
+    Pool(Block),
 }
 
 /// Owned, 64-byte aligned bytes.
@@ -47,18 +44,36 @@ impl Buf {
 
     /// `len` zero bytes.
     pub fn zeroed(len: usize) -> Buf {
-        if len >= MAP_FROM {
-            // A map that the system refuses (limits) is tried once more on the heap, whose failure aborts with the size.
-            if let Ok(map) = MmapMut::map_anon(len) {
-                return Buf { store: Store::Map(map), len };
+        Buf::filled(len, Fill::Zero)
+    }
+
+    /// `len` bytes of any value: zeros, or what a buffer of before has left. For those that are written over as a whole: what
+    /// they cost is then paid once.
+    pub fn stale(len: usize) -> Buf {
+        Buf::filled(len, Fill::Stale)
+    }
+
+    fn filled(len: usize, fill: Fill) -> Buf {
+        if len >= POOL_FROM {
+            // What the system refuses (limits) is tried once more on the heap, whose failure aborts with the size.
+            if let Ok(block) = Block::new(len, fill) {
+                return Buf { store: Store::Pool(block), len };
             }
         }
         Buf { store: Store::Heap(vec![Line([0; 64]); len.div_ceil(64)]), len }
     }
 
+    /// The block of the pool that it lies in, if it does.
+    pub(crate) fn block(&self) -> Option<&Block> {
+        match &self.store {
+            Store::Heap(_) => None,
+            Store::Pool(block) => Some(block),
+        }
+    }
+
     /// A copy of `bytes`.
     pub fn from_slice(bytes: &[u8]) -> Buf {
-        let mut buf = Buf::zeroed(bytes.len());
+        let mut buf = Buf::stale(bytes.len());
         buf.copy_from_slice(bytes);
         buf
     }
@@ -94,7 +109,7 @@ impl std::ops::Deref for Buf {
     fn deref(&self) -> &[u8] {
         match &self.store {
             Store::Heap(lines) => &bytemuck::cast_slice(lines)[..self.len],
-            Store::Map(map) => &map[..self.len],
+            Store::Pool(block) => &block.bytes()[..self.len],
         }
     }
 }
@@ -103,7 +118,7 @@ impl std::ops::DerefMut for Buf {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.store {
             Store::Heap(lines) => &mut bytemuck::cast_slice_mut(lines)[..self.len],
-            Store::Map(map) => &mut map[..self.len],
+            Store::Pool(block) => &mut block.bytes_mut()[..self.len],
         }
     }
 }
@@ -144,7 +159,7 @@ mod tests {
 
     #[test]
     fn any_length_is_aligned_zeroed_and_castable() {
-        for len in [0, 1, 7, 8, 63, 64, 65, 4096, MAP_FROM - 1, MAP_FROM, MAP_FROM + 5] {
+        for len in [0, 1, 7, 8, 63, 64, 65, 4096, POOL_FROM - 1, POOL_FROM, POOL_FROM + 5] {
             let mut b = Buf::zeroed(len);
             assert_eq!(b.len(), len);
             assert!(b.iter().all(|&x| x == 0));

@@ -81,6 +81,7 @@ pub mod node;
 pub mod noise;
 mod panics;
 pub mod pmi;
+mod pool;
 pub mod rendezvous;
 pub mod scratch;
 pub mod secret;

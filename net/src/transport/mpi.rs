@@ -38,7 +38,7 @@ unsafe impl Buffer for Buf {
     }
 
     fn with_len(len: usize) -> Self {
-        Buf::zeroed(len)
+        Buf::stale(len)
     }
 }
 
@@ -70,7 +70,7 @@ impl MpiWire {
 }
 
 fn whole(header: &Header, body: &[u8]) -> Buf {
-    let mut buf = Buf::zeroed(frame::LEN + body.len());
+    let mut buf = Buf::stale(frame::LEN + body.len());
     buf[..frame::LEN].copy_from_slice(&header.encode());
     buf[frame::LEN..].copy_from_slice(body);
     buf

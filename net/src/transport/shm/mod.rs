@@ -233,7 +233,7 @@ impl Peer {
                         what,
                     })?;
                 self.seq_in = self.seq_in.wrapping_add(1);
-                let body = Buf::zeroed(header.len as usize);
+                let body = Buf::stale(header.len as usize);
                 self.part = Some((header, body, 0));
             }
             let Some((_, body, have)) = &mut self.part else { break };

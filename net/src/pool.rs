@@ -1,0 +1,304 @@
+//! Where large buffers live: memory that the other ranks of the node can open, kept for the next buffer when one is dropped.
+//!
+//! A page that is touched for the first time costs more than copying it, so a program that works in supersteps should get the pages of the
+//! last one back. And a rank that can read its neighbour's buffers where they lie needs no copy in and no copy out. So buffers of
+//! [`POOL_FROM`] bytes and more are blocks, of a power of two in address space, of a few *segments* (`memfd`): what is not touched
+//! of a block costs nothing. A node-mate opens a segment through `/proc/PID/fd`, as it does a ring's, and checks its token.
+//!
+//! Dropped blocks keep their pages while those are no more than what is in use (or [`KEPT`] bytes); beyond that the pages are given back.
+
+use memmap2::{MmapOptions, MmapRaw};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Smaller buffers are on the heap.
+pub(crate) const POOL_FROM: usize = 4 << 10;
+
+/// Idle bytes that keep their pages in any case.
+const KEPT: usize = 64 << 20;
+
+/// Blocks up to half of this share a segment of this length; larger ones have one of their own.
+const SEGMENT: usize = 64 << 20;
+
+/// In front of a segment's first block.
+const HEADER: usize = 4096;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"aeolpool");
+
+#[repr(C)]
+struct SegmentHeader {
+    magic: u64,
+    len: u64,
+    token: [u8; 16],
+}
+
+struct Segment {
+    file: File,
+    map: MmapRaw,
+    used: usize,
+}
+
+/// A block out of use.
+struct Idle {
+    segment: u32,
+    offset: usize,
+    /// It may hold bytes of before; else it has no pages and reads as zeros.
+    dirty: bool,
+}
+
+struct Pool {
+    segments: Vec<Segment>,
+    /// The segment that small blocks are cut from.
+    open: Option<u32>,
+    /// log2 of the length -> idle blocks, the last used one last
+    idle: [Vec<Idle>; 64],
+    /// Bytes of blocks in use, and of dirty idle ones.
+    in_use: usize,
+    kept: usize,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool {
+    segments: Vec::new(),
+    open: None,
+    idle: [const { Vec::new() }; 64],
+    in_use: 0,
+    kept: 0,
+});
+
+fn pool() -> MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What tells this process's segments from whatever else a descriptor number may mean.
+fn token() -> io::Result<[u8; 16]> {
+    static TOKEN: OnceLock<[u8; 16]> = OnceLock::new();
+    if let Some(token) = TOKEN.get() {
+        return Ok(*token);
+    }
+    let mut token = [0; 16];
+    getrandom::fill(&mut token).map_err(|e| io::Error::other(e.to_string()))?;
+    Ok(*TOKEN.get_or_init(|| token))
+}
+
+/// Memory of this process that a buffer owns.
+pub(crate) struct Block {
+    at: *mut u8,
+    /// log2 of its length.
+    class: u8,
+    segment: u32,
+    offset: usize,
+}
+
+// SAFETY: a block is plain memory with one owner, in a mapping that is never undone.
+unsafe impl Send for Block {}
+// SAFETY: as above; shared references only read.
+unsafe impl Sync for Block {}
+
+/// Where a block is, for a node-mate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Number of the segment's descriptor in its owner.
+    pub(crate) fd: i32,
+    /// Bytes of the segment.
+    pub(crate) segment: u64,
+    /// Where in it.
+    pub(crate) offset: u64,
+}
+
+/// The contents of a new block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fill {
+    Zero,
+    /// Whatever is there: zeros, or bytes of a buffer of before.
+    Stale,
+}
+
+impl Block {
+    /// A block of at least `len` bytes, whose first `len` are filled.
+    pub(crate) fn new(len: usize, fill: Fill) -> io::Result<Block> {
+        let class = len.max(POOL_FROM).next_power_of_two().trailing_zeros() as u8;
+        let size = 1usize << class;
+        let mut pool = pool();
+        let idle = match pool.idle[usize::from(class)].pop() {
+            Some(idle) => idle,
+            None => pool.cut(size)?,
+        };
+        if idle.dirty {
+            pool.kept -= size;
+        }
+        pool.in_use += size;
+        // SAFETY: `offset` plus the block's size is within the segment's map, by `cut`.
+        let at = unsafe { pool.segments[idle.segment as usize].map.as_mut_ptr().add(idle.offset) };
+        drop(pool);
+        let mut block = Block { at, class, segment: idle.segment, offset: idle.offset };
+        if idle.dirty && fill == Fill::Zero {
+            block.bytes_mut()[..len].fill(0);
+        }
+        Ok(block)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the block's memory is mapped for ever, initialised (the system gives zeros), and owned by `self`; other processes write
+        // to it only while a collective has it lent to them, when nobody here looks at it (see `shared`).
+        unsafe { std::slice::from_raw_parts(self.at, 1 << self.class) }
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.at, 1 << self.class) }
+    }
+
+    /// Where it is, for the others.
+    pub(crate) fn place(&self) -> Place {
+        let pool = pool();
+        let segment = &pool.segments[self.segment as usize];
+        Place {
+            fd: segment.file.as_raw_fd(),
+            segment: segment.map.len() as u64,
+            offset: self.offset as u64,
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let size = 1usize << self.class;
+        let mut pool = pool();
+        pool.in_use -= size;
+        let mut dirty = true;
+        if pool.kept + size > pool.in_use.max(KEPT) {
+            // SAFETY: the block lies within the map, on page boundaries, and nobody uses it any more.
+            let gone = unsafe { rustix::mm::madvise(self.at.cast(), size, rustix::mm::Advice::LinuxRemove) };
+            dirty = gone.is_err();
+        }
+        if dirty {
+            pool.kept += size;
+        }
+        pool.idle[usize::from(self.class)].push(Idle { segment: self.segment, offset: self.offset, dirty });
+    }
+}
+
+impl Pool {
+    /// A block that was never used.
+    fn cut(&mut self, size: usize) -> io::Result<Idle> {
+        let dirty = false;
+        if size > SEGMENT / 2 {
+            let segment = self.add(size + HEADER)?;
+            self.segments[segment as usize].used = size + HEADER;
+            return Ok(Idle { segment, offset: HEADER, dirty });
+        }
+        let segment = match self.open {
+            Some(open) if self.segments[open as usize].used + size <= SEGMENT => open,
+            _ => {
+                let segment = self.add(SEGMENT)?;
+                self.open = Some(segment);
+                segment
+            }
+        };
+        let used = &mut self.segments[segment as usize].used;
+        let offset = *used;
+        *used += size;
+        Ok(Idle { segment, offset, dirty })
+    }
+
+    fn add(&mut self, len: usize) -> io::Result<u32> {
+        let fd = rustix::fs::memfd_create("aeolian-pool", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let file = File::from(fd);
+        file.set_len(len as u64)?;
+        let map = MmapOptions::new().map_raw(&file)?;
+        let header = SegmentHeader { magic: MAGIC, len: len as u64, token: token()? };
+        // SAFETY: the map is page-aligned, longer than the header, and nobody else knows of it yet.
+        unsafe { map.as_mut_ptr().cast::<SegmentHeader>().write(header) };
+        self.segments.push(Segment { file, map, used: HEADER });
+        Ok(self.segments.len() as u32 - 1)
+    }
+}
+
+/// The segments of another process of this node, opened as they are needed.
+pub(crate) struct Foreign {
+    pid: u32,
+    token: [u8; 16],
+    maps: HashMap<i32, MmapRaw>,
+}
+
+impl Foreign {
+    /// Those of the process that has told this token.
+    pub(crate) fn new(pid: u32, token: [u8; 16]) -> Foreign {
+        Foreign { pid, token, maps: HashMap::new() }
+    }
+
+    /// This process's own token, to be told to the others.
+    pub(crate) fn own_token() -> io::Result<[u8; 16]> {
+        token()
+    }
+
+    /// The address here of `len` bytes at a place there.
+    pub(crate) fn address(&mut self, place: Place, len: u64) -> io::Result<*mut u8> {
+        let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_string());
+        let map = match self.maps.entry(place.fd) {
+            std::collections::hash_map::Entry::Occupied(there) => there.into_mut(),
+            std::collections::hash_map::Entry::Vacant(free) => {
+                let path = format!("/proc/{}/fd/{}", self.pid, place.fd);
+                let file = File::options().read(true).write(true).open(path)?;
+                let have = file.metadata()?.len();
+                if have != place.segment || have < HEADER as u64 {
+                    return Err(bad("a segment does not have the length that its owner told"));
+                }
+                let map = MmapOptions::new().map_raw(&file)?;
+                // SAFETY: page-aligned and longer than the header, which is written once, before anybody is told of the segment.
+                let header = unsafe { map.as_ptr().cast::<SegmentHeader>().read() };
+                if header.magic != MAGIC || header.token != self.token || header.len != have {
+                    return Err(bad("what was opened is not a segment of that rank"));
+                }
+                free.insert(map)
+            }
+        };
+        let end = place.offset.checked_add(len).filter(|&end| end <= map.len() as u64);
+        if map.len() as u64 != place.segment || end.is_none() || place.offset < HEADER as u64 {
+            return Err(bad("a buffer reaches beyond its segment"));
+        }
+        // SAFETY: the offset was checked to be inside the map.
+        Ok(unsafe { map.as_mut_ptr().add(place.offset as usize) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_zeroed_reused_and_seen_by_others() {
+        let mut block = Block::new(10_000, Fill::Zero).unwrap();
+        assert!(block.bytes()[..10_000].iter().all(|&b| b == 0));
+        block.bytes_mut().fill(7);
+        let mut mate = Foreign::new(std::process::id(), Foreign::own_token().unwrap());
+        let there = mate.address(block.place(), 10_000).unwrap();
+        // SAFETY: the address of 10,000 bytes that nobody writes to now.
+        let seen = unsafe { std::slice::from_raw_parts(there, 10_000) };
+        assert!(seen.iter().all(|&b| b == 7) && there != block.at);
+        let beyond = Place { offset: block.place().segment - 5, ..block.place() };
+        assert!(mate.address(beyond, 10_000).is_err());
+        assert!(
+            Foreign::new(std::process::id(), [9; 16]).address(block.place(), 1).is_err(),
+            "another token"
+        );
+        drop(block);
+        let again = Block::new(9_000, Fill::Zero).unwrap();
+        assert!(again.bytes()[..9_000].iter().all(|&b| b == 0));
+    }
+
+    #[test]
+    fn a_block_of_its_own_segment_and_many_at_once() {
+        let big = Block::new((SEGMENT / 2) + 1, Fill::Zero).unwrap();
+        assert_eq!(big.place().offset, HEADER as u64);
+        let mut blocks: Vec<Block> =
+            (0..100).map(|i| Block::new(POOL_FROM << (i % 5), Fill::Stale).unwrap()).collect();
+        for (i, block) in blocks.iter_mut().enumerate() {
+            block.bytes_mut().fill(i as u8);
+        }
+        assert!(blocks.iter().enumerate().all(|(i, b)| b.bytes().iter().all(|&x| x == i as u8)), "disjoint");
+    }
+}
