@@ -14,24 +14,28 @@ use crate::data::Data;
 use crate::error::{HarpError, Result};
 use crate::table::{Parts, Table};
 use aeolian_net::{Buf, Edge, NetError, OpName, TrySendError, World};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::Poll;
 
 macro_rules! ops {
-    ($($op:ident $name:literal),* $(,)?) => {
+    ($($op:ident $name:literal $exposures:literal),* $(,)?) => {
         /// The collectives by number, as it stands in tags.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[repr(u8)]
         pub(crate) enum Op { $($op),* }
 
         static OPS: &[OpName] = &[$(OpName($name)),*];
+
+        /// How many times each shows something to ranks that share memory.
+        const EXPOSURES: &[u64] = &[$($exposures),*];
     };
 }
 
 ops! {
-    Barrier "barrier", Broadcast "broadcast", Reduce "reduce", Allreduce "allreduce", Gather "gather", Allgather "allgather",
-    Scatter "scatter", Alltoall "alltoall", Regroup "regroup", Aggregate "aggregate", Push "push", Pull "pull", Rotate "rotate",
-    Join "join", Scan "scan", Exscan "exscan", Split "split",
+    Barrier "barrier" 1, Broadcast "broadcast" 1, Reduce "reduce" 1, Allreduce "allreduce" 1, Gather "gather" 1, Allgather "allgather" 1,
+    Scatter "scatter" 1, Alltoall "alltoall" 1, Regroup "regroup" 1, Aggregate "aggregate" 2, Push "push" 2, Pull "pull" 3, Rotate "rotate" 1,
+    Join "join" 2, Scan "scan" 1, Exscan "exscan" 1, Split "split" 1,
 }
 
 /// 24 bits of what all ranks must agree on (FNV-1a).
@@ -59,6 +63,10 @@ pub(crate) struct Call {
     edge: Edge,
     seq: u64,
     tag: u64,
+    /// Whether all ranks of the world share memory.
+    near: bool,
+    /// Numbers of the exposures that are left.
+    exposures: Cell<(u64, u64)>,
 }
 
 /// Runs a collective to its end.
@@ -70,7 +78,10 @@ pub(crate) fn blocking<T>(
 ) -> Result<T> {
     let call = Call::begin(world, op, agree)?;
     world.enter(&OPS[op as usize], call.seq);
-    let outcome = world.run(body(&call));
+    let outcome = world.run(async {
+        call.open_boards().await?;
+        body(&call).await
+    });
     world.leave();
     outcome
 }
@@ -84,7 +95,10 @@ pub(crate) fn starting<T: 'static>(
 ) -> Result<Pending<T>> {
     let call = Call::begin(world, op, agree)?;
     let name = Some((&OPS[op as usize], call.seq));
-    Ok(world.spawn(name, async move { body(&call).await }))
+    Ok(world.spawn(name, async move {
+        call.open_boards().await?;
+        body(&call).await
+    }))
 }
 
 /// A collective under way; see [`aeolian_net::Pending`].
@@ -94,7 +108,43 @@ impl Call {
     fn begin(world: &World, op: Op, agree: u32) -> Result<Call> {
         let (edge, seq) = world.next_collective()?;
         let tag = (seq & 0xffff_ffff) << 32 | (op as u64) << 24 | u64::from(agree & 0xff_ffff);
-        Ok(Call { world: world.handle(), edge, seq, tag })
+        let near = world.shares_memory();
+        let count = EXPOSURES[op as usize];
+        let first = if near { world.reserve_exposures(count) } else { 0 };
+        let exposures = Cell::new((first, if near { first + count } else { 0 }));
+        Ok(Call { world: world.handle(), edge, seq, tag, near, exposures })
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Whether all ranks of the world share memory.
+    pub(crate) fn near(&self) -> bool {
+        self.near
+    }
+
+    /// Whether it is the first call of its world.
+    pub(crate) fn is_first(&self) -> bool {
+        self.seq == 1
+    }
+
+    /// Number and ticket of this call's next exposure.
+    pub(crate) fn next_exposure(&self) -> Result<(u64, u64)> {
+        let (next, end) = self.exposures.get();
+        if next >= end {
+            return Err(HarpError::Net(NetError::Internal(format!(
+                "{} shows more than it has reserved",
+                describe(self.tag)
+            ))));
+        }
+        self.exposures.set((next + 1, end));
+        Ok((next, (next & 0xffff_ffff) << 32 | self.tag & 0xffff_ffff))
+    }
+
+    /// The ranks are in different calls.
+    pub(crate) fn parted(&self, from: u32, ticket: u64) -> HarpError {
+        self.mismatch(from, self.tag & !0xffff_ffff | ticket & 0xffff_ffff)
     }
 
     pub(crate) fn rank(&self) -> u32 {
@@ -134,22 +184,23 @@ impl Call {
             Err(e) => Poll::Ready(Err(e)),
         })
         .await?;
-        if message.tag == self.tag {
-            return Ok(message.body);
-        }
-        let differ = if (message.tag ^ self.tag) >> 24 == 0 {
+        if message.tag == self.tag { Ok(message.body) } else { Err(self.mismatch(from, message.tag)) }
+    }
+
+    fn mismatch(&self, from: u32, tag: u64) -> HarpError {
+        let differ = if (tag ^ self.tag) >> 24 == 0 {
             " with another element type, combiner, root or partitioner"
         } else {
             ""
         };
         let error = NetError::Mismatch {
-            rank: self.world.job_rank(self.rank())?,
+            rank: self.world.job_rank(self.rank()).unwrap_or(u32::MAX),
             ours: describe(self.tag),
-            peer: self.world.job_rank(from)?,
-            theirs: describe(message.tag) + differ,
+            peer: self.world.job_rank(from).unwrap_or(u32::MAX),
+            theirs: describe(tag) + differ,
         };
         self.world.fail(aeolian_net::exit::MISMATCH, error.to_string(), "");
-        Err(error.into())
+        error.into()
     }
 
     /// Sends the messages of partitions.
@@ -188,6 +239,8 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        let (next, end) = self.exposures.get();
+        (next..end).for_each(|number| self.world.skip_exposure(number));
         self.world.end_collective(self.seq);
     }
 }

@@ -36,6 +36,28 @@ pub trait Data: 'static {
     /// The bytes in a buffer of their own; that of the partition itself, if it has one.
     fn into_buf(part: Self::Part) -> Result<Buf, String>;
 
+    /// The bytes in a buffer that others may read meanwhile, and the partition itself if they are not its own.
+    fn lend(part: Self::Part) -> Result<(Buf, Option<Self::Part>), String>;
+
+    /// Gives what a combiner sees of the partition of which these are the bytes.
+    fn with_unit<R>(bytes: &[u8], use_it: impl FnOnce(&Self::Unit) -> R) -> Result<R, String>;
+
+    /// Bytes of an element, if partitions are arrays of them, that may be combined where they lie.
+    fn element() -> Option<usize> {
+        None
+    }
+
+    /// The bytes of an array; of other partitions none.
+    fn bytes(_part: &Self::Part) -> &[u8] {
+        &[]
+    }
+
+    /// Replaces the bytes of an array, if they are as many.
+    fn overwrite(_part: &mut Self::Part, _bytes: &[u8]) {}
+
+    /// Gives pieces of two arrays, of whole elements, as a combiner sees them; only if there is an [`element`](Data::element).
+    fn with_pieces(_into: &mut [u8], _other: &[u8], _use_them: impl FnOnce(&mut Self::Unit, &Self::Unit)) {}
+
     /// The partition of which these are the bytes.
     ///
     /// # Errors
@@ -82,6 +104,36 @@ impl<T: Element> Data for T {
 
     fn into_buf(part: Array<T>) -> Result<Buf, String> {
         Ok(part.into_buf())
+    }
+
+    fn lend(part: Array<T>) -> Result<(Buf, Option<Array<T>>), String> {
+        Ok((part.into_buf(), None))
+    }
+
+    fn with_unit<R>(bytes: &[u8], use_it: impl FnOnce(&[T]) -> R) -> Result<R, String> {
+        bytemuck::try_cast_slice(bytes).map(use_it).map_err(|e| e.to_string())
+    }
+
+    fn element() -> Option<usize> {
+        // What wants more than the boards' alignment is combined in buffers of its own.
+        (size_of::<T>() > 0 && align_of::<T>() <= 16).then_some(size_of::<T>())
+    }
+
+    fn bytes(part: &Array<T>) -> &[u8] {
+        bytemuck::cast_slice(part)
+    }
+
+    fn overwrite(part: &mut Array<T>, bytes: &[u8]) {
+        let to = bytemuck::cast_slice_mut::<T, u8>(part);
+        if to.len() == bytes.len() {
+            to.copy_from_slice(bytes);
+        }
+    }
+
+    fn with_pieces(into: &mut [u8], other: &[u8], use_them: impl FnOnce(&mut [T], &[T])) {
+        if let (Ok(into), Ok(other)) = (bytemuck::try_cast_slice_mut(into), bytemuck::try_cast_slice(other)) {
+            use_them(into, other);
+        }
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Array<T>, String> {
@@ -161,6 +213,14 @@ impl<V: Serialize + DeserializeOwned + Clone + 'static> Data for Serde<V> {
 
     fn into_buf(part: V) -> Result<Buf, String> {
         Self::with_bytes(&part, Buf::from_slice)
+    }
+
+    fn lend(part: V) -> Result<(Buf, Option<V>), String> {
+        Ok((Self::with_bytes(&part, Buf::from_slice)?, Some(part)))
+    }
+
+    fn with_unit<R>(bytes: &[u8], use_it: impl FnOnce(&V) -> R) -> Result<R, String> {
+        Ok(use_it(&Self::from_bytes(bytes)?))
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<V, String> {

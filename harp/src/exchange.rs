@@ -4,6 +4,7 @@ use crate::call::Call;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
 use crate::join::both;
+use crate::node;
 use crate::table::Parts;
 use aeolian_net::Buf;
 use std::collections::HashMap;
@@ -14,6 +15,9 @@ use std::collections::HashMap;
 /// no rank is sent to by two at a time.
 pub(crate) async fn parts<D: Data>(call: &Call, mut outgoing: Vec<Parts<D>>) -> Result<Vec<Parts<D>>> {
     let (rank, size) = (call.rank(), call.size());
+    if call.near() {
+        return node::exchanged::<D>(call, outgoing).await;
+    }
     let mut incoming: Vec<Parts<D>> = (0..size).map(|_| Vec::new()).collect();
     incoming[rank as usize] = std::mem::take(&mut outgoing[rank as usize]);
     for round in 1..size {
@@ -28,6 +32,9 @@ pub(crate) async fn parts<D: Data>(call: &Call, mut outgoing: Vec<Parts<D>>) -> 
 /// As [`parts`], of lists of ids.
 pub(crate) async fn ids(call: &Call, mut outgoing: Vec<Vec<u64>>) -> Result<Vec<Vec<u64>>> {
     let (rank, size) = (call.rank(), call.size());
+    if call.near() {
+        return node::exchanged_ids(call, outgoing).await;
+    }
     let mut incoming: Vec<Vec<u64>> = (0..size).map(|_| Vec::new()).collect();
     incoming[rank as usize] = std::mem::take(&mut outgoing[rank as usize]);
     for round in 1..size {
@@ -46,6 +53,10 @@ pub(crate) async fn owners(call: &Call, mine: Vec<u64>) -> Result<HashMap<u64, u
     let (rank, size) = (call.rank(), call.size());
     let (before, next) = ((rank + size - 1) % size, (rank + 1) % size);
     let mut all: Vec<(u32, Vec<u64>)> = Vec::with_capacity(size as usize);
+    if call.near() {
+        all.extend((0..).zip(node::lists(call, &mine).await?));
+        return Ok(first_of_each(all));
+    }
     let mut passing = Buf::from_pod(&mine);
     all.push((rank, mine));
     for round in 1..size {
@@ -55,13 +66,17 @@ pub(crate) async fn owners(call: &Call, mine: Vec<u64>) -> Result<HashMap<u64, u
         passing = came;
     }
     all.sort_unstable_by_key(|(rank, _)| *rank);
+    Ok(first_of_each(all))
+}
+
+fn first_of_each(all: Vec<(u32, Vec<u64>)>) -> HashMap<u64, u32> {
     let mut owners = HashMap::with_capacity(all.iter().map(|(_, ids)| ids.len()).sum());
     for (rank, ids) in all {
         for id in ids {
             owners.entry(id).or_insert(rank);
         }
     }
-    Ok(owners)
+    owners
 }
 
 fn whole_ids(body: &Buf, rank: u32) -> Result<&[u64]> {

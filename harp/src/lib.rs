@@ -61,6 +61,7 @@ mod error;
 mod events;
 mod exchange;
 mod join;
+mod node;
 mod partitioner;
 mod table;
 

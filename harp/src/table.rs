@@ -143,6 +143,46 @@ impl<D: Data, C: Combiner<D::Unit>> Table<D, C> {
         std::mem::take(&mut self.partitions).into_iter().collect()
     }
 
+    /// Combines the partition of which these are the bytes into the one of its id, or makes it.
+    pub(crate) fn add_bytes(&mut self, id: u64, bytes: &[u8], from: u32) -> Result<()> {
+        let bad = |e: String| HarpError::Decode { rank: from, what: format!("partition {id}: {e}") };
+        let Some(have) = self.partitions.get_mut(&id) else {
+            self.partitions.insert(id, D::from_bytes(bytes).map_err(bad)?);
+            return Ok(());
+        };
+        if let Some(element) = D::element()
+            && bytes.len() != element * D::len(have)
+        {
+            let (have, came) = (D::len(have), bytes.len() / element);
+            return Err(HarpError::Lengths { id, have, came, from: format!(" from rank {from}") });
+        }
+        D::with_unit(bytes, |unit| self.combiner.combine(D::unit_mut(have), unit)).map_err(bad)
+    }
+
+    /// Replaces the bytes of all partitions, which must have these lengths.
+    pub(crate) fn overwrite<'b>(&mut self, bytes: impl Iterator<Item = &'b [u8]>) {
+        for (part, bytes) in self.partitions.values_mut().zip(bytes) {
+            D::overwrite(part, bytes);
+        }
+    }
+
+    /// Fingerprint of ids and lengths; zero for values that have no length.
+    pub(crate) fn shape(&self) -> u32 {
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        for (id, part) in &self.partitions {
+            for word in [*id, D::len(part) as u64] {
+                hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
+            }
+        }
+        (hash ^ (hash >> 32)) as u32
+    }
+
+    /// Bytes of all partitions, if they are arrays that may be combined where they lie.
+    pub(crate) fn bytes(&self) -> Option<usize> {
+        let element = D::element()?;
+        Some(self.partitions.values().map(|part| D::len(part) * element).sum())
+    }
+
     /// Puts the lower ranks' partitions in front of this table's: `self` becomes `lower . self`.
     pub(crate) fn combine_below(&mut self, lower: Parts<D>, from: u32) -> Result<()> {
         let higher = std::mem::replace(&mut self.partitions, lower.into_iter().collect());

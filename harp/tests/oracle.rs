@@ -50,7 +50,20 @@ fn run<C: Combiner<[i64]> + Sync>(
     combiner: C,
     f: impl Fn(&mut World, &mut Table<i64, C>) -> Result<()> + Sync,
 ) -> Plan {
+    let by_memory = run_with(plan, combiner.clone(), true, &f);
+    let by_messages = run_with(plan, combiner, false, &f);
+    assert_eq!(by_memory, by_messages);
+    by_memory
+}
+
+fn run_with<C: Combiner<[i64]> + Sync>(
+    plan: &Plan,
+    combiner: C,
+    share: bool,
+    f: &(impl Fn(&mut World, &mut Table<i64, C>) -> Result<()> + Sync),
+) -> Plan {
     World::local(plan.len() as u32, |mut world| {
+        world.use_shared_memory(share);
         let mut table = Table::new(combiner.clone());
         for (id, data) in &plan[world.rank() as usize] {
             table.add(*id, data.clone())?;

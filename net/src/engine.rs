@@ -183,6 +183,17 @@ impl Engine {
         }
     }
 
+    pub(crate) fn process_of(&self, peer: u32) -> Option<u32> {
+        self.wires[usize::from((*self.route.get(peer as usize)?)?)].process_of(peer)
+    }
+
+    /// Wakes a rank of this node if it sleeps.
+    pub(crate) fn nudge(&self, peer: u32) {
+        if let Some(wire) = self.route.get(peer as usize).copied().flatten() {
+            self.wires[usize::from(wire)].nudge(peer);
+        }
+    }
+
     /// True if some wire cannot wake a sleeper.
     pub(crate) fn polled(&self) -> bool {
         self.wires.iter().any(|w| w.wait_fd().is_none())
@@ -302,10 +313,15 @@ impl Engine {
         self.wires.iter().all(|w| w.idle())
     }
 
+    /// From now on whoever has something for this rank wakes it. Look for work once more, then [`Engine::sleep`].
+    pub(crate) fn arm(&mut self) {
+        self.wires.iter_mut().for_each(|w| w.arm());
+    }
+
     /// Sleeps until a wire has something to do, `wake` rings, or the time is over. Returns true if there was work at the
     /// last look before the sleep.
     pub(crate) fn sleep(&mut self, wake: Option<&crate::transport::Bell>, limit: Duration) -> Result<bool> {
-        self.wires.iter_mut().for_each(|w| w.arm());
+        self.arm();
         let moved = self.progress()?;
         if !moved {
             let mut fds: Vec<_> = self

@@ -85,6 +85,7 @@ mod pool;
 pub mod rendezvous;
 pub mod scratch;
 pub mod secret;
+pub mod shared;
 mod supervisor;
 pub mod topology;
 pub mod transport;

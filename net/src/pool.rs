@@ -155,11 +155,7 @@ impl Block {
     pub(crate) fn place(&self) -> Place {
         let pool = pool();
         let segment = &pool.segments[self.segment as usize];
-        Place {
-            fd: segment.file.as_raw_fd(),
-            segment: segment.map.len() as u64,
-            offset: self.offset as u64,
-        }
+        Place { fd: segment.file.as_raw_fd(), segment: segment.map.len() as u64, offset: self.offset as u64 }
     }
 }
 

@@ -35,6 +35,11 @@ impl WaitPolicy {
         }
     }
 
+    /// Fruitless rounds before another thread should have the core.
+    pub(crate) fn spins(&self) -> u32 {
+        self.spins
+    }
+
     /// What to do after `idle` fruitless rounds.
     pub(crate) fn step(&self, idle: u32) -> Step {
         if idle < self.spins {

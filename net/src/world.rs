@@ -17,6 +17,7 @@ use crate::error::{NetError, Result};
 use crate::exit;
 use crate::master::Master;
 use crate::mpi::Mpi;
+use crate::shared::Boards;
 use crate::supervisor::OpName;
 use crate::transport::TransportKind;
 use crate::wait::Step;
@@ -227,6 +228,67 @@ impl World {
         Ok((Core::collective_edge(self.group.context), self.group.begin_call()))
     }
 
+    /// Numbers of the next `count` exposures of this world (see [`shared`](crate::shared)): the first of them. All ranks must reserve alike, in the
+    /// same order.
+    pub fn reserve_exposures(&self, count: u64) -> u64 {
+        let first = self.group.exposures.get() + 1;
+        self.group.exposures.set(first + count - 1);
+        first
+    }
+
+    /// Whether collectives may use memory that ranks share (as at first) or send messages only: to compare, and to test what otherwise
+    /// runs between nodes. All ranks must say the same, between collectives; worlds made of this one later inherit it.
+    pub fn use_shared_memory(&self, yes: bool) {
+        self.group.apart.set(!yes);
+    }
+
+    /// Fruitless looks at memory before others should have the core.
+    pub fn spins(&self) -> u32 {
+        self.core.borrow().policy.spins().min(200)
+    }
+
+    pub(crate) fn boards(&self) -> std::cell::Ref<'_, Option<Boards>> {
+        self.group.boards.borrow()
+    }
+
+    pub(crate) fn boards_mut(&self) -> std::cell::RefMut<'_, Option<Boards>> {
+        self.group.boards.borrow_mut()
+    }
+
+    /// `Some(true)` if all ranks are threads of one process, `Some(false)` if they are processes that share memory.
+    pub(crate) fn in_threads(&self) -> Option<bool> {
+        if self.group.apart.get() {
+            return None;
+        }
+        *self.group.in_threads.get_or_init(|| {
+            let kind = |r| self.transport_to(r);
+            let mut others = (0..self.size()).filter(|&r| r != self.rank()).map(kind);
+            let first = others.next()?;
+            if !others.all(|k| k == first) {
+                return None;
+            }
+            match first {
+                TransportKind::Local => Some(true),
+                TransportKind::Shm => Some(false),
+                _ => None,
+            }
+        })
+    }
+
+    pub(crate) fn process_of(&self, job_rank: u32) -> Option<u32> {
+        self.core.borrow().engine.process_of(job_rank)
+    }
+
+    /// Wakes the other ranks, which share memory with this one, if they sleep.
+    pub(crate) fn nudge_all(&self) {
+        let core = self.core.borrow();
+        for rank in (0..self.size()).filter(|&r| r != self.rank()) {
+            if let Ok(job) = self.group.job_rank(rank) {
+                core.engine.nudge(job);
+            }
+        }
+    }
+
     /// The collective of that number is over on this rank.
     pub fn end_collective(&self, seq: u64) {
         self.group.end_call(seq);
@@ -365,6 +427,8 @@ impl World {
 
     fn wait_loop<T>(&mut self, ready: &mut impl FnMut(&mut World) -> Result<Option<T>>) -> Result<T> {
         let mut idle = 0u32;
+        // Others wake this rank, and it has looked once more since they do.
+        let mut armed = false;
         loop {
             if let Some(value) = ready(self)? {
                 return Ok(value);
@@ -379,7 +443,13 @@ impl World {
             match core.policy.step(idle) {
                 Step::Spin => std::hint::spin_loop(),
                 Step::Yield => std::thread::yield_now(),
+                Step::Sleep(_) if !armed => {
+                    core.engine.arm();
+                    armed = true;
+                    continue;
+                }
                 Step::Sleep(limit) => {
+                    armed = false;
                     if core.sleep(limit, idle)? {
                         idle = 0;
                         continue;
@@ -455,6 +525,11 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        if Rc::strong_count(&self.group) == 1
+            && let Some(boards) = self.group.boards.borrow_mut().take()
+        {
+            self.core.borrow_mut().old_boards.push(boards);
+        }
         if !self.owner {
             return;
         }

@@ -6,12 +6,13 @@ use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
 use crate::join::both;
+use crate::node;
 use crate::table::Table;
 use aeolian_net::{Buf, World};
 
 /// Every table becomes the union of all (equal ids are combined in rank order), with the same bits everywhere.
 ///
-/// Ring (Thakur, Rabenseifner, Gropp 2005; Harp's bucket allgather): in `n - 1` rounds each rank passes on to the next what it got from the one before, so
+/// Ranks that share memory copy the partitions from where they lie. Else a ring (Thakur, Rabenseifner, Gropp 2005; Harp's bucket allgather): in `n - 1` rounds each rank passes on to the next what it got from the one before, so
 /// every rank sends and receives each table once.
 ///
 /// ```
@@ -46,6 +47,9 @@ pub(crate) async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut
     let (rank, size) = (call.rank(), call.size());
     if size == 1 {
         return Ok(());
+    }
+    if call.near() {
+        return node::gathered(call, table, 0..size, None).await;
     }
     let (before, next) = ((rank + size - 1) % size, (rank + 1) % size);
     let mut passing = encode::<D>(table.iter())?;

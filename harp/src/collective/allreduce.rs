@@ -8,12 +8,14 @@ use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
 use crate::join::both;
+use crate::node;
 use crate::table::Table;
 use aeolian_net::World;
 
 /// Every table becomes the combination, by partition id, of all tables in rank order, with the same bits everywhere.
 ///
-/// Recursive doubling; ranks beyond the largest power of two first fold into a neighbour (Thakur, Rabenseifner, Gropp:
+/// Ranks that share memory combine small tables from each other's boards, every rank all of it; of larger ones each rank combines a share of the bytes
+/// where they lie, and writes the result to all: one pass over the memory. Else recursive doubling; ranks beyond the largest power of two first fold into a neighbour (Thakur, Rabenseifner, Gropp:
 /// *Optimization of Collective Communication Operations in MPICH*, 2005): `ceil(log2 n)` rounds of one table a rank, plus
 /// two for other rank counts.
 ///
@@ -62,6 +64,12 @@ pub fn iallreduce<D: Data, C: Combiner<D::Unit> + 'static>(
 
 async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>) -> Result<()> {
     let (rank, size) = (call.rank(), call.size());
+    if size == 1 {
+        return Ok(());
+    }
+    if call.near() {
+        return node::reduced(call, table, None).await;
+    }
     if !table.combiner().law().associative {
         gather::body(call, table, 0).await?;
         let mine = if rank == 0 { Some(encode::<D>(table.iter())?) } else { None };

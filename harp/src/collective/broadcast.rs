@@ -5,6 +5,7 @@ use crate::codec::{Encoded, Head, encode};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
+use crate::node::{INLINE, Lent, copied};
 use crate::table::{Parts, Table};
 use aeolian_net::{Buf, World};
 
@@ -13,7 +14,7 @@ const PIECE: usize = 256 << 10;
 
 /// Adds copies of the partitions of `root`'s table to all other tables (an id that is there already is combined).
 ///
-/// The ids and the short partitions go along a binomial tree, in `ceil(log2 n)` rounds. Long partitions follow in pieces along a chain
+/// Ranks that share memory copy the partitions from where the root has them, all at the same time. Else the ids and the short partitions go along a binomial tree, in `ceil(log2 n)` rounds. Long partitions follow in pieces along a chain
 /// of the ranks: each rank receives every byte once and passes it on while the next comes, so the time does not grow with the
 /// ranks (pipelined chain; Harp's chain broadcast).
 ///
@@ -57,12 +58,35 @@ async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C
     if call.size() == 1 {
         return Ok(());
     }
+    if call.near() {
+        return near(call, table, root).await;
+    }
     if call.rank() == root {
         spread::<D>(call, root, Some(encode::<D>(table.iter())?)).await?;
     } else if let Some(came) = spread::<D>(call, root, None).await? {
         table.combine_above(came, root)?;
     }
     Ok(())
+}
+
+/// The root shows its table; the others copy it from there.
+async fn near<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>, root: u32) -> Result<()> {
+    if call.rank() != root {
+        let mut view = call.show(0, Vec::new).await?;
+        view.of(root).await?;
+        for shown in view.shown(root) {
+            table.add_bytes(shown.id, shown.bytes, root)?;
+        }
+        return view.back().await.map(drop);
+    }
+    if table.bytes().is_some_and(|n| n <= INLINE) {
+        let view = call.show(0, || copied(table)).await?;
+        return view.back().await.map(drop);
+    }
+    let (lent, parts) = Lent::<D>::new(table.take())?;
+    let view = call.show(0, || parts).await?;
+    let parts = lent.restore(view.back().await?)?;
+    table.combine_above(parts, root)
 }
 
 /// Brings what `root` has encoded to all others, which get it decoded.

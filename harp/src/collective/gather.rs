@@ -4,12 +4,13 @@ use crate::call::{Call, Op, Pending, agree, blocking, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
+use crate::node;
 use crate::table::Table;
 use aeolian_net::World;
 
 /// All partitions move to the table of `root` (equal ids are combined in rank order); the other tables become empty.
 ///
-/// Every rank sends straight to the root: one round, and the root receives each byte once.
+/// If the ranks share memory the root copies the partitions from where they lie. Else every rank sends straight to the root: one round, and the root receives each byte once.
 ///
 /// ```
 /// use aeolian_harp::{Sum, Table, gather};
@@ -50,6 +51,9 @@ pub(crate) async fn body<D: Data, C: Combiner<D::Unit>>(
     table: &mut Table<D, C>,
     root: u32,
 ) -> Result<()> {
+    if call.near() {
+        return node::gathered(call, table, 0..call.size(), Some(root)).await;
+    }
     if call.rank() != root {
         return call.send_parts::<D>(root, table.take()).await;
     }

@@ -5,13 +5,14 @@ use crate::call::{Call, Op, Pending, agree, blocking, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
+use crate::node;
 use crate::table::Table;
 use aeolian_net::World;
 
 /// The table of `root` becomes the combination, by partition id, of all tables in rank order; the other tables become
 /// empty, as their partitions have moved.
 ///
-/// Binomial tree onto rank 0, which keeps rank order, then one message to `root`: `ceil(log2 n)` rounds (plus one).
+/// Ranks that share memory each combine a share of the bytes from where the partitions lie into the root's. Else a binomial tree onto rank 0, which keeps rank order, then one message to `root`: `ceil(log2 n)` rounds (plus one).
 ///
 /// ```
 /// use aeolian_harp::{Sum, Table, reduce};
@@ -48,6 +49,9 @@ pub fn ireduce<D: Data, C: Combiner<D::Unit> + 'static>(
 
 async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>, root: u32) -> Result<()> {
     let root = call.root(root)?;
+    if call.near() {
+        return node::reduced(call, table, Some(root)).await;
+    }
     if !table.combiner().law().associative {
         return gather::body(call, table, root).await;
     }

@@ -5,6 +5,7 @@ use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
 use crate::exchange;
+use crate::node;
 use crate::partitioner::{Partitioner, place};
 use crate::table::{Parts, Table};
 use aeolian_net::World;
@@ -56,6 +57,9 @@ pub(crate) async fn body<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>
     partitioner: &P,
 ) -> Result<()> {
     let outgoing = by_rank::<D>(table.take(), call.size(), |id| place(partitioner, id, call.size()))?;
+    if call.near() {
+        return node::regrouped(call, table, outgoing).await;
+    }
     for (parts, from) in exchange::parts::<D>(call, outgoing).await?.into_iter().zip(0..) {
         table.combine_above(parts, from)?;
     }

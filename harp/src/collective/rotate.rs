@@ -5,7 +5,8 @@ use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
 use crate::join::both;
-use crate::table::Table;
+use crate::node;
+use crate::table::{Parts, Table};
 use aeolian_net::World;
 
 /// Where the tables go in a [`rotate`].
@@ -93,6 +94,12 @@ async fn body<D: Data, C: Combiner<D::Unit>>(
     rotation: &Rotation,
 ) -> Result<()> {
     let (to, from) = rotation.ends(call.rank(), call.size())?;
+    if call.near() {
+        let mut outgoing: Vec<Parts<D>> = (0..call.size()).map(|_| Vec::new()).collect();
+        outgoing[to as usize] = table.take();
+        let mut incoming = node::exchanged::<D>(call, outgoing).await?;
+        return table.combine_above(std::mem::take(&mut incoming[from as usize]), from);
+    }
     if to == call.rank() {
         return Ok(());
     }

@@ -4,12 +4,13 @@ use crate::call::{Call, Op, Pending, agree, blocking, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
+use crate::node;
 use crate::table::Table;
 use aeolian_net::World;
 
 /// The table of rank `r` becomes the combination of those of ranks `0..=r`, by partition id.
 ///
-/// Recursive doubling (Hillis and Steele, CACM 1986): `ceil(log2 n)` rounds of one table a rank; a combiner that is not associative goes from
+/// Ranks that share memory combine what the others show. Else recursive doubling (Hillis and Steele, CACM 1986): `ceil(log2 n)` rounds of one table a rank; a combiner that is not associative goes from
 /// rank to rank, in `n - 1`.
 ///
 /// ```
@@ -77,6 +78,9 @@ pub fn iexscan<D: Data, C: Combiner<D::Unit> + 'static>(
 
 async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>) -> Result<()> {
     let (rank, size) = (call.rank(), call.size());
+    if call.near() {
+        return node::gathered(call, table, 0..rank + 1, None).await;
+    }
     if !table.combiner().law().associative {
         if rank > 0 {
             let lower = call.recv_parts::<D>(rank - 1).await?;
@@ -104,6 +108,9 @@ async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C
 
 async fn exclusive<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>) -> Result<()> {
     let (rank, size) = (call.rank(), call.size());
+    if call.near() {
+        return node::gathered(call, table, 0..rank, None).await;
+    }
     body(call, table).await?;
     if rank + 1 < size {
         call.send_parts::<D>(rank + 1, table.take()).await?;

@@ -5,8 +5,9 @@ use crate::call::{Call, Op, Pending, agree, blocking, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
+use crate::node;
 use crate::partitioner::{Partitioner, place};
-use crate::table::Table;
+use crate::table::{Parts, Table};
 use aeolian_net::World;
 
 /// The partitions of `root`'s table move to the ranks that `partitioner` gives for their ids (those that stay, stay); on the
@@ -61,6 +62,14 @@ async fn body<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>(
     partitioner: &P,
 ) -> Result<()> {
     let root = call.root(root)?;
+    if call.near() {
+        let mut outgoing: Vec<Parts<D>> = (0..call.size()).map(|_| Vec::new()).collect();
+        if call.rank() == root {
+            outgoing = by_rank::<D>(table.take(), call.size(), |id| place(partitioner, id, call.size()))?;
+        }
+        let mut incoming = node::exchanged::<D>(call, outgoing).await?;
+        return table.combine_above(std::mem::take(&mut incoming[root as usize]), root);
+    }
     if call.rank() != root {
         let came = call.recv_parts::<D>(root).await?;
         return table.combine_above(came, root);

@@ -3,6 +3,7 @@
 use crate::call::{Call, Op, blocking};
 use crate::error::{HarpError, Result};
 use crate::join::both;
+use crate::node;
 use aeolian_net::{Buf, World};
 
 /// Makes worlds of the ranks that give the same `color`: in each, ranks are ordered by `key`, and by their rank here where keys are
@@ -66,6 +67,15 @@ async fn gathered(call: &Call, mine: [u64; 3]) -> Result<Vec<[u64; 3]>> {
     let (rank, size) = (call.rank(), call.size());
     let (before, next) = ((rank + size - 1) % size, (rank + 1) % size);
     let mut all = vec![[0; 3]; size as usize];
+    if call.near() {
+        let lists = node::lists(call, &mine).await?;
+        for ((to, list), from) in all.iter_mut().zip(lists).zip(0..) {
+            *to = list
+                .try_into()
+                .map_err(|_| HarpError::Decode { rank: from, what: "not three words".into() })?;
+        }
+        return Ok(all);
+    }
     all[rank as usize] = mine;
     let mut passing = Buf::from_pod(&mine);
     for round in 1..size {

@@ -81,6 +81,12 @@ impl Transport for Local {
         Some(self.bell.fd())
     }
 
+    fn nudge(&self, peer: u32) {
+        if let Some(to) = self.boxes.get(peer as usize) {
+            to.ringer.ring_if_asleep(&to.asleep);
+        }
+    }
+
     fn arm(&mut self) {
         fall_asleep(&self.boxes[self.rank as usize].asleep);
     }

@@ -127,6 +127,14 @@ pub trait Transport: Send {
     /// Awake again.
     fn disarm(&mut self) {}
 
+    /// The process that `peer` is, if it can read this one's memory and be read; `None` for a thread of this one.
+    fn process_of(&self, _peer: u32) -> Option<u32> {
+        None
+    }
+
+    /// Wakes `peer` if it sleeps: something was written for it beside the wire, in shared memory.
+    fn nudge(&self, _peer: u32) {}
+
     /// The world ends in good order.
     fn close(&mut self) -> Result<()> {
         Ok(())

@@ -7,6 +7,7 @@ use crate::error::{Blame, NetError, Result};
 use crate::exit;
 use crate::master::Master;
 use crate::mpi::Mpi;
+use crate::shared::Boards;
 use crate::supervisor::{OpName, Supervisor, failed};
 use crate::transport::{Bell, Transport};
 use crate::wait::WaitPolicy;
@@ -48,6 +49,8 @@ pub(super) struct Core {
     pub(super) tasks: Vec<Task>,
     /// What went wrong in a spawned operation for which nobody waits any more.
     pub(super) unheard: Option<NetError>,
+    /// Boards of worlds that have ended here; other ranks may still look at them.
+    pub(super) old_boards: Vec<Boards>,
     /// inside `enter` and `leave`
     in_op: Option<(&'static OpName, u64)>,
     /// a wait outside of any operation has got a name
@@ -76,6 +79,7 @@ impl Core {
             next_context: 0,
             tasks: Vec::new(),
             unheard: None,
+            old_boards: Vec::new(),
             in_op: None,
             named_wait: false,
             asleep: false,
@@ -227,5 +231,14 @@ impl Core {
             mpi.finalize()?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // The job has not ended in good order: other threads may still look at what this one has shown.
+        if !self.finished {
+            std::mem::take(&mut self.old_boards).into_iter().for_each(std::mem::forget);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The ranks of a [`World`](crate::World): all of the job, or some.
 
 use crate::error::{NetError, Result};
-use std::cell::{Cell, RefCell};
+use crate::shared::Boards;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 
 /// One message stream: its number is the same on every rank of its world because all open its edges in the same order.
@@ -57,13 +58,31 @@ pub(super) struct Group {
     calls: Cell<u64>,
     /// Those that it has not ended, ascending.
     open_calls: RefCell<Vec<u64>>,
+    /// How many exposures were reserved.
+    pub(super) exposures: Cell<u64>,
+    pub(super) boards: RefCell<Option<Boards>>,
+    /// Its collectives are not to use shared memory.
+    pub(super) apart: Cell<bool>,
+    /// Whether its ranks share memory, and if so, whether they are threads.
+    pub(super) in_threads: OnceCell<Option<bool>>,
 }
 
 impl Group {
     /// All ranks of the job.
     pub(super) fn whole(rank: u32, size: u32, layout: Layout) -> Group {
         debug_assert_eq!(layout.node_of.len(), size as usize);
-        Group { context: 0, rank, layout, part: None, calls: Cell::new(0), open_calls: RefCell::default() }
+        Group {
+            context: 0,
+            rank,
+            layout,
+            part: None,
+            calls: Cell::new(0),
+            open_calls: RefCell::default(),
+            exposures: Cell::new(0),
+            boards: RefCell::default(),
+            apart: Cell::new(false),
+            in_threads: OnceCell::new(),
+        }
     }
 
     /// The `ranks` of `parent`, in this order.
@@ -86,6 +105,10 @@ impl Group {
             part: Some((job, back)),
             calls: Cell::new(0),
             open_calls: RefCell::default(),
+            exposures: Cell::new(0),
+            boards: RefCell::default(),
+            apart: parent.apart.clone(),
+            in_threads: OnceCell::new(),
         })
     }
 

@@ -84,6 +84,7 @@ impl Own {
 
 struct Peer {
     rank: u32,
+    pid: u32,
     segment: Segment,
     ringer: Ringer,
     // Outgoing: what does not fit the ring yet.
@@ -132,6 +133,7 @@ impl Shm {
             index[*r as usize] = Some(peers.len() as u32);
             peers.push(Peer {
                 rank: *r,
+                pid: *pid,
                 out: segment.producer(my_slot as u32),
                 inc: own.segment.consumer(their_slot as u32),
                 segment,
@@ -265,6 +267,12 @@ impl Peer {
     }
 }
 
+impl Shm {
+    fn peer(&self, rank: u32) -> Option<&Peer> {
+        self.index.get(rank as usize).copied().flatten().map(|at| &self.peers[at as usize])
+    }
+}
+
 impl Transport for Shm {
     fn kind(&self) -> TransportKind {
         TransportKind::Shm
@@ -302,6 +310,16 @@ impl Transport for Shm {
 
     fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.bell.fd())
+    }
+
+    fn process_of(&self, peer: u32) -> Option<u32> {
+        self.peer(peer).map(|p| p.pid)
+    }
+
+    fn nudge(&self, peer: u32) {
+        if let Some(peer) = self.peer(peer) {
+            peer.ringer.ring_if_asleep(peer.segment.asleep());
+        }
     }
 
     fn arm(&mut self) {

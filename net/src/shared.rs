@@ -1,0 +1,621 @@
+//! What the ranks of one node show each other during a collective, instead of sending it.
+//!
+//! Each rank has a *board* that all ranks of its world can read (a block of the pool; for threads, plain memory). For a
+//! collective it writes there what it has, small parts with their bytes, large ones as the places where they lie in its pool, and then the call's
+//! ticket, which makes the rest visible. The others wait for the ticket, take what they need, one pass over its memory, and
+//! say that they are done; then the rank has its buffers back ([`Exposure::poll_reclaim`]). No byte is copied in between, and no
+//! system call is made unless somebody sleeps.
+//!
+//! A board has [`SLOTS`] places, used in turn by the calls of a world, so that several may be under way. A place is written again when all
+//! ranks have said that they are done with the call before.
+//!
+//! # Why this is sound
+//!
+//! What is lent belongs to the [`Exposure`] until every rank is done with it, so no reference to it exists in its owner. A rank that ends
+//! before (an error, a panic) leaks its lent buffers: they are never used again while others may look. Others get slices of it only
+//! through an exposure of the same call, whose ticket they have seen; the release of the ticket and of `done` order all accesses. Ranges that
+//! ranks write in each other's memory ([`Exposure::rewrite`]) are disjoint by their rank.
+
+use crate::buffer::Buf;
+use crate::error::{NetError, Result};
+use crate::pool::{Block, Fill, Foreign, Place};
+use crate::world::World;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Calls that may be under way at once.
+pub(crate) const SLOTS: usize = 8;
+
+/// Bytes of a place on the board: its ticket, its directory, small parts.
+const SLOT: usize = 8 << 10;
+
+/// In front of the places: the calls that this rank is done with, one for each place.
+const FRONT: usize = 128;
+
+/// Where a place's entries begin.
+const ENTRIES: usize = 64;
+
+/// Parts are written to the board up to this length in all.
+pub const INLINE: usize = 4 << 10;
+
+/// The part is for all ranks.
+pub const ALL: u32 = u32::MAX;
+
+/// The chunk of a [`Exposure::rewrite`]: both operands and the result stay in the first-level cache.
+const CHUNK: usize = 16 << 10;
+
+/// The bytes are on the board itself, at this offset of the place.
+const ON_BOARD: i32 = -1;
+
+/// The bytes are at this address: threads of one process.
+const AT_ADDRESS: i32 = -2;
+
+#[repr(C, align(64))]
+struct Front {
+    done: [AtomicU64; SLOTS],
+}
+
+#[repr(C, align(64))]
+struct Slot {
+    ticket: AtomicU64,
+    entries: AtomicU32,
+    /// Fingerprint of ids and lengths.
+    shape: AtomicU32,
+    /// Where the directory is, if it does not fit here.
+    directory: Placed,
+}
+
+/// A [`Place`] as it is written down.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Placed {
+    fd: i32,
+    pad: u32,
+    segment: u64,
+    offset: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Entry {
+    id: u64,
+    len: u64,
+    to: u32,
+    pad: u32,
+    place: Placed,
+}
+
+const ENTRY: usize = size_of::<Entry>();
+/// Entries that fit a place on the board beside small parts.
+const FIT: usize = (SLOT - ENTRIES - INLINE) / (ENTRY + 16);
+
+const _: () = assert!(size_of::<Slot>() <= ENTRIES && FRONT >= size_of::<Front>() && FIT > 50);
+
+/// Something to show.
+pub enum Part<'a> {
+    /// To be copied to the board, if it is small.
+    Copied(&'a [u8]),
+    /// To be lent: read where it lies.
+    Lent(Buf),
+}
+
+/// What another rank shows.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// Its id.
+    pub id: u64,
+    /// The rank that it is for, or [`ALL`].
+    pub to: u32,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+}
+
+/// A board as its node-mates open it.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+pub(crate) struct BoardCard {
+    fd: i32,
+    segment: u64,
+    offset: u64,
+    token: [u8; 16],
+}
+
+struct Mate {
+    job_rank: u32,
+    board: *mut u8,
+    /// For a process; a thread's memory needs no opening.
+    foreign: Option<Foreign>,
+}
+
+/// The boards of a world's ranks, as one of them sees them.
+///
+/// Never dropped while the job may go on (others look at it): a world that ends hands them to the core.
+pub(crate) struct Boards {
+    rank: u32,
+    own: Block,
+    threads: bool,
+    mates: Vec<Mate>,
+}
+
+const BOARD: usize = FRONT + SLOTS * SLOT;
+
+impl Boards {
+    /// This rank's board, before the others' are known.
+    pub(crate) fn new(rank: u32, threads: bool) -> Result<Boards> {
+        let own = Block::new(BOARD, Fill::Zero).map_err(NetError::os("making a board of shared memory"))?;
+        Ok(Boards { rank, own, threads, mates: Vec::new() })
+    }
+
+    pub(crate) fn card(&self) -> Result<BoardCard> {
+        let token = Foreign::own_token().map_err(NetError::os("asking for randomness"))?;
+        if self.threads {
+            let address = self.own.bytes().as_ptr() as u64;
+            return Ok(BoardCard { fd: AT_ADDRESS, segment: 0, offset: address, token });
+        }
+        let Place { fd, segment, offset } = self.own.place();
+        Ok(BoardCard { fd, segment, offset, token })
+    }
+
+    /// Opens the boards of all ranks, this one's among them: `(rank in the job, its process, card)`.
+    pub(crate) fn open(&mut self, cards: Vec<(u32, Option<u32>, BoardCard)>) -> Result<()> {
+        let own = self.own.bytes_mut().as_mut_ptr();
+        for (at, (job_rank, pid, card)) in cards.into_iter().enumerate() {
+            let mate = match pid {
+                _ if at == self.rank as usize => Mate { job_rank, board: own, foreign: None },
+                Some(pid) => {
+                    let mut foreign = Foreign::new(pid, card.token);
+                    let place = Place { fd: card.fd, segment: card.segment, offset: card.offset };
+                    let board = foreign.address(place, BOARD as u64).map_err(|e| cannot_open(job_rank, e))?;
+                    Mate { job_rank, board, foreign: Some(foreign) }
+                }
+                // Only a thread of this very process has the same token.
+                None if self.threads
+                    && card.fd == AT_ADDRESS
+                    && Foreign::own_token().is_ok_and(|t| t == card.token) =>
+                {
+                    Mate { job_rank, board: card.offset as usize as *mut u8, foreign: None }
+                }
+                None => {
+                    return Err(NetError::Protocol {
+                        peer: format!("rank {job_rank}"),
+                        what: "its board is not in this process's reach".into(),
+                    });
+                }
+            };
+            self.mates.push(mate);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn ready(&self) -> bool {
+        !self.mates.is_empty()
+    }
+
+    fn front(&self, rank: usize) -> &Front {
+        // SAFETY: every board begins with a front, aligned as blocks are (a page), and only atomics in it are touched.
+        unsafe { &*self.mates[rank].board.cast::<Front>() }
+    }
+
+    fn slot(&self, rank: usize, seq: u64) -> *mut u8 {
+        let at = FRONT + (seq as usize % SLOTS) * SLOT;
+        // SAFETY: inside the board, whose length was checked.
+        unsafe { self.mates[rank].board.add(at) }
+    }
+
+    fn head(&self, rank: usize, seq: u64) -> &Slot {
+        // SAFETY: a place begins with a slot header on a 64-byte boundary. Its plain field is written before the ticket is released and read
+        // after it was acquired.
+        unsafe { &*self.slot(rank, seq).cast::<Slot>() }
+    }
+
+    /// This rank is done with call `seq`.
+    fn say_done(&self, seq: u64) {
+        self.front(self.rank as usize).done[seq as usize % SLOTS].store(seq, Ordering::Release);
+    }
+
+    /// True once every rank is done with call `seq`.
+    fn all_done(&self, seq: u64) -> bool {
+        let place = seq as usize % SLOTS;
+        (0..self.mates.len()).all(|r| self.front(r).done[place].load(Ordering::Acquire) >= seq)
+    }
+}
+
+fn cannot_open(rank: u32, e: std::io::Error) -> NetError {
+    NetError::Os {
+        what: format!(
+            "cannot open the memory that rank {rank} shares (if /proc is hidden between processes here, or the address space limited, run with --transport tcp)"
+        ),
+        source: e,
+    }
+}
+
+/// What this rank shows in one call, and what it sees of the others.
+pub struct Exposure {
+    world: World,
+    seq: u64,
+    tag: u64,
+    lent: Vec<Buf>,
+    /// Small parts that did not fit the board, and the directory.
+    staged: Vec<Buf>,
+    seen: Vec<Option<Vec<Seen>>>,
+    done: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    id: u64,
+    to: u32,
+    len: usize,
+    at: *mut u8,
+}
+
+impl World {
+    /// True if all ranks of this world can read each other's memory, and there is more than one.
+    pub fn shares_memory(&self) -> bool {
+        self.in_threads().is_some()
+    }
+
+    /// Whether the boards of this world are open.
+    pub fn boards_open(&self) -> bool {
+        self.boards().as_ref().is_some_and(Boards::ready)
+    }
+
+    /// What the others need to open this rank's board, to be sent to each of them.
+    ///
+    /// # Errors
+    /// [`NetError::Usage`] unless [`World::shares_memory`].
+    pub fn board_card(&self) -> Result<Buf> {
+        let Some(threads) = self.in_threads() else {
+            return Err(NetError::Usage("the ranks of this world do not share memory".into()));
+        };
+        let mut boards = self.boards_mut();
+        let boards = match &mut *boards {
+            Some(boards) => boards,
+            none => none.insert(Boards::new(self.rank(), threads)?),
+        };
+        let bytes = postcard::to_stdvec(&boards.card()?).map_err(|e| NetError::Internal(e.to_string()))?;
+        Ok(Buf::from_slice(&bytes))
+    }
+
+    /// Opens the boards of all ranks with their [cards](World::board_card), by rank.
+    ///
+    /// # Errors
+    /// [`NetError::Os`] if the memory of a rank cannot be opened, [`NetError::Protocol`] if a card makes no sense.
+    pub fn open_boards(&self, cards: &[Buf]) -> Result<()> {
+        let mut list = Vec::with_capacity(cards.len());
+        for (rank, card) in (0..self.size()).zip(cards) {
+            let job_rank = self.job_rank(rank)?;
+            let card = postcard::from_bytes(card).map_err(|e| NetError::Protocol {
+                peer: format!("rank {job_rank}"),
+                what: format!("the card of its board does not decode: {e}"),
+            })?;
+            list.push((job_rank, self.process_of(job_rank), card));
+        }
+        match self.boards_mut().as_mut() {
+            Some(boards) if list.len() == self.size() as usize => boards.open(list),
+            _ => Err(NetError::Usage("boards are opened with the cards of all ranks".into())),
+        }
+    }
+
+    /// A reserved exposure is not used: this rank is done with it.
+    pub fn skip_exposure(&self, seq: u64) {
+        if let Some(boards) = self.boards().as_ref().filter(|b| b.ready()) {
+            boards.say_done(seq);
+        }
+        self.nudge_all();
+    }
+
+    /// Shows parts `(id, rank that it is for or ALL, bytes)` to all ranks of this world in the collective `seq`; `tag` is its ticket. `None` while a call long
+    /// before is not done everywhere: try again. `parts` is asked only once that is so.
+    ///
+    /// Boards must be [open](World::open_boards).
+    pub fn try_expose<'a>(
+        &self,
+        seq: u64,
+        tag: u64,
+        shape: u32,
+        parts: impl FnOnce() -> Vec<(u64, u32, Part<'a>)>,
+    ) -> Result<Option<Exposure>> {
+        let boards = self.boards();
+        let Some(boards) = boards.as_ref().filter(|b| b.ready()) else {
+            return Err(NetError::Internal("boards are not open".into()));
+        };
+        if seq > SLOTS as u64 && !boards.all_done(seq - SLOTS as u64) {
+            return Ok(None);
+        }
+        let me = boards.rank as usize;
+        let mut exposure = Exposure {
+            world: self.handle(),
+            seq,
+            tag,
+            lent: Vec::new(),
+            staged: Vec::new(),
+            seen: vec![None; boards.mates.len()],
+            done: false,
+        };
+        let mut own = Vec::new();
+        let slot = boards.slot(me, seq);
+        let parts = parts();
+        let fits = parts.len() <= FIT;
+        let mut entries = Vec::with_capacity(parts.len());
+        let mut at = ENTRIES + if fits { parts.len() * ENTRY } else { 0 };
+        let address = |buf: &Buf| match buf.block().filter(|_| !boards.threads) {
+            Some(block) => placed(block.place()),
+            None => Placed { fd: AT_ADDRESS, pad: 0, segment: 0, offset: buf.as_ptr() as u64 },
+        };
+        for (id, to, part) in parts {
+            let lies_open = |buf: &Buf| boards.threads || buf.block().is_some();
+            let (len, place) = match part {
+                Part::Lent(mut buf) if lies_open(&buf) && !buf.is_empty() => {
+                    let (len, place) = (buf.len(), address(&buf));
+                    own.push(Seen { id, to, len, at: buf.as_mut_ptr() });
+                    exposure.lent.push(buf);
+                    (len, place)
+                }
+                part => {
+                    let bytes = match &part {
+                        Part::Copied(bytes) => bytes,
+                        Part::Lent(buf) => &buf[..],
+                    };
+                    let start = at.next_multiple_of(16);
+                    let place = if start + bytes.len() <= SLOT {
+                        // SAFETY: inside this rank's own place, which no other rank reads before the next ticket.
+                        unsafe {
+                            std::ptr::copy_nonoverlapping(bytes.as_ptr(), slot.add(start), bytes.len());
+                        }
+                        at = start + bytes.len();
+                        // SAFETY: as above.
+                        own.push(Seen { id, to, len: bytes.len(), at: unsafe { slot.add(start) } });
+                        Placed { fd: ON_BOARD, pad: 0, segment: 0, offset: start as u64 }
+                    } else {
+                        let mut copy = Buf::stale(bytes.len().max(crate::pool::POOL_FROM));
+                        copy[..bytes.len()].copy_from_slice(bytes);
+                        let place = address(&copy);
+                        own.push(Seen { id, to, len: bytes.len(), at: copy.as_mut_ptr() });
+                        exposure.staged.push(copy);
+                        place
+                    };
+                    let len = bytes.len();
+                    if let Part::Lent(buf) = part {
+                        exposure.lent.push(buf);
+                    }
+                    (len, place)
+                }
+            };
+            entries.push(Entry { id, len: len as u64, to, pad: 0, place });
+        }
+        let head = boards.head(me, seq);
+        let count = entries.len();
+        if fits {
+            // SAFETY: `FIT` entries end before the place does; nobody reads them before the ticket.
+            unsafe {
+                std::ptr::copy_nonoverlapping(entries.as_ptr(), slot.add(ENTRIES).cast::<Entry>(), count);
+            }
+        } else {
+            let bytes = count * ENTRY;
+            let mut directory = Buf::stale(bytes.max(crate::pool::POOL_FROM));
+            // SAFETY: plain integers without padding, to a buffer of enough bytes.
+            unsafe {
+                std::ptr::copy_nonoverlapping(entries.as_ptr().cast::<u8>(), directory.as_mut_ptr(), bytes);
+            }
+            // SAFETY: this rank's own place; nobody reads it before the ticket.
+            unsafe { std::ptr::addr_of_mut!((*slot.cast::<Slot>()).directory).write(address(&directory)) };
+            exposure.staged.push(directory);
+        }
+        exposure.seen[me] = Some(own);
+        head.entries.store(count as u32, Ordering::Relaxed);
+        head.shape.store(shape, Ordering::Relaxed);
+        head.ticket.store(tag, Ordering::Release);
+        self.nudge_all();
+        Ok(Some(exposure))
+    }
+}
+
+fn placed(place: Place) -> Placed {
+    Placed { fd: place.fd, pad: 0, segment: place.segment, offset: place.offset }
+}
+
+impl Exposure {
+    /// Whether all ranks show theirs.
+    ///
+    /// # Errors
+    /// [`Parted`](Exposure::parted) can tell the ticket of a rank that is in another call; [`NetError::Protocol`] for a board that makes no sense.
+    pub fn poll_all(&mut self) -> Result<bool> {
+        for rank in 0..self.seen.len() {
+            if !self.poll(rank)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether one rank shows its.
+    pub fn poll_one(&mut self, rank: u32) -> Result<bool> {
+        self.poll(rank as usize)
+    }
+
+    /// The ticket of a rank that is in a call of the same number, but another one.
+    pub fn parted(&self) -> Option<(u32, u64)> {
+        let boards = self.world.boards();
+        let boards = boards.as_ref()?;
+        (0..self.seen.len() as u32).find_map(|rank| {
+            let ticket = boards.head(rank as usize, self.seq).ticket.load(Ordering::Acquire);
+            ((ticket ^ self.tag) >> 32 == 0 && ticket != self.tag).then_some((rank, ticket))
+        })
+    }
+
+    fn poll(&mut self, rank: usize) -> Result<bool> {
+        if self.seen[rank].is_some() {
+            return Ok(true);
+        }
+        let mut boards = self.world.boards_mut();
+        let Some(boards) = boards.as_mut() else {
+            return Err(NetError::Internal("boards are not open".into()));
+        };
+        let head = boards.head(rank, self.seq);
+        if head.ticket.load(Ordering::Acquire) != self.tag {
+            return Ok(false);
+        }
+        let count = head.entries.load(Ordering::Relaxed) as usize;
+        let directory = head.directory;
+        let job_rank = boards.mates[rank].job_rank;
+        let broken = |what: String| NetError::Protocol { peer: format!("rank {job_rank} (its board)"), what };
+        let slot = boards.slot(rank, self.seq);
+        let threads = boards.threads;
+        let mate = &mut boards.mates[rank];
+        let mut address = |place: Placed, len: u64| -> Result<*mut u8> {
+            match place.fd {
+                ON_BOARD if place.offset.checked_add(len).is_some_and(|end| end <= SLOT as u64) => {
+                    // SAFETY: inside the place.
+                    Ok(unsafe { slot.add(place.offset as usize) })
+                }
+                AT_ADDRESS if threads => Ok(place.offset as usize as *mut u8),
+                fd if fd >= 0 => match &mut mate.foreign {
+                    Some(foreign) => foreign
+                        .address(Place { fd, segment: place.segment, offset: place.offset }, len)
+                        .map_err(|e| cannot_open(job_rank, e)),
+                    None => Err(broken("a place in another process's memory".into())),
+                },
+                _ => Err(broken(format!("a part at a place of kind {}", place.fd))),
+            }
+        };
+        let from = if count <= FIT {
+            // SAFETY: the entries follow the header.
+            unsafe { slot.add(ENTRIES) }
+        } else {
+            address(directory, (count * ENTRY) as u64)?
+        };
+        let mut seen = Vec::with_capacity(count);
+        for i in 0..count {
+            // SAFETY: `count` entries are there, by the check of `address` or by `FIT`; they were written before the ticket.
+            let entry = unsafe { from.cast::<Entry>().add(i).read() };
+            let at = address(entry.place, entry.len)?;
+            seen.push(Seen { id: entry.id, to: entry.to, len: entry.len as usize, at });
+        }
+        self.seen[rank] = Some(seen);
+        Ok(true)
+    }
+
+    /// The fingerprint of a rank's shape; only after it was [polled](Exposure::poll_one).
+    pub fn shape(&self, rank: u32) -> u32 {
+        let boards = self.world.boards();
+        boards.as_ref().map_or(0, |b| b.head(rank as usize, self.seq).shape.load(Ordering::Relaxed))
+    }
+
+    /// What a rank shows, by ascending place in what it gave; nothing before it was [polled](Exposure::poll_one), or after [`Exposure::done`].
+    pub fn shown(&self, rank: u32) -> impl ExactSizeIterator<Item = Shown<'_>> {
+        let seen = self.seen.get(rank as usize).and_then(Option::as_deref).filter(|_| !self.done);
+        seen.unwrap_or(&[]).iter().map(|s| Shown {
+            id: s.id,
+            to: s.to,
+            // SAFETY: mapped memory of this length, that its owner has lent to this call until this rank is done with it, which ends
+            // this borrow (`done` takes `&mut self`).
+            bytes: unsafe { std::slice::from_raw_parts(s.at, s.len) },
+        })
+    }
+
+    /// Combines this rank's share of part `part`, which must be there and of the same length on all ranks: `combine(a, b)` makes `a . b` of
+    /// pieces in the order of the ranks, and the result replaces the piece at `root`, or on all ranks. Pieces are of whole elements of
+    /// `element` bytes.
+    ///
+    /// All ranks must call it for the same parts: each does its share, and all are done when all have said so.
+    pub fn rewrite(
+        &mut self,
+        part: usize,
+        element: usize,
+        root: Option<u32>,
+        mut combine: impl FnMut(&mut [u8], &[u8]),
+    ) -> Result<()> {
+        let size = self.seen.len();
+        let mut at = Vec::with_capacity(size);
+        let mut len = None;
+        for seen in &self.seen {
+            let Some(s) = seen.as_ref().and_then(|s| s.get(part)) else {
+                return Err(NetError::Internal(format!("part {part} is not shown by all ranks")));
+            };
+            if *len.get_or_insert(s.len) != s.len {
+                return Err(NetError::Internal(format!("part {part} has several lengths")));
+            }
+            at.push(s.at);
+        }
+        let len = len.unwrap_or(0);
+        let rank = self.world.rank() as usize;
+        // Shares begin at whole cache lines of whole elements.
+        let unit = element.max(1) * 64;
+        let units = len.div_ceil(unit);
+        let bound = |r: usize| (units * r / size * unit).min(len);
+        let (mut from, end) = (bound(rank), bound(rank + 1));
+        let step = (CHUNK / unit).max(1) * unit;
+        let mut scratch = Buf::empty();
+        while from < end {
+            let n = step.min(end - from);
+            // SAFETY: `from + n <= len` of every part; the share of this rank is disjoint from those of the others, who alone touch these parts
+            // besides, and no other slice of it lives here.
+            unsafe {
+                let to = match root {
+                    Some(root) if root != 0 => {
+                        if scratch.len() < n {
+                            scratch = Buf::stale(n);
+                        }
+                        std::ptr::copy_nonoverlapping(at[0].add(from), scratch.as_mut_ptr(), n);
+                        scratch.as_mut_ptr()
+                    }
+                    _ => at[0].add(from),
+                };
+                let into = std::slice::from_raw_parts_mut(to, n);
+                for other in &at[1..] {
+                    combine(into, std::slice::from_raw_parts(other.add(from), n));
+                }
+                match root {
+                    Some(0) => {}
+                    Some(root) => std::ptr::copy_nonoverlapping(to, at[root as usize].add(from), n),
+                    None => {
+                        for other in &at[1..] {
+                            std::ptr::copy_nonoverlapping(to, other.add(from), n);
+                        }
+                    }
+                }
+            }
+            from += n;
+        }
+        Ok(())
+    }
+
+    /// This rank needs no more of what the others show.
+    pub fn done(&mut self) {
+        if self.done {
+            return;
+        }
+        self.done = true;
+        if let Some(boards) = self.world.boards().as_ref() {
+            boards.say_done(self.seq);
+        }
+        self.world.nudge_all();
+    }
+
+    /// What was lent, once all ranks are done with it, in the order in which it was given.
+    pub fn poll_reclaim(&mut self) -> Option<Vec<Buf>> {
+        self.done();
+        let all = self.world.boards().as_ref().is_some_and(|b| b.all_done(self.seq));
+        if !all {
+            return None;
+        }
+        self.staged.clear();
+        Some(std::mem::take(&mut self.lent))
+    }
+
+    /// True if nothing was lent or is to come back: the rank need not wait for the others to be done.
+    pub fn is_on_board(&self) -> bool {
+        self.lent.is_empty() && self.staged.is_empty()
+    }
+}
+
+impl Drop for Exposure {
+    fn drop(&mut self) {
+        self.done();
+        // Others may still look: what was lent is never used again.
+        let all = self.world.boards().as_ref().is_some_and(|b| b.all_done(self.seq));
+        if !all {
+            std::mem::take(&mut self.lent).into_iter().for_each(std::mem::forget);
+            std::mem::take(&mut self.staged).into_iter().for_each(std::mem::forget);
+        }
+    }
+}
