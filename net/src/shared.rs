@@ -611,6 +611,9 @@ impl Exposure {
 impl Drop for Exposure {
     fn drop(&mut self) {
         self.done();
+        if self.is_on_board() {
+            return;
+        }
         // Others may still look: what was lent is never used again.
         let all = self.world.boards().as_ref().is_some_and(|b| b.all_done(self.seq));
         if !all {

@@ -281,6 +281,8 @@ impl World {
 
     /// Wakes the other ranks, which share memory with this one, if they sleep.
     pub(crate) fn nudge_all(&self) {
+        // Before the look at who sleeps; see `transport::bell`.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
         let core = self.core.borrow();
         for rank in (0..self.size()).filter(|&r| r != self.rank()) {
             if let Ok(job) = self.group.job_rank(rank) {

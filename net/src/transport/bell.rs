@@ -68,6 +68,11 @@ impl Ringer {
     /// Rings if the flag says that the other side sleeps. Call after the work has been published.
     pub(crate) fn ring_if_asleep(&self, asleep: &AtomicU32) {
         fence(Ordering::SeqCst);
+        self.ring_after_fence(asleep);
+    }
+
+    /// As [`Ringer::ring_if_asleep`], for a caller that has put a full fence after publishing.
+    pub(crate) fn ring_after_fence(&self, asleep: &AtomicU32) {
         if asleep.load(Ordering::Relaxed) != 0 && asleep.swap(0, Ordering::Relaxed) != 0 {
             self.ring();
         }

@@ -83,7 +83,7 @@ impl Transport for Local {
 
     fn nudge(&self, peer: u32) {
         if let Some(to) = self.boxes.get(peer as usize) {
-            to.ringer.ring_if_asleep(&to.asleep);
+            to.ringer.ring_after_fence(&to.asleep);
         }
     }
 

@@ -132,7 +132,7 @@ pub trait Transport: Send {
         None
     }
 
-    /// Wakes `peer` if it sleeps: something was written for it beside the wire, in shared memory.
+    /// Wakes `peer` if it sleeps: something was written for it beside the wire, in shared memory, and a full fence put after it.
     fn nudge(&self, _peer: u32) {}
 
     /// The world ends in good order.

@@ -318,7 +318,7 @@ impl Transport for Shm {
 
     fn nudge(&self, peer: u32) {
         if let Some(peer) = self.peer(peer) {
-            peer.ringer.ring_if_asleep(peer.segment.asleep());
+            peer.ringer.ring_after_fence(peer.segment.asleep());
         }
     }
 
