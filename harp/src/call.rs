@@ -36,6 +36,8 @@ ops! {
     Barrier "barrier" 1, Broadcast "broadcast" 1, Reduce "reduce" 1, Allreduce "allreduce" 1, Gather "gather" 1, Allgather "allgather" 1,
     Scatter "scatter" 1, Alltoall "alltoall" 1, Regroup "regroup" 1, Aggregate "aggregate" 2, Push "push" 2, Pull "pull" 3, Rotate "rotate" 1,
     Join "join" 2, Scan "scan" 1, Exscan "exscan" 1, Split "split" 1,
+    RegroupKv "regroup_kv" 1, AllreduceKv "allreduce_kv" 1, ReduceKv "reduce_kv" 1, BroadcastKv "broadcast_kv" 1,
+    GroupByKey "group_by_key" 1,
 }
 
 /// 24 bits of what all ranks must agree on. Eight bytes at a time: it is made for every call.

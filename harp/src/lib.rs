@@ -19,6 +19,7 @@
 //! | [`aggregate`] | regroup, a function on each, allgather |
 //! | [`push`], [`pull`] | between a rank's own table and one spread over the ranks |
 //! | [`join`] | partitions go where another table has their ids |
+//! | [`regroup_kv`], [`allreduce_kv`], [`reduce_kv`], [`broadcast_kv`], [`group_by_key`] | the same for keys with values ([`KvTable`]) |
 //! | [`rotate`] | whole tables go to the next rank, or by a permutation |
 //! | [`scan`], [`exscan`] | each rank gets the combination of those before it |
 //! | [`split`], [`split_by_node`] | worlds of some of the ranks |
@@ -61,6 +62,7 @@ mod error;
 mod events;
 mod exchange;
 mod join;
+mod kv;
 mod node;
 mod partitioner;
 mod table;
@@ -75,6 +77,10 @@ pub use collective::barrier::{barrier, ibarrier};
 pub use collective::broadcast::{broadcast, ibroadcast};
 pub use collective::gather::{gather, igather};
 pub use collective::join::{ijoin, join};
+pub use collective::kv::{
+    allreduce_kv, broadcast_kv, group_by_key, iallreduce_kv, ibroadcast_kv, igroup_by_key, ireduce_kv,
+    iregroup_kv, reduce_kv, regroup_kv,
+};
 pub use collective::pull::{ipull, pull};
 pub use collective::push::{ipush, push};
 pub use collective::reduce::{ireduce, reduce};
@@ -87,5 +93,6 @@ pub use combiner::{Combiner, Custom, Law, Max, Min, Minus, Product, Sum};
 pub use data::{Data, Serde};
 pub use error::{HarpError, Result};
 pub use events::{To, poll_event, send_event, try_send_event, wait_event};
+pub use kv::{Field, Groups, KvTable};
 pub use partitioner::{ById, Explicit, Hashed, Modulo, Partitioner, Ranges};
 pub use table::{Added, Table};

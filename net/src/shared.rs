@@ -6,7 +6,7 @@
 //! say that they are done; then the rank has its buffers back ([`Exposure::poll_reclaim`]). No byte is copied in between, and no
 //! system call is made unless somebody sleeps.
 //!
-//! A board has [`SLOTS`] places, used in turn by the calls of a world, so that several may be under way. A place is written again when all
+//! A board has eight places, used in turn by the calls of a world, so that several may be under way. A place is written again when all
 //! ranks have said that they are done with the call before.
 //!
 //! # Why this is sound

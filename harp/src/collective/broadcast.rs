@@ -53,7 +53,11 @@ pub fn ibroadcast<D: Data, C: Combiner<D::Unit> + 'static>(
     })
 }
 
-async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>, root: u32) -> Result<()> {
+pub(crate) async fn body<D: Data, C: Combiner<D::Unit>>(
+    call: &Call,
+    table: &mut Table<D, C>,
+    root: u32,
+) -> Result<()> {
     let root = call.root(root)?;
     if call.size() == 1 {
         return Ok(());

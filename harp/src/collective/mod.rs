@@ -11,6 +11,7 @@ pub(crate) mod barrier;
 pub(crate) mod broadcast;
 pub(crate) mod gather;
 pub(crate) mod join;
+pub(crate) mod kv;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod reduce;
