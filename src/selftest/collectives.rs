@@ -235,12 +235,14 @@ pub(super) fn rotates(world: &mut World) -> Result<(), Failure> {
     expect(t == table(n - 1 - me, Sum)?, || "irotate by a permutation".into())
 }
 
+type Append = Custom<fn(&mut String, &String)>;
+
 /// A combiner of which the order of the ranks can be read.
-fn append() -> Custom<fn(&mut String, &String)> {
+fn append() -> Append {
     Custom::new("append", |into, other| into.push_str(other))
 }
 
-fn words(rank: u32) -> Result<Table<Serde<String>, Custom<fn(&mut String, &String)>>, Failure> {
+fn words(rank: u32) -> Result<Table<Serde<String>, Append>, Failure> {
     let mut t = Table::new(append());
     t.add(1, format!("{rank} "))?;
     t.add(2, "x".repeat((rank as usize % 3) * 20_000))?;

@@ -89,16 +89,16 @@ enum Scope {
     Parts(usize),
 }
 
+/// One collective, or one for each part; blocking or not.
+type Planning = (Scope, bool, Vec<Box<dyn Planned>>);
+
 /// 2 to 8 collectives, started in the same order on all ranks.
 fn fly(n: usize, seed: u64, size: Size) {
     let mut rng = Rng(seed);
     let count = 2 + rng.below(7);
     // Rank -> its color, for two ways to part the world.
-    let colors: Vec<Vec<u32>> = [2, 3]
-        .map(|parts| (0..n).map(|_| rng.below(parts) as u32).collect::<Vec<u32>>())
-        .into_iter()
-        .collect();
-    let plan: Vec<(Scope, bool, Vec<Box<dyn Planned>>)> = (0..count)
+    let colors = [2, 3].map(|parts| (0..n).map(|_| rng.below(parts) as u32).collect::<Vec<u32>>());
+    let plan: Vec<Planning> = (0..count)
         .map(|_| {
             let blocking = rng.below(4) == 0;
             let which = rng.below(4);

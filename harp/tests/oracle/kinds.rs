@@ -184,10 +184,6 @@ impl Kind for Permutations {
 /// Text, which is put together: the order of the ranks can be read.
 pub(crate) struct Texts;
 
-fn append(into: &mut String, other: &String) {
-    into.push_str(other);
-}
-
 fn text(rng: &mut Rng, len: usize) -> String {
     let first = rng.next();
     (0..len).map(|at| char::from(b'a' + (first.wrapping_mul(at as u64 + 7) >> 32) as u8 % 26)).collect()
@@ -199,7 +195,7 @@ impl Kind for Texts {
     const WIDTH: usize = 1;
 
     fn combiner() -> Self::C {
-        Custom::new("append", append as fn(&mut String, &String))
+        Custom::new("append", |into, other| into.push_str(other))
     }
 
     fn part(rng: &mut Rng, len: usize) -> String {

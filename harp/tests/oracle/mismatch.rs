@@ -79,10 +79,12 @@ fn started() -> Vec<Call> {
     ]
 }
 
+type Run = dyn Fn(&mut World) -> Result<()> + Send + Sync;
+
 /// A case: what it is called, what each rank does, and what the error must say.
 struct Case {
     name: String,
-    run: Box<dyn Fn(&mut World) -> Result<()> + Send + Sync>,
+    run: Box<Run>,
     says: Vec<String>,
 }
 

@@ -158,7 +158,7 @@ pub(crate) fn given<K: Kind>(rng: &mut Rng, step: &Step, n: usize, size: Size) -
     let mut table = || {
         // Of a quarter of the tables nothing, of others much.
         let share = rng.below(4);
-        let there = ids.iter().filter_map(|(&id, &len)| (rng.below(4) < share).then(|| (id, len)));
+        let there = ids.iter().filter(|_| rng.below(4) < share).map(|(&id, &len)| (id, len));
         there.collect::<Vec<_>>().into_iter().map(|(id, len)| (id, K::part(rng, len))).collect()
     };
     (0..n).map(|_| (0..step.tables(n)).map(|_| table()).collect()).collect()
