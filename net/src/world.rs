@@ -515,6 +515,8 @@ impl World {
         {
             let mut core = self.core.borrow_mut();
             if let Some(e) = core.unheard.take() {
+                // The job hears the cause, not only that this rank left.
+                core.fail(e.exit_code(), e.to_string(), String::new());
                 return Err(e);
             }
             core.finished = true;

@@ -206,6 +206,152 @@ fn a_world_of_one_may_wait_for_something_else_and_take_its_own_messages_one_by_o
     world.finish().unwrap();
 }
 
+#[test]
+fn a_part_of_a_world_that_cannot_be_is_refused() {
+    World::local(3, |mut world| {
+        let me = world.rank();
+        let context = world.next_context();
+        let part = world.sub(&[2, 1, 0], context)?;
+        assert_eq!((part.rank(), part.size(), part.job_rank(0)?), (2 - me, 3, 2));
+        for (ranks, context, what) in [
+            (vec![0, 1, 2], context, "was used before"),
+            (vec![0, 1, 2], 0, "context 0 was used before"),
+            (vec![0, 1, 2, 1], context + 1, "a rank is twice"),
+            (vec![0, 1, 2, 3], context + 2, "no rank 3 in a world of 3"),
+            (vec![(me + 1) % 3], context + 3, "is not in the part of the world that it makes"),
+            (vec![me], 1 << 16, "more than 65536 worlds"),
+        ] {
+            let error = world.sub(&ranks, context).unwrap_err();
+            assert!(matches!(&error, NetError::Usage(text) if text.contains(what)), "{error}");
+        }
+        assert!(part.job_rank(3).is_err() && part.raw_communicator().is_none());
+        // What was refused has done no harm.
+        let edge = world.open_edge()?;
+        world.send(edge, (me + 1) % 3, 7, Buf::empty())?;
+        assert_eq!(world.recv(edge)?.tag, 7);
+        world.finish()
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_part_of_a_world_ranks_senders_by_its_own_numbers_and_keeps_its_messages_apart() {
+    World::local(4, |mut world| {
+        let me = world.rank();
+        let mut part = world.sub(&[3, 2, 1, 0], 1)?;
+        let (edge, there) = (world.open_edge()?, part.open_edge()?);
+        for to in 0..4 {
+            part.send(there, to, u64::from(me), Buf::from_slice(b"part"))?;
+            world.send(edge, to, u64::from(me), Buf::from_slice(b"whole"))?;
+        }
+        for from in 0..4 {
+            let (whole, here) = (world.recv_from(edge, from)?, part.recv_from(there, from)?);
+            assert_eq!((whole.from, whole.tag, &whole.body[..]), (from, u64::from(from), &b"whole"[..]));
+            assert_eq!((here.from, here.tag, &here.body[..]), (from, u64::from(3 - from), &b"part"[..]));
+        }
+        world.finish()
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_message_of_an_earlier_call_passes_the_full_window_of_a_later_one() {
+    World::local(2, |mut world| {
+        let (edge, first) = world.next_collective()?;
+        let (_, second) = world.next_collective()?;
+        assert_eq!((first, second), (1, 2));
+        let go = world.open_edge()?;
+        if world.rank() == 0 {
+            world.try_send_call(edge, 1, second << 32, Buf::zeroed(WINDOW as usize)).unwrap();
+            let held = world.try_send_call(edge, 1, second << 32, Buf::empty());
+            assert!(matches!(held, Err(TrySendError::Full(_))), "{held:?}");
+            world.try_send_call(edge, 1, first << 32 | 5, Buf::empty()).unwrap();
+            world.send(go, 1, 0, Buf::empty())?;
+        } else {
+            world.recv(go)?;
+            // In the order of the calls, though it came after.
+            assert_eq!(world.try_recv_call(edge, 0, first)?.unwrap().tag, first << 32 | 5);
+            assert!(world.try_recv_call(edge, 0, first)?.is_none());
+            assert_eq!(world.try_recv_call(edge, 0, second)?.unwrap().body.len() as u64, WINDOW);
+        }
+        world.end_collective(first);
+        world.end_collective(second);
+        world.finish()
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_message_of_a_call_that_is_over_or_never_taken_is_a_mismatch() {
+    let err = local_err(|mut world| {
+        let (edge, seq) = world.next_collective()?;
+        if world.rank() == 2 {
+            world.try_send_call(edge, 0, seq << 32, Buf::empty()).unwrap();
+        }
+        world.end_collective(seq);
+        let (edge, next) = world.next_collective()?;
+        world.wait_until(|w| if w.rank() == 0 { w.try_recv_call(edge, 2, next) } else { Ok(None) }).map(drop)
+    });
+    assert!(
+        matches!(&err, NetError::Mismatch { rank: 0, peer: 2, theirs, .. } if theirs.contains("#1")),
+        "{err}"
+    );
+    let err = local_err(|world| {
+        let (edge, seq) = world.next_collective()?;
+        if world.rank() == 2 {
+            world.try_send_call(edge, 0, seq << 32, Buf::empty()).unwrap();
+        }
+        world.end_collective(seq);
+        world.finish()
+    });
+    assert_eq!(err.exit_code(), exit::MISMATCH);
+    assert!(err.to_string().contains("rank 2 is in collective #1, of which"), "{err}");
+}
+
+#[test]
+fn the_error_of_a_spawned_operation_that_nobody_waits_for_ends_the_job_with_its_code() {
+    for at_once in [true, false] {
+        let heard = std::sync::Mutex::new(Vec::new());
+        let err = local_err(|world| {
+            let mut looks = if at_once { 0 } else { 3 };
+            let fails = world.rank() == 1;
+            let spawned = world.spawn(
+                None,
+                std::future::poll_fn(move |_| {
+                    if looks == 0 {
+                        let error = NetError::Above { what: "no more".into(), code: 65 };
+                        return std::task::Poll::Ready(if fails { Err(error) } else { Ok(()) });
+                    }
+                    looks -= 1;
+                    std::task::Poll::Pending
+                }),
+            );
+            drop(spawned);
+            let outcome = world.finish();
+            heard.lock().unwrap().push(outcome.as_ref().unwrap_err().exit_code());
+            outcome
+        });
+        assert_eq!((err.exit_code(), err.to_string().as_str()), (65, "no more"));
+        assert_eq!(heard.into_inner().unwrap(), [65; 3], "every rank ends with that code");
+    }
+}
+
+#[test]
+fn a_handle_on_a_world_that_has_ended_says_so() {
+    World::local(2, |world| {
+        let (handle, edge) = (world.handle(), world.open_edge()?);
+        let refused = world.handle().finish();
+        assert!(matches!(refused, Err(NetError::Usage(_))), "{refused:?}");
+        world.finish()?;
+        assert!(matches!(handle.progress(), Err(NetError::Usage(_))));
+        assert!(matches!(handle.next_collective(), Err(NetError::Usage(_))));
+        let sent = handle.try_send(edge, 0, 0, Buf::empty());
+        assert!(matches!(sent, Err(TrySendError::Failed(NetError::Usage(_)))), "{sent:?}");
+        Ok(())
+    })
+    .unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20))]
     #[test]

@@ -37,7 +37,7 @@ pub fn scatter<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>(
     root: u32,
     partitioner: &P,
 ) -> Result<()> {
-    let agree = agree(table, &root.to_le_bytes());
+    let agree = agree(table, &[&root.to_le_bytes(), partitioner.name().as_bytes()].concat());
     blocking(world, Op::Scatter, agree, async |call| body(call, table, root, partitioner).await)
 }
 
@@ -48,7 +48,7 @@ pub fn iscatter<D: Data, C: Combiner<D::Unit> + 'static, P: Partitioner + 'stati
     root: u32,
     partitioner: P,
 ) -> Result<Pending<Table<D, C>>> {
-    let agree = agree(&table, &root.to_le_bytes());
+    let agree = agree(&table, &[&root.to_le_bytes(), partitioner.name().as_bytes()].concat());
     starting(world, Op::Scatter, agree, async move |call| {
         body(call, &mut table, root, &partitioner).await?;
         Ok(table)

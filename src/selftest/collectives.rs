@@ -1,0 +1,313 @@
+//! Harp's collectives: what every rank must get follows from the ranks' numbers.
+
+use super::{expect, wrong};
+use crate::Failure;
+use aeolian_harp::*;
+use aeolian_net::World;
+
+/// A table whose ids, lengths and values depend on the rank in a known way.
+pub(super) fn table<C: Combiner<[f64]>>(rank: u32, combiner: C) -> Result<Table<f64, C>, Failure> {
+    let mut table = Table::new(combiner);
+    table.add(7, vec![f64::from(rank + 1); 3])?;
+    table.add(1000 + u64::from(rank), (0..rank % 8 * 5000).map(f64::from).collect::<Vec<_>>())?;
+    if rank.is_multiple_of(2) {
+        table.add(u64::MAX, Vec::new())?;
+    }
+    Ok(table)
+}
+
+/// Roots to try: the first, the middle, the last.
+fn roots(n: u32) -> Vec<u32> {
+    let mut roots = vec![0, n / 2, n - 1];
+    roots.dedup();
+    roots
+}
+
+pub(super) fn broadcasts(world: &mut World) -> Result<(), Failure> {
+    for root in roots(world.size()) {
+        let mut t = if world.rank() == root { table(root, Sum)? } else { Table::new(Sum) };
+        broadcast(world, &mut t, root)?;
+        expect(t == table(root, Sum)?, || format!("broadcast from {root}"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn union(n: u32) -> Result<Table<f64, Sum>, Failure> {
+    let mut all = Table::new(Sum);
+    for rank in 0..n {
+        for (id, data) in table(rank, Sum)?.iter() {
+            all.add(id, data.to_vec())?;
+        }
+    }
+    Ok(all)
+}
+
+pub(super) fn reduces(world: &mut World) -> Result<(), Failure> {
+    let want = union(world.size())?;
+    for root in roots(world.size()) {
+        let mut t = table(world.rank(), Sum)?;
+        reduce(world, &mut t, root)?;
+        expect(if world.rank() == root { t == want } else { t.is_empty() }, || format!("reduce to {root}"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn allreduces(world: &mut World) -> Result<(), Failure> {
+    let (n, me) = (world.size(), world.rank());
+    let mut t = table(me, Sum)?;
+    allreduce(world, &mut t)?;
+    expect(t == union(n)?, || "allreduce of tables".into())?;
+    let mut v = [u64::from(me) + 1];
+    allreduce_slice(world, &mut v, Max)?;
+    expect(v == [u64::from(n)], || "max".into())?;
+    let mut v = [i8::try_from(me % 100).unwrap_or(0) - 5];
+    allreduce_slice(world, &mut v, Min)?;
+    expect(v == [-5], || "min".into())?;
+    let mut v = [if me == 0 { 3.0f32 } else { 1.0 }; 17];
+    allreduce_slice(world, &mut v, Product)?;
+    expect(v == [3.0; 17], || "product".into())?;
+    let mut v = [me];
+    allreduce_slice(world, &mut v, Custom::new("first", |_: &mut [u32], _: &[u32]| {}))?;
+    expect(v == [0], || "a combiner that is not commutative".into())
+}
+
+pub(super) fn gathers(world: &mut World) -> Result<(), Failure> {
+    let want = union(world.size())?;
+    for root in roots(world.size()) {
+        let mut t = table(world.rank(), Sum)?;
+        gather(world, &mut t, root)?;
+        expect(if world.rank() == root { t == want } else { t.is_empty() }, || format!("gather to {root}"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn allgathers(world: &mut World) -> Result<(), Failure> {
+    let mut t = table(world.rank(), Sum)?;
+    allgather(world, &mut t)?;
+    expect(t == union(world.size())?, || "allgather".into())
+}
+
+/// Sums of numbers of very different size: rounded the same everywhere.
+pub(super) fn same_bits(world: &mut World) -> Result<(), Failure> {
+    let me = f64::from(world.rank());
+    let mut v: Vec<f64> =
+        (0..1009).map(|i| (me * 31.7 + f64::from(i)).sin() * 10f64.powi(i % 30 - 15)).collect();
+    allreduce_slice(world, &mut v, Sum)?;
+    let bits: Vec<u64> = v.iter().map(|x| x.to_bits()).collect();
+    let (mut low, mut high) = (bits.clone(), bits);
+    allreduce_slice(world, &mut low, Min)?;
+    allreduce_slice(world, &mut high, Max)?;
+    expect(low == high, || "a floating-point sum has other bits on another rank".into())
+}
+
+/// The partitions of all that a partitioner gives to a rank.
+fn share<P: Partitioner>(world: &World, place: &P) -> Result<Table<f64, Sum>, Failure> {
+    let mut mine = Table::new(Sum);
+    for (id, data) in union(world.size())?.iter() {
+        if place.rank_of(id, world.size()) == world.rank() {
+            mine.add(id, data.to_vec())?;
+        }
+    }
+    Ok(mine)
+}
+
+pub(super) fn scatters(world: &mut World) -> Result<(), Failure> {
+    for root in roots(world.size()) {
+        let (n, want) = (world.size(), share(world, &Hashed)?);
+        let all = |here: bool| if here { union(n) } else { Ok(Table::new(Sum)) };
+        let mut t = all(world.rank() == root)?;
+        scatter(world, &mut t, root, &Hashed)?;
+        expect(t == want, || format!("scatter from {root}"))?;
+        let t = iscatter(world, all(world.rank() == root)?, root, Hashed)?.wait()?;
+        expect(t == want, || format!("iscatter from {root}"))?;
+    }
+    Ok(())
+}
+
+pub(super) fn alltoalls(world: &mut World) -> Result<(), Failure> {
+    let (n, me) = (world.size(), world.rank());
+    // Of any length, also none, and not the same in both directions.
+    let message = |from: u32, to: u32| -> Result<Table<u32, Max>, Failure> {
+        let mut t = Table::new(Max);
+        t.add(u64::from(to), vec![from * 1000 + to; ((from + 2 * to) % 5 * 3000) as usize])?;
+        Ok(t)
+    };
+    let outgoing = || (0..n).map(|to| message(me, to)).collect::<Result<Vec<_>, _>>();
+    let want = (0..n).map(|from| message(from, me)).collect::<Result<Vec<_>, _>>()?;
+    expect(alltoall(world, outgoing()?)? == want, || "alltoall".into())?;
+    expect(ialltoall(world, outgoing()?)?.wait()? == want, || "ialltoall".into())
+}
+
+pub(super) fn regroups(world: &mut World) -> Result<(), Failure> {
+    let me = world.rank();
+    let want = share(world, &Modulo)?;
+    let mut t = table(me, Sum)?;
+    regroup(world, &mut t, &Modulo)?;
+    expect(t == want, || "regroup".into())?;
+    let t = iregroup(world, table(me, Sum)?, Modulo)?.wait()?;
+    expect(t == want, || "iregroup".into())
+}
+
+pub(super) fn aggregates(world: &mut World) -> Result<(), Failure> {
+    let (n, me) = (world.size(), world.rank());
+    let function =
+        |id: u64, data: &mut [f64]| data.iter_mut().for_each(|x| *x = *x / 2.0 + (id % 1000) as f64);
+    let mut want = union(n)?;
+    want.apply(function);
+    let mut t = table(me, Sum)?;
+    aggregate(world, &mut t, &Hashed, function)?;
+    expect(t == want, || "aggregate".into())?;
+    let t = iaggregate(world, table(me, Sum)?, Hashed, function)?.wait()?;
+    expect(t == want, || "iaggregate".into())
+}
+
+/// Rank r has id r of a table that is spread over the ranks.
+fn spread(me: u32) -> Result<Table<u64, Sum>, Failure> {
+    let mut t = Table::new(Sum);
+    t.add(u64::from(me), vec![100 * u64::from(me); 3000])?;
+    Ok(t)
+}
+
+pub(super) fn pushes_and_pulls(world: &mut World) -> Result<(), Failure> {
+    let (n, me) = (u64::from(world.size()), u64::from(world.rank()));
+    let next = (me + 1) % n;
+    // To the next one's, and to one that nobody has, which goes to rank 0.
+    let mut ones = Table::<u64, Sum>::new(Sum);
+    ones.add(next, vec![1; 3000])?;
+    ones.add(n * 7, vec![1])?;
+    let mut global = spread(world.rank())?;
+    push(world, &ones, &mut global, &Modulo)?;
+    let mut want = spread(world.rank())?;
+    want.add(me, vec![1; 3000])?;
+    if me == 0 {
+        want.add(n * 7, vec![n])?;
+    }
+    expect(global == want, || "push".into())?;
+    let again = ipush(world, ones.clone(), spread(world.rank())?, Modulo)?.wait()?;
+    expect(again == want, || "ipush".into())?;
+
+    ones.add(n * 7 + 1, vec![5])?;
+    let mut pulled = ones.clone();
+    let missing = pull(world, &mut pulled, &global)?;
+    let mut want = Table::<u64, Sum>::new(Sum);
+    want.add(next, vec![100 * next + 1; 3000])?;
+    want.add(n * 7, vec![n])?;
+    want.add(n * 7 + 1, vec![5])?;
+    expect(missing == [n * 7 + 1] && pulled == want, || "pull".into())?;
+    let (pulled, _, missing) = ipull(world, ones, global)?.wait()?;
+    expect(missing == [n * 7 + 1] && pulled == want, || "ipull".into())
+}
+
+pub(super) fn joins(world: &mut World) -> Result<(), Failure> {
+    let (n, me) = (world.size(), world.rank());
+    // The names are at the other end of the ranks.
+    let mut names = Table::<Serde<String>, _>::new(append());
+    names.add(u64::from(n - 1 - me), format!("rank {me}"))?;
+    let numbers = || -> Result<Table<u32, Sum>, Failure> {
+        let mut t = Table::new(Sum);
+        for id in 0..=n {
+            t.add(u64::from(id), vec![me + id])?;
+        }
+        Ok(t)
+    };
+    let mut want = Table::<u32, Sum>::new(Sum);
+    let total = n * (n - 1) / 2;
+    want.add(u64::from(n - 1 - me), vec![total + n * (n - 1 - me)])?;
+    if me == 0 {
+        want.add(u64::from(n), vec![total + n * n])?;
+    }
+    let mut t = numbers()?;
+    join(world, &mut t, &names, &Modulo)?;
+    expect(t == want, || "join".into())?;
+    let t = ijoin(world, numbers()?, names.ids(), Modulo)?.wait()?;
+    expect(t == want, || "ijoin".into())
+}
+
+pub(super) fn rotates(world: &mut World) -> Result<(), Failure> {
+    let (n, me) = (world.size(), world.rank());
+    let mut t = table(me, Sum)?;
+    for round in 1..=n.min(4) {
+        rotate(world, &mut t, &Rotation::Ring)?;
+        expect(t == table((me + n - round) % n, Sum)?, || format!("rotate {round} times"))?;
+    }
+    let mirror = Rotation::To((0..n).rev().collect());
+    let t = irotate(world, table(me, Sum)?, mirror)?.wait()?;
+    expect(t == table(n - 1 - me, Sum)?, || "irotate by a permutation".into())
+}
+
+type Append = Custom<fn(&mut String, &String)>;
+
+/// A combiner of which the order of the ranks can be read.
+fn append() -> Append {
+    Custom::new("append", |into, other| into.push_str(other))
+}
+
+fn words(rank: u32) -> Result<Table<Serde<String>, Append>, Failure> {
+    let mut t = Table::new(append());
+    t.add(1, format!("{rank} "))?;
+    t.add(2, "x".repeat((rank as usize % 3) * 20_000))?;
+    Ok(t)
+}
+
+pub(super) fn scans(world: &mut World) -> Result<(), Failure> {
+    let me = world.rank();
+    let up_to = |ranks: u32| {
+        let mut all = Table::new(append());
+        for rank in 0..ranks {
+            for (id, text) in words(rank)?.iter() {
+                all.add(id, text.clone())?;
+            }
+        }
+        Ok::<_, Failure>(all)
+    };
+    let mut t = words(me)?;
+    scan(world, &mut t)?;
+    expect(t == up_to(me + 1)?, || "scan".into())?;
+    let mut t = words(me)?;
+    exscan(world, &mut t)?;
+    expect(t == up_to(me)?, || "exscan".into())?;
+    let (first, second) = (iscan(world, words(me)?)?, iexscan(world, words(me)?)?);
+    expect(second.wait()? == up_to(me)?, || "iexscan".into())?;
+    expect(first.wait()? == up_to(me + 1)?, || "iscan".into())
+}
+
+/// One by one, in the order of the ranks.
+pub(super) fn in_sequence(world: &mut World) -> Result<(), Failure> {
+    let (n, me) = (world.size(), world.rank());
+    let mut want = table(0, Minus)?;
+    for rank in 1..n {
+        for (id, data) in table(rank, Minus)?.iter() {
+            want.add(id, data.to_vec())?;
+        }
+    }
+    let mut t = table(me, Minus)?;
+    allreduce(world, &mut t)?;
+    expect(t == want, || "allreduce in sequence".into())?;
+    let t = ireduce(world, table(me, Minus)?, n - 1)?.wait()?;
+    expect(if me == n - 1 { t == want } else { t.is_empty() }, || "ireduce in sequence".into())
+}
+
+pub(super) fn events(world: &mut World) -> Result<(), Failure> {
+    let (n, me) = (world.size(), world.rank());
+    if n == 1 {
+        return Ok(());
+    }
+    if me == 0 {
+        send_event(world, To::All, 1, aeolian_net::Buf::from_pod(&[n]))?;
+    } else {
+        let event = wait_event(world)?;
+        expect((event.from, event.tag, event.body.cast::<u32>()) == (0, 1, &[n][..]), || {
+            "event to all".into()
+        })?;
+    }
+    barrier(world)?;
+    send_event(world, To::Rank((me + 1) % n), 2, aeolian_net::Buf::zeroed(me as usize * 100))?;
+    let (event, before) = (wait_event(world)?, (me + n - 1) % n);
+    let fine = (event.from, event.tag, event.body.len()) == (before, 2, before as usize * 100);
+    expect(fine, || "event to the next rank".into())?;
+    barrier(world)?;
+    match poll_event(world)? {
+        None => Ok(()),
+        Some(event) => Err(wrong(format!("an event of rank {} that was never sent", event.from))),
+    }
+}
