@@ -1,0 +1,20 @@
+//! Worker threads inside a rank, and a model that goes round the ranks meanwhile.
+//!
+//! | | what it gives to threads |
+//! |---|---|
+//! | [`DynamicScheduler`] | inputs from one queue: whoever is free takes the next |
+//! | [`StaticScheduler`] | inputs from a queue for each thread; threads may submit to each other |
+//!
+//!
+//! An error or a panic on a worker thread comes back as a [`HarpError`](crate::HarpError) that names the input or block
+//! ([`Work`]); nothing ever waits for a thread that is gone.
+
+mod dynamic;
+mod per_task;
+mod queues;
+mod task;
+
+pub use dynamic::DynamicScheduler;
+pub use per_task::{StaticScheduler, Submitter};
+pub use queues::Order;
+pub use task::{Task, TaskError, Work};
