@@ -76,6 +76,11 @@ impl<I, T: Task<I>> DynamicScheduler<'_, I, T> {
         self.pool.queues.pause_now();
     }
 
+    /// Whether no more inputs are taken, until [`start`](Self::start).
+    pub fn is_paused(&self) -> bool {
+        self.pool.queues.is_paused()
+    }
+
     /// Takes back what is queued and not being processed. Their numbers are not used again.
     pub fn clear_inputs(&self) -> Vec<I> {
         self.pool.queues.clear(0)

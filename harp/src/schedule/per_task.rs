@@ -115,6 +115,11 @@ impl<I, T: Task<I>> StaticScheduler<'_, I, T> {
         self.pool.queues.pause_now();
     }
 
+    /// Whether no more inputs are taken, until [`start`](Self::start).
+    pub fn is_paused(&self) -> bool {
+        self.pool.queues.is_paused()
+    }
+
     /// Takes back what is queued for a task and not being processed.
     ///
     /// # Errors

@@ -177,6 +177,10 @@ impl<I> Queues<I> {
         }
     }
 
+    pub(super) fn is_paused(&self) -> bool {
+        lock(&self.state).phase == Phase::Paused
+    }
+
     pub(super) fn clear(&self, queue: usize) -> Vec<I> {
         let inputs = std::mem::take(&mut lock(&self.state).queues[queue].inputs);
         self.done.notify_all();
