@@ -1,5 +1,6 @@
 //! The one error type of `harp`.
 
+use crate::schedule::{TaskError, Work};
 use aeolian_net::NetError;
 
 /// What can go wrong in a table or a collective.
@@ -74,6 +75,23 @@ pub enum HarpError {
         /// Where the two results differ.
         difference: String,
     },
+    /// What a worker thread's task said of its work.
+    #[error("{work}: {source}")]
+    Task {
+        /// What it worked on.
+        work: Work,
+        /// The user's own error.
+        #[source]
+        source: TaskError,
+    },
+    /// A worker thread's task panicked.
+    #[error("{work}: panicked: {what}")]
+    Panicked {
+        /// What it worked on.
+        work: Work,
+        /// The panic's message.
+        what: String,
+    },
 }
 
 impl HarpError {
@@ -83,6 +101,13 @@ impl HarpError {
             HarpError::Net(e) => e.exit_code(),
             HarpError::Decode { .. } => aeolian_net::exit::PROTOCOL,
             HarpError::Usage(_) | HarpError::Encode { .. } => NetError::Usage(String::new()).exit_code(),
+            // A task may itself have got one of our errors.
+            HarpError::Task { source, .. } => match (source.downcast_ref(), source.downcast_ref()) {
+                (Some(e), _) => HarpError::exit_code(e),
+                (_, Some(e)) => NetError::exit_code(e),
+                _ => aeolian_net::exit::PROGRAM,
+            },
+            HarpError::Panicked { .. } => aeolian_net::exit::PANICKED,
             HarpError::Lengths { .. }
             | HarpError::Root { .. }
             | HarpError::Partitioner { .. }

@@ -24,6 +24,7 @@
 //! | [`scan`], [`exscan`] | each rank gets the combination of those before it |
 //! | [`split`], [`split_by_node`] | worlds of some of the ranks |
 //! | [`send_event`], [`poll_event`], [`wait_event`] | messages beside all this |
+//! | [`schedule`] | worker threads inside a rank, and slices of a model that rotate meanwhile |
 //!
 //! Each has a form that starts it and returns a [`Pending`], named with an `i` in front as in MPI: [`iallreduce`] takes the table and
 //! gives it back when it is waited for. Any number may be under way; every call into the world moves them all.
@@ -65,6 +66,7 @@ mod join;
 mod kv;
 mod node;
 mod partitioner;
+pub mod schedule;
 mod table;
 
 pub use array::{Array, Element};
