@@ -118,7 +118,7 @@ impl Call {
         let tag = (seq & 0xffff_ffff) << 32 | (op as u64) << 24 | u64::from(agree & 0xff_ffff);
         let near = world.shares_memory();
         let count = EXPOSURES[op as usize];
-        let first = if near { world.reserve_exposures(count) } else { 0 };
+        let first = if near { world.reserve_exposures(count, &OPS[op as usize]) } else { 0 };
         let exposures = Cell::new((first, if near { first + count } else { 0 }));
         Ok(Call { world: world.handle(), edge, seq, tag, near, exposures })
     }

@@ -20,7 +20,10 @@ use crate::buffer::Buf;
 use crate::error::{NetError, Result};
 use crate::pool::{Block, Fill, Foreign, Place};
 use crate::world::World;
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Calls that may be under way at once.
 pub(crate) const SLOTS: usize = 8;
@@ -52,7 +55,13 @@ const AT_ADDRESS: i32 = -2;
 #[repr(C, align(64))]
 struct Front {
     done: [AtomicU64; SLOTS],
+    /// Number of the last collective that the rank has called, and its name: for those who have not, at the end.
+    call: AtomicU64,
+    name: [AtomicU64; NAME / 8],
 }
+
+/// Bytes of a collective's name that are kept.
+const NAME: usize = 24;
 
 #[repr(C, align(64))]
 struct Slot {
@@ -121,18 +130,45 @@ pub(crate) struct BoardCard {
 struct Mate {
     job_rank: u32,
     board: *mut u8,
-    /// For a process; a thread's memory needs no opening.
+    /// Of a process.
     foreign: Option<Foreign>,
+    /// Of a thread, which may end before this one.
+    _shelf: Option<Arc<Shelf>>,
+}
+
+/// The memory of a board.
+struct Shelf {
+    block: Block,
+    at: *mut u8,
+}
+
+// SAFETY: memory that all ranks write and read by the rules of this module, through atomics and what they order.
+unsafe impl Send for Shelf {}
+// SAFETY: as above.
+unsafe impl Sync for Shelf {}
+
+/// Where threads of this process find each other's boards: by address.
+static SHELVES: Mutex<BTreeMap<u64, Weak<Shelf>>> = Mutex::new(BTreeMap::new());
+
+fn shelves() -> MutexGuard<'static, BTreeMap<u64, Weak<Shelf>>> {
+    SHELVES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The boards of a world's ranks, as one of them sees them.
-///
-/// Never dropped while the job may go on (others look at it): a world that ends hands them to the core.
 pub(crate) struct Boards {
     rank: u32,
-    own: Block,
+    own: Arc<Shelf>,
     threads: bool,
     mates: Vec<Mate>,
+    /// Number of the last exposure that was reserved.
+    last: Cell<u64>,
+}
+
+/// Of two ranks one has called a collective more.
+pub(crate) struct Uneven {
+    pub(crate) ours: String,
+    pub(crate) peer: u32,
+    pub(crate) theirs: String,
 }
 
 const BOARD: usize = FRONT + SLOTS * SLOT;
@@ -140,44 +176,50 @@ const BOARD: usize = FRONT + SLOTS * SLOT;
 impl Boards {
     /// This rank's board, before the others' are known.
     pub(crate) fn new(rank: u32, threads: bool) -> Result<Boards> {
-        let own = Block::new(BOARD, Fill::Zero).map_err(NetError::os("making a board of shared memory"))?;
-        Ok(Boards { rank, own, threads, mates: Vec::new() })
+        let mut block =
+            Block::new(BOARD, Fill::Zero).map_err(NetError::os("making a board of shared memory"))?;
+        let at = block.bytes_mut().as_mut_ptr();
+        let own = Arc::new(Shelf { block, at });
+        if threads {
+            let mut shelves = shelves();
+            shelves.retain(|_, shelf| shelf.strong_count() > 0);
+            shelves.insert(at as u64, Arc::downgrade(&own));
+        }
+        Ok(Boards { rank, own, threads, mates: Vec::new(), last: Cell::new(0) })
     }
 
     pub(crate) fn card(&self) -> Result<BoardCard> {
         let token = Foreign::own_token().map_err(NetError::os("asking for randomness"))?;
         if self.threads {
-            let address = self.own.bytes().as_ptr() as u64;
+            let address = self.own.at as u64;
             return Ok(BoardCard { fd: AT_ADDRESS, segment: 0, offset: address, token });
         }
-        let Place { fd, segment, offset } = self.own.place();
+        let Place { fd, segment, offset } = self.own.block.place();
         Ok(BoardCard { fd, segment, offset, token })
     }
 
     /// Opens the boards of all ranks, this one's among them: `(rank in the job, its process, card)`.
     pub(crate) fn open(&mut self, cards: Vec<(u32, Option<u32>, BoardCard)>) -> Result<()> {
-        let own = self.own.bytes_mut().as_mut_ptr();
         for (at, (job_rank, pid, card)) in cards.into_iter().enumerate() {
+            if at == self.rank as usize {
+                self.mates.push(Mate { job_rank, board: self.own.at, foreign: None, _shelf: None });
+                continue;
+            }
             let mate = match pid {
-                _ if at == self.rank as usize => Mate { job_rank, board: own, foreign: None },
                 Some(pid) => {
                     let mut foreign = Foreign::new(pid, card.token);
                     let place = Place { fd: card.fd, segment: card.segment, offset: card.offset };
                     let board = foreign.address(place, BOARD as u64).map_err(|e| cannot_open(job_rank, e))?;
-                    Mate { job_rank, board, foreign: Some(foreign) }
-                }
-                // Only a thread of this very process has the same token.
-                None if self.threads
-                    && card.fd == AT_ADDRESS
-                    && Foreign::own_token().is_ok_and(|t| t == card.token) =>
-                {
-                    Mate { job_rank, board: card.offset as usize as *mut u8, foreign: None }
+                    Mate { job_rank, board, foreign: Some(foreign), _shelf: None }
                 }
                 None => {
-                    return Err(NetError::Protocol {
-                        peer: format!("rank {job_rank}"),
-                        what: "its board is not in this process's reach".into(),
-                    });
+                    let Some(shelf) = shelves().get(&card.offset).and_then(Weak::upgrade) else {
+                        return Err(NetError::Protocol {
+                            peer: format!("rank {job_rank}"),
+                            what: "its board is not in this process".into(),
+                        });
+                    };
+                    Mate { job_rank, board: shelf.at, foreign: None, _shelf: Some(shelf) }
                 }
             };
             self.mates.push(mate);
@@ -206,6 +248,41 @@ impl Boards {
         unsafe { &*self.slot(rank, seq).cast::<Slot>() }
     }
 
+    /// This rank will use exposures up to this number, for that collective.
+    pub(crate) fn reserved(&self, exposure: u64, (call, name): (u64, &'static str)) {
+        self.last.set(exposure);
+        // SAFETY: the board begins with its front, of which only atomics are touched.
+        let front = unsafe { &*self.own.at.cast::<Front>() };
+        front.call.store(call, Ordering::Relaxed);
+        let mut bytes = [0; NAME];
+        bytes.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+        for (to, from) in front.name.iter().zip(bytes.as_chunks::<8>().0) {
+            to.store(u64::from_ne_bytes(*from), Ordering::Relaxed);
+        }
+    }
+
+    /// The last collective that a rank has called.
+    fn last_call(&self, rank: usize) -> String {
+        let front = self.front(rank);
+        let bytes = front.name.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+        let name: Vec<u8> = bytes.take_while(|b| *b != 0).collect();
+        format!("{} #{}", String::from_utf8_lossy(&name), front.call.load(Ordering::Relaxed))
+    }
+
+    /// At the end: a rank that has called more collectives than this one, or fewer. What nobody waited for has not been missed before.
+    pub(crate) fn uneven(&self) -> Option<Uneven> {
+        let mine = self.last.get();
+        self.mates.iter().enumerate().find_map(|(rank, mate)| {
+            let done = self.front(rank).done.iter().map(|d| d.load(Ordering::Acquire)).max().unwrap_or(0);
+            let (ours, theirs) = match done.cmp(&mine) {
+                std::cmp::Ordering::Equal => return None,
+                std::cmp::Ordering::Less => (self.last_call(self.rank as usize), "its end".into()),
+                std::cmp::Ordering::Greater => ("its end".into(), self.last_call(rank)),
+            };
+            Some(Uneven { ours, peer: mate.job_rank, theirs })
+        })
+    }
+
     /// This rank is done with call `seq`.
     fn say_done(&self, seq: u64) {
         self.front(self.rank as usize).done[seq as usize % SLOTS].store(seq, Ordering::Release);
@@ -215,6 +292,15 @@ impl Boards {
     fn all_done(&self, seq: u64) -> bool {
         let place = seq as usize % SLOTS;
         (0..self.mates.len()).all(|r| self.front(r).done[place].load(Ordering::Acquire) >= seq)
+    }
+}
+
+impl Drop for Boards {
+    fn drop(&mut self) {
+        // Another process may look at this board for a while yet: its memory is not used for anything else.
+        if !self.threads {
+            std::mem::forget(self.own.clone());
+        }
     }
 }
 
@@ -269,7 +355,13 @@ impl World {
         let mut boards = self.boards_mut();
         let boards = match &mut *boards {
             Some(boards) => boards,
-            none => none.insert(Boards::new(self.rank(), threads)?),
+            none => {
+                self.keep_boards();
+                let boards = none.insert(Boards::new(self.rank(), threads)?);
+                let (exposure, call) = self.reserved_so_far();
+                boards.reserved(exposure, call);
+                boards
+            }
         };
         let bytes = postcard::to_stdvec(&boards.card()?).map_err(|e| NetError::Internal(e.to_string()))?;
         Ok(Buf::from_slice(&bytes))

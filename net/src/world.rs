@@ -228,11 +228,16 @@ impl World {
         Ok((Core::collective_edge(self.group.context), self.group.begin_call()))
     }
 
-    /// Numbers of the next `count` exposures of this world (see [`shared`](crate::shared)): the first of them. All ranks must reserve alike, in the
-    /// same order.
-    pub fn reserve_exposures(&self, count: u64) -> u64 {
+    /// Numbers of the next `count` exposures of this world (see [`shared`](crate::shared)), for the collective `op` that was begun last: the first of
+    /// them. All ranks must reserve alike, in the same order.
+    pub fn reserve_exposures(&self, count: u64, op: &'static OpName) -> u64 {
         let first = self.group.exposures.get() + 1;
         self.group.exposures.set(first + count - 1);
+        self.group.last_op.set(op.0);
+        if let Some(boards) = self.boards().as_ref() {
+            let (exposure, call) = self.reserved_so_far();
+            boards.reserved(exposure, call);
+        }
         first
     }
 
@@ -249,6 +254,14 @@ impl World {
 
     pub(crate) fn boards(&self) -> std::cell::Ref<'_, Option<Boards>> {
         self.group.boards.borrow()
+    }
+
+    pub(crate) fn reserved_so_far(&self) -> (u64, (u64, &'static str)) {
+        (self.group.exposures.get(), (self.group.last_call(), self.group.last_op.get()))
+    }
+
+    pub(crate) fn keep_boards(&self) {
+        self.core.borrow_mut().boards.push(self.group.boards.clone());
     }
 
     pub(crate) fn boards_mut(&self) -> std::cell::RefMut<'_, Option<Boards>> {
@@ -529,11 +542,6 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if Rc::strong_count(&self.group) == 1
-            && let Some(boards) = self.group.boards.borrow_mut().take()
-        {
-            self.core.borrow_mut().old_boards.push(boards);
-        }
         if !self.owner {
             return;
         }

@@ -11,6 +11,8 @@ use crate::shared::Boards;
 use crate::supervisor::{OpName, Supervisor, failed};
 use crate::transport::{Bell, Transport};
 use crate::wait::WaitPolicy;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Shown for a rank that waits for a message outside of any named operation.
@@ -49,8 +51,8 @@ pub(super) struct Core {
     pub(super) tasks: Vec<Task>,
     /// What went wrong in a spawned operation for which nobody waits any more.
     pub(super) unheard: Option<NetError>,
-    /// Boards of worlds that have ended here; other ranks may still look at them.
-    pub(super) old_boards: Vec<Boards>,
+    /// The boards of all worlds, also of those that have ended here: other ranks may still look at them.
+    pub(super) boards: Vec<Rc<RefCell<Option<Boards>>>>,
     /// inside `enter` and `leave`
     in_op: Option<(&'static OpName, u64)>,
     /// a wait outside of any operation has got a name
@@ -79,7 +81,7 @@ impl Core {
             next_context: 0,
             tasks: Vec::new(),
             unheard: None,
-            old_boards: Vec::new(),
+            boards: Vec::new(),
             in_op: None,
             named_wait: false,
             asleep: false,
@@ -226,19 +228,20 @@ impl Core {
                 theirs: format!("collective #{}, of which this rank never took a message", stray.tag >> 32),
             });
         }
+        for boards in &self.boards {
+            if let Some(odd) = boards.borrow().as_ref().and_then(Boards::uneven) {
+                return Err(NetError::Mismatch {
+                    rank: self.rank,
+                    ours: odd.ours,
+                    peer: odd.peer,
+                    theirs: odd.theirs,
+                });
+            }
+        }
         self.engine.close()?;
         if let Some(mpi) = &mut self.mpi {
             mpi.finalize()?;
         }
         Ok(())
-    }
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        // The job has not ended in good order: other threads may still look at what this one has shown.
-        if !self.finished {
-            std::mem::take(&mut self.old_boards).into_iter().for_each(std::mem::forget);
-        }
     }
 }

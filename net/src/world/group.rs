@@ -4,6 +4,7 @@ use crate::error::{NetError, Result};
 use crate::shared::Boards;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// One message stream: its number is the same on every rank of its world because all open its edges in the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,7 +61,8 @@ pub(super) struct Group {
     open_calls: RefCell<Vec<u64>>,
     /// How many exposures were reserved.
     pub(super) exposures: Cell<u64>,
-    pub(super) boards: RefCell<Option<Boards>>,
+    pub(super) last_op: Cell<&'static str>,
+    pub(super) boards: Rc<RefCell<Option<Boards>>>,
     /// Its collectives are not to use shared memory.
     pub(super) apart: Cell<bool>,
     /// Whether its ranks share memory, and if so, whether they are threads.
@@ -79,7 +81,8 @@ impl Group {
             calls: Cell::new(0),
             open_calls: RefCell::default(),
             exposures: Cell::new(0),
-            boards: RefCell::default(),
+            last_op: Cell::new(""),
+            boards: Rc::default(),
             apart: Cell::new(false),
             in_threads: OnceCell::new(),
         }
@@ -106,7 +109,8 @@ impl Group {
             calls: Cell::new(0),
             open_calls: RefCell::default(),
             exposures: Cell::new(0),
-            boards: RefCell::default(),
+            last_op: Cell::new(""),
+            boards: Rc::default(),
             apart: parent.apart.clone(),
             in_threads: OnceCell::new(),
         })
@@ -137,6 +141,11 @@ impl Group {
         self.calls.set(seq);
         self.open_calls.borrow_mut().push(seq);
         seq
+    }
+
+    /// The number of the last collective that this rank began.
+    pub(super) fn last_call(&self) -> u64 {
+        self.calls.get()
     }
 
     pub(super) fn end_call(&self, seq: u64) {
