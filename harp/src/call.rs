@@ -73,6 +73,7 @@ pub(crate) struct Call {
     tag: u64,
     /// Whether all ranks of the world share memory.
     near: bool,
+    first: bool,
     /// Numbers of the exposures that are left.
     exposures: Cell<(u64, u64)>,
 }
@@ -88,7 +89,7 @@ pub(crate) fn blocking<T>(
     world.enter(&OPS[op as usize], call.seq);
     let outcome = world.run(async {
         call.open_boards().await?;
-        body(&call).await
+        body(&call).await.map_err(|e| call.of_job(e))
     });
     world.leave();
     outcome
@@ -105,7 +106,7 @@ pub(crate) fn starting<T: 'static>(
     let name = Some((&OPS[op as usize], call.seq));
     Ok(world.spawn(name, async move {
         call.open_boards().await?;
-        body(&call).await
+        body(&call).await.map_err(|e| call.of_job(e))
     }))
 }
 
@@ -120,7 +121,7 @@ impl Call {
         let count = EXPOSURES[op as usize];
         let first = if near { world.reserve_exposures(count, &OPS[op as usize]) } else { 0 };
         let exposures = Cell::new((first, if near { first + count } else { 0 }));
-        Ok(Call { world: world.handle(), edge, seq, tag, near, exposures })
+        Ok(Call { world: world.handle(), edge, seq, tag, near, first: first == 1, exposures })
     }
 
     pub(crate) fn world(&self) -> &World {
@@ -132,9 +133,9 @@ impl Call {
         self.near
     }
 
-    /// Whether it is the first call of its world.
+    /// Whether it is the first call of its world that may show something.
     pub(crate) fn is_first(&self) -> bool {
-        self.seq == 1
+        self.first
     }
 
     /// Number and ticket of this call's next exposure.
@@ -148,6 +149,14 @@ impl Call {
         }
         self.exposures.set((next + 1, end));
         Ok((next, (next & 0xffff_ffff) << 32 | self.tag & 0xffff_ffff))
+    }
+
+    /// The error with the rank that it names numbered as in the whole job.
+    fn of_job(&self, mut error: HarpError) -> HarpError {
+        if let HarpError::Lengths { from: Some(rank), .. } | HarpError::Decode { rank, .. } = &mut error {
+            *rank = self.world.job_rank(*rank).unwrap_or(*rank);
+        }
+        error
     }
 
     /// The ranks are in different calls.

@@ -69,8 +69,8 @@ pub trait Data: 'static {
         Self::from_bytes(&buf)
     }
 
-    /// Where two partitions differ, more than floating-point rounding does, in words; `None` if they do not.
-    fn difference(a: &Self::Part, b: &Self::Part) -> Option<String>;
+    /// Where two partitions, both made of `inputs`, differ by more than floating-point rounding, in words; `None` if they do not.
+    fn difference(a: &Self::Part, b: &Self::Part, inputs: &[&Self::Part]) -> Option<String>;
 
     /// What all ranks must agree on.
     fn name() -> &'static str {
@@ -144,19 +144,24 @@ impl<T: Element> Data for T {
         Array::from_buf(buf)
     }
 
-    fn difference(a: &Array<T>, b: &Array<T>) -> Option<String> {
+    fn difference(a: &Array<T>, b: &Array<T>, inputs: &[&Array<T>]) -> Option<String> {
         if a.len() != b.len() {
             return Some(format!("{} and {} elements", a.len(), b.len()));
         }
-        if TypeId::of::<T>() == TypeId::of::<f64>() {
-            let (a, b): (&[f64], &[f64]) = (bytemuck::cast_slice(a), bytemuck::cast_slice(b));
-            return first_far(a, b, 1e-6);
-        }
-        if TypeId::of::<T>() == TypeId::of::<f32>() {
-            let wide = |part: &Array<T>| -> Vec<f64> {
-                bytemuck::cast_slice::<T, f32>(part).iter().map(|&x| f64::from(x)).collect()
-            };
-            return first_far(&wide(a), &wide(b), 1e-3);
+        let floats = |part: &Array<T>| -> Option<Vec<f64>> {
+            if TypeId::of::<T>() == TypeId::of::<f64>() {
+                return Some(bytemuck::cast_slice::<T, f64>(part).to_vec());
+            }
+            let single = TypeId::of::<T>() == TypeId::of::<f32>();
+            single.then(|| bytemuck::cast_slice::<T, f32>(part).iter().map(|&x| f64::from(x)).collect())
+        };
+        if let (Some(a), Some(b)) = (floats(a), floats(b)) {
+            // What cancels out leaves the rounding of what went in.
+            let largest = |x: f64, y: &f64| if y.is_finite() { x.max(y.abs()) } else { x };
+            let scale =
+                inputs.iter().filter_map(|part| floats(part)).flatten().fold(0.0, |x, y| largest(x, &y));
+            let tolerance = if size_of::<T>() == 8 { 1e-9 } else { 1e-4 };
+            return first_far(&a, &b, tolerance, scale);
         }
         let bytes = |x: &T| bytemuck::bytes_of(x).to_vec();
         let at = a.iter().zip(b.iter()).position(|(x, y)| bytes(x) != bytes(y))?;
@@ -165,9 +170,9 @@ impl<T: Element> Data for T {
 }
 
 /// The first place where two numbers are further from one another than rounding brings them.
-fn first_far(a: &[f64], b: &[f64], tolerance: f64) -> Option<String> {
+fn first_far(a: &[f64], b: &[f64], tolerance: f64, scale: f64) -> Option<String> {
     let far = |(x, y): (&f64, &f64)| {
-        !(x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= tolerance * x.abs().max(y.abs()))
+        x.is_finite() && y.is_finite() && (x - y).abs() > tolerance * x.abs().max(y.abs()).max(scale)
     };
     let at = a.iter().zip(b).position(far)?;
     Some(format!("element {at} is {} and {}", a[at], b[at]))
@@ -231,7 +236,7 @@ impl<V: Serialize + DeserializeOwned + Clone + 'static> Data for Serde<V> {
         }
     }
 
-    fn difference(a: &V, b: &V) -> Option<String> {
+    fn difference(a: &V, b: &V, _: &[&V]) -> Option<String> {
         let (a, b) = (postcard::to_stdvec(a).ok()?, postcard::to_stdvec(b).ok()?);
         (a != b).then(|| format!("they are written as {a:02x?} and {b:02x?}"))
     }

@@ -12,7 +12,8 @@ pub enum HarpError {
     Net(#[from] NetError),
     /// Two partitions of one id whose lengths differ.
     #[error(
-        "partition {id} has {have} elements here and {came} in the one that came{from}\n  help: partitions of one id must have the same length to be combined"
+        "partition {id} has {have} elements here and {came} in the one that came{}\n  help: partitions of one id must have the same length to be combined",
+        .from.map_or(String::new(), |rank| format!(" from rank {rank}"))
     )]
     Lengths {
         /// Id of the partition.
@@ -21,8 +22,8 @@ pub enum HarpError {
         have: usize,
         /// Elements of the other one.
         came: usize,
-        /// ` from rank 3`, or nothing for a local insert.
-        from: String,
+        /// The rank that it came from, if it is not of this one.
+        from: Option<u32>,
     },
     /// A table that a peer sent does not decode.
     #[error("rank {rank} sent a table that does not decode: {what}")]

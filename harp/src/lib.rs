@@ -55,6 +55,7 @@
 
 mod array;
 mod call;
+mod check;
 mod codec;
 mod collective;
 mod combiner;
@@ -71,6 +72,7 @@ mod table;
 
 pub use array::{Array, Element};
 pub use call::Pending;
+pub use check::check_associative;
 pub use collective::aggregate::{aggregate, iaggregate};
 pub use collective::allgather::{allgather, iallgather};
 pub use collective::allreduce::{allreduce, allreduce_slice, iallreduce};

@@ -1,6 +1,7 @@
 //! Collectives of ranks that share memory: everybody shows what it has, and takes what it needs from where it lies.
 
 use crate::call::Call;
+use crate::check;
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
@@ -221,6 +222,20 @@ pub(crate) async fn gathered<D: Data, C: Combiner<D::Unit>>(
     Ok(())
 }
 
+/// In builds with debug assertions: whether the combiner is associative for what the first two ranks show.
+fn check_first<D: Data, C: Combiner<D::Unit>>(view: &View<'_>, combiner: &C) -> Result<()> {
+    if !cfg!(debug_assertions) || view.call.size() < 2 {
+        return Ok(());
+    }
+    let Some((a, b)) = view.shown(0).find_map(|a| Some((a, view.shown(1).find(|b| b.id == a.id)?))) else {
+        return Ok(());
+    };
+    match (D::from_bytes(a.bytes), D::from_bytes(b.bytes)) {
+        (Ok(one), Ok(other)) => check::by_the_way::<D, C>(combiner, a.id, &one, &other),
+        _ => Ok(()),
+    }
+}
+
 /// The table becomes the combination of all in the order of the ranks, on all of them or at the root; elsewhere it becomes empty.
 pub(crate) async fn reduced<D: Data, C: Combiner<D::Unit>>(
     call: &Call,
@@ -238,6 +253,7 @@ pub(crate) async fn reduced<D: Data, C: Combiner<D::Unit>>(
             return Ok(());
         }
         view.all().await?;
+        check_first::<D, C>(&view, table.combiner())?;
         if view.same_shape() {
             if me != 0 {
                 table.overwrite(view.shown(0).map(|s| s.bytes));
@@ -260,6 +276,7 @@ pub(crate) async fn reduced<D: Data, C: Combiner<D::Unit>>(
     let (lent, parts) = Lent::<D>::new(table.take())?;
     let mut view = call.show(shape, || parts).await?;
     view.all().await?;
+    check_first::<D, C>(&view, table.combiner())?;
     // All ranks come to the same answer: they look at the same.
     let in_place = D::element().filter(|_| table.combiner().law().elementwise && view.same_shape());
     if let Some(element) = in_place {

@@ -1,5 +1,6 @@
 //! [`Table`]: partitions by id.
 
+use crate::check;
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
@@ -45,15 +46,10 @@ impl<D: Data, C: Combiner<D::Unit>> Table<D, C> {
 
     /// Adds a partition; if the id is there, the new one is combined into it (and must have its length).
     pub fn add(&mut self, id: u64, data: impl Into<D::Part>) -> Result<Added> {
-        self.add_from(id, data.into(), String::new)
+        self.add_from(id, data.into(), None)
     }
 
-    pub(crate) fn add_from(
-        &mut self,
-        id: u64,
-        data: D::Part,
-        from: impl FnOnce() -> String,
-    ) -> Result<Added> {
+    pub(crate) fn add_from(&mut self, id: u64, data: D::Part, from: Option<u32>) -> Result<Added> {
         match self.partitions.get_mut(&id) {
             None => {
                 self.partitions.insert(id, data);
@@ -63,9 +59,7 @@ impl<D: Data, C: Combiner<D::Unit>> Table<D, C> {
                 self.combiner.combine(D::unit_mut(have), D::unit(&data));
                 Ok(Added::Combined)
             }
-            Some(have) => {
-                Err(HarpError::Lengths { id, have: D::len(have), came: D::len(&data), from: from() })
-            }
+            Some(have) => Err(HarpError::Lengths { id, have: D::len(have), came: D::len(&data), from }),
         }
     }
 
@@ -154,7 +148,7 @@ impl<D: Data, C: Combiner<D::Unit>> Table<D, C> {
             && bytes.len() != element * D::len(have)
         {
             let (have, came) = (D::len(have), bytes.len() / element);
-            return Err(HarpError::Lengths { id, have, came, from: format!(" from rank {from}") });
+            return Err(HarpError::Lengths { id, have, came, from: Some(from) });
         }
         D::with_unit(bytes, |unit| self.combiner.combine(D::unit_mut(have), unit)).map_err(bad)
     }
@@ -163,6 +157,17 @@ impl<D: Data, C: Combiner<D::Unit>> Table<D, C> {
     pub(crate) fn overwrite<'b>(&mut self, bytes: impl Iterator<Item = &'b [u8]>) {
         for (part, bytes) in self.partitions.values_mut().zip(bytes) {
             D::overwrite(part, bytes);
+        }
+    }
+
+    /// In builds with debug assertions: whether the combiner is associative for the first partition that meets one of these.
+    pub(crate) fn check<'p>(&self, mut others: impl Iterator<Item = (u64, &'p D::Part)>) -> Result<()> {
+        if !cfg!(debug_assertions) {
+            return Ok(());
+        }
+        match others.find_map(|(id, other)| Some((id, self.partitions.get(&id)?, other))) {
+            Some((id, mine, other)) => check::by_the_way::<D, C>(&self.combiner, id, mine, other),
+            None => Ok(()),
         }
     }
 
@@ -196,7 +201,7 @@ impl<D: Data, C: Combiner<D::Unit>> Table<D, C> {
         from: u32,
     ) -> Result<()> {
         for (id, data) in higher {
-            self.add_from(id, data, || format!(" from rank {from}"))?;
+            self.add_from(id, data, Some(from))?;
         }
         Ok(())
     }

@@ -88,6 +88,7 @@ async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C
             return table.combine_above(all, rank - 1);
         }
         let higher = call.recv_parts::<D>(rank + 1).await?;
+        table.check(higher.iter().map(|(id, part)| (*id, part)))?;
         table.combine_above(higher, rank + 1)?;
         rank / 2
     } else {
@@ -98,6 +99,7 @@ async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C
     while step < power {
         let peer = rank_of(place ^ step);
         let ((), other) = both(call.send_table(peer, table), call.recv_parts::<D>(peer)).await?;
+        table.check(other.iter().map(|(id, part)| (*id, part)))?;
         if place & step == 0 {
             table.combine_above(other, peer)?;
         } else {

@@ -64,6 +64,7 @@ async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C
         }
         if rank + step < size {
             let higher = call.recv_parts::<D>(rank + step).await?;
+            table.check(higher.iter().map(|(id, part)| (*id, part)))?;
             table.combine_above(higher, rank + step)?;
         }
         step *= 2;

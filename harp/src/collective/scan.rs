@@ -99,6 +99,7 @@ async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C
         }
         if rank >= step {
             let lower = call.recv_parts::<D>(rank - step).await?;
+            table.check(lower.iter().map(|(id, part)| (*id, part)))?;
             table.combine_below(lower, rank - step)?;
         }
         step *= 2;

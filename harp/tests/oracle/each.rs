@@ -1,10 +1,10 @@
 //! Every collective, blocking and not, against the sequential answer: types, combiners, ranks, roots, partitioners, shapes.
 
 use crate::kinds::{
-    Affines, Bytes, Differences, Digests, Doubles, Floats, Kind, Lists, Longs, Permutations, Rng, Shorts,
-    Texts, Words,
+    Affines, Bytes, Differences, Digests, Doubles, Floats, Kind, Lists, Longs, Model, Permutations, Rng,
+    Shorts, Texts, Words,
 };
-use crate::reference::expected;
+use crate::reference::{Output, expected};
 use crate::steps::{KINDS, Size, Step, call, given, start};
 use aeolian_harp::*;
 use aeolian_net::World;
@@ -25,9 +25,18 @@ fn all_agree<K: Kind>(n: usize, seed: u64, kinds: &[usize], size: Size) {
             (step, given, want)
         })
         .collect();
+    for share in [true, false] {
+        run_all(n, &plan, share);
+    }
+}
+
+/// Through shared memory, or by messages as between nodes.
+#[expect(clippy::type_complexity, reason = "a call, what goes in and what comes out")]
+fn run_all<K: Kind>(n: usize, plan: &[(Step, Vec<Vec<Model<K>>>, Vec<Output<K>>)], share: bool) {
     World::local(n as u32, |mut world| {
+        world.use_shared_memory(share);
         let me = world.rank() as usize;
-        for (step, given, want) in &plan {
+        for (step, given, want) in plan {
             let got = call::<K>(step, &mut world, &given[me])?;
             want[me].check(&got, &format!("rank {me} of {n}, {step:?}, blocking"));
             let got = start::<K>(step, &world, &given[me])?.wait()?;

@@ -111,6 +111,8 @@ fn fly(n: usize, seed: u64, size: Size) {
         })
         .collect();
     World::local(n as u32, |mut world| {
+        // Else by messages, as between nodes.
+        world.use_shared_memory(seed.is_multiple_of(2));
         let me = world.rank() as usize;
         let mut parts = Vec::new();
         for colors in &colors {

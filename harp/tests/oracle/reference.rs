@@ -30,7 +30,7 @@ impl<K: Kind> Output<K> {
                         "{what}: partition {id} of table {at} of {} elements, wanted {}: {}",
                         len(&got[id]),
                         len(part),
-                        K::D::difference(part, &got[id]).unwrap_or_default()
+                        K::D::difference(part, &got[id], &[]).unwrap_or_default()
                     );
                 }
             }
