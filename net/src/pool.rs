@@ -5,7 +5,8 @@
 //! [`POOL_FROM`] bytes and more are blocks, of a power of two in address space, of a few *segments* (`memfd`): what is not touched
 //! of a block costs nothing. A node-mate opens a segment through `/proc/PID/fd`, as it does a ring's, and checks its token.
 //!
-//! Dropped blocks keep their pages while those are no more than what is in use (or [`KEPT`] bytes); beyond that the pages are given back.
+//! Dropped blocks keep their pages while all together are no more than what was in use at a time lately (or [`KEPT`] bytes): a loop finds what it
+//! left. Beyond that the pages are given back.
 
 use memmap2::{MmapOptions, MmapRaw};
 use std::collections::HashMap;
@@ -58,6 +59,8 @@ struct Pool {
     /// Bytes of blocks in use, and of dirty idle ones.
     in_use: usize,
     kept: usize,
+    /// The most that was in use lately: it falls by a thousandth with every block that is taken.
+    peak: usize,
 }
 
 static POOL: Mutex<Pool> = Mutex::new(Pool {
@@ -66,6 +69,7 @@ static POOL: Mutex<Pool> = Mutex::new(Pool {
     idle: [const { Vec::new() }; 64],
     in_use: 0,
     kept: 0,
+    peak: 0,
 });
 
 fn pool() -> MutexGuard<'static, Pool> {
@@ -130,6 +134,7 @@ impl Block {
             pool.kept -= size;
         }
         pool.in_use += size;
+        pool.peak = pool.in_use.max(pool.peak - pool.peak / 1024);
         // SAFETY: `offset` plus the block's size is within the segment's map, by `cut`.
         let at = unsafe { pool.segments[idle.segment as usize].map.as_mut_ptr().add(idle.offset) };
         drop(pool);
@@ -165,7 +170,7 @@ impl Drop for Block {
         let mut pool = pool();
         pool.in_use -= size;
         let mut dirty = true;
-        if pool.kept + size > pool.in_use.max(KEPT) {
+        if pool.in_use + pool.kept + size > pool.peak.max(KEPT) {
             // SAFETY: the block lies within the map, on page boundaries, and nobody uses it any more.
             let gone = unsafe { rustix::mm::madvise(self.at.cast(), size, rustix::mm::Advice::LinuxRemove) };
             dirty = gone.is_err();
