@@ -37,5 +37,5 @@ pub(crate) trait Number: Element + kernel::Real {}
 impl<T: Element + kernel::Real> Number for T {}
 
 fn main() -> ExitCode {
-    program::main("kmeans", |args| cli::parse(args), job::run)
+    program::main("kmeans", cli::parse, job::run)
 }

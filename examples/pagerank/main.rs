@@ -25,6 +25,8 @@ mod read;
 mod rmat;
 mod route;
 mod sorted;
+#[cfg(test)]
+mod tests;
 mod top;
 mod wires;
 
@@ -33,5 +35,5 @@ use std::process::ExitCode;
 use aeolian_examples::program;
 
 fn main() -> ExitCode {
-    program::main("pagerank", |args| cli::parse(args), job::run)
+    program::main("pagerank", cli::parse, job::run)
 }

@@ -89,7 +89,7 @@ impl Labels {
 pub(crate) fn hash(name: &[u8]) -> u64 {
     let mut chunks = name.chunks_exact(8);
     let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |w, b| w << 8 | u64::from(*b));
-    let h = chunks.by_ref().fold(name.len() as u64, |h, c| mix(h ^ word(c)));
+    let h = chunks.by_ref().fold(mix(name.len() as u64), |h, c| mix(h ^ word(c)));
     mix(h ^ word(chunks.remainder()))
 }
 

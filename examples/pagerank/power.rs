@@ -143,7 +143,7 @@ fn share(
             false => vec![message(plan.send[r].len(), &|to| pack(&plan.send[r], to))],
         };
         let came = exchange(world, (0..size).map(to_rank).collect())?;
-        came.into_iter().map(|arrays| take::<_, 1>(arrays)).map(|[array]| array).collect()
+        came.into_iter().map(take::<_, 1>).map(|[array]| array).collect()
     };
     let mut sums = [0.0; 3];
     for (rank, array) in came.iter().enumerate() {

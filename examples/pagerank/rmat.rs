@@ -36,7 +36,7 @@ impl Rmat {
         for level in 0..self.scale {
             // Two draws from each word.
             let draw = if level % 2 == 0 { word as u32 } else { (word >> 32) as u32 };
-            let (down, right) = (draw >= AB, (draw >= A && draw < AB) || draw >= ABC);
+            let (down, right) = (draw >= AB, (A..AB).contains(&draw) || draw >= ABC);
             source = source << 1 | u32::from(down);
             target = target << 1 | u32::from(right);
             if level % 2 == 1 {
