@@ -13,15 +13,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::lines::{content, line_at, number_at, shown, starting_in};
 use crate::matrix::{Element, Matrix};
 use crate::readat::{ReadAt, reserve};
 use crate::workers::Workers;
 use crate::{Error, Result};
 
-/// Bytes that a thread reads and parses at once.
-pub const PIECE: u64 = 1 << 20;
-/// A line longer than this is taken for "this is not a text file".
-const LONGEST_LINE: u64 = 64 << 20;
+pub use crate::lines::PIECE;
 
 /// What the first lines of a file say about the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,33 +127,15 @@ pub fn read<T: Element>(
 
 /// Parses the lines that begin in `from..to`.
 fn piece<T: Element>(source: &ReadAt, layout: &Layout, from: u64, to: u64) -> Result<Vec<T>> {
-    // One byte earlier, to see whether a line begins exactly at `from`.
-    let lead = from.min(1);
-    let mut text = source.bytes(from - lead, to)?;
-    let mut skip = 0;
-    if from > layout.start {
-        match text.iter().position(|&b| b == b'\n') {
-            Some(p) => skip = p + 1,
-            None => return Ok(Vec::new()),
-        }
-    } else {
-        skip += lead as usize;
-    }
-    if skip >= text.len() {
-        return Ok(Vec::new());
-    }
-    if text.last() != Some(&b'\n') && to < source.len() {
-        let (rest, _) = line_at(source, to)?;
-        text.extend_from_slice(&rest);
-    }
+    let lines = starting_in(source, layout.start, from, to)?;
+    let text = &lines.text[..];
     let mut out = Vec::with_capacity((text.len() / 8).max(layout.d));
-    let base = from - lead;
-    let mut pos = skip;
+    let mut pos = 0;
     while pos < text.len() {
         let len = text[pos..].iter().position(|&b| b == b'\n').unwrap_or(text.len() - pos);
         let line = &text[pos..pos + len];
         if let Some(line) = content(line) {
-            row(line, layout, &mut out).map_err(|e| e.at(source, base + pos as u64, layout))?;
+            row(line, layout, &mut out).map_err(|e| e.at(source, lines.offset + pos as u64, layout))?;
         }
         pos += len + 1;
     }
@@ -173,16 +153,10 @@ enum Bad {
 impl Bad {
     /// Adds the line's number, which means counting the lines before it: done only for an error.
     fn at(self, source: &ReadAt, offset: u64, layout: &Layout) -> Error {
-        let mut lines = 1u64;
-        let mut at = 0;
-        while at < offset {
-            let to = offset.min(at + PIECE);
-            match source.bytes(at, to) {
-                Ok(bytes) => lines += bytes.iter().filter(|&&b| b == b'\n').count() as u64,
-                Err(e) => return e,
-            }
-            at = to;
-        }
+        let lines = match number_at(source, offset) {
+            Ok(number) => number,
+            Err(e) => return e,
+        };
         let column_name = |c: usize| match layout.names.as_ref().and_then(|n| n.get(c - 1)) {
             Some(name) if !name.is_empty() => format!("column {c} ({name})"),
             _ => format!("column {c}"),
@@ -246,7 +220,16 @@ fn row<T: Element>(line: &[u8], layout: &Layout, out: &mut Vec<T>) -> std::resul
     }
 }
 
-/// The fields of a line, without the blanks and quotes around them.
+/// The fields of a line, without the blanks and quotes around them; a separator inside of double quotes is none.
+///
+/// ```
+/// let fields: Vec<&[u8]> = aeolian_examples::csv::fields(br#"a, "b, c""#, b',').collect();
+/// assert_eq!(fields, [&b"a"[..], b"b, c"]);
+/// ```
+pub fn fields(line: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    Fields { rest: Some(line), separator }
+}
+
 struct Fields<'a> {
     rest: Option<&'a [u8]>,
     separator: u8,
@@ -280,48 +263,6 @@ fn unquoted(line: &[u8]) -> impl Iterator<Item = u8> + '_ {
         inside ^= *b == b'"';
         !inside
     })
-}
-
-/// A line without line end and outer blanks; `None` if it is blank or a comment. (Outer TABs may be empty fields.)
-fn content(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let trimmed = line.trim_ascii();
-    if trimmed.is_empty() || trimmed[0] == b'#' {
-        return None;
-    }
-    Some(if line.contains(&b'\t') { line } else { trimmed })
-}
-
-/// The line from byte `at` on, with its end, and where the next one begins.
-fn line_at(source: &ReadAt, at: u64) -> Result<(Vec<u8>, u64)> {
-    let mut line = Vec::new();
-    let mut step = 4096;
-    let mut pos = at;
-    while pos < source.len() {
-        let to = source.len().min(pos + step);
-        let bytes = source.bytes(pos, to)?;
-        if let Some(end) = bytes.iter().position(|&b| b == b'\n') {
-            line.extend_from_slice(&bytes[..=end]);
-            return Ok((line, pos + end as u64 + 1));
-        }
-        line.extend_from_slice(&bytes);
-        if line.len() as u64 > LONGEST_LINE {
-            return Err(Error::data(
-                source.name(),
-                format!("no line end within {} MiB from byte {at} on", LONGEST_LINE >> 20),
-                "is this a text file with one row a line? numpy files are named *.npy",
-            ));
-        }
-        (pos, step) = (to, step * 4);
-    }
-    Ok((line, pos))
-}
-
-/// A field for a message: cut short, printable.
-fn shown(field: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(field).chars().take(40).collect();
-    format!("{:?}{}", text, if field.len() > 40 { "..." } else { "" })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use aeolian_examples::Error;
+use aeolian_examples::program::End;
 use clap::{Parser, ValueEnum};
 
 const EXAMPLES: &str = "\
@@ -78,15 +79,6 @@ pub(crate) struct Options {
     pub(crate) json: bool,
 }
 
-/// Why there are no options.
-#[derive(Debug)]
-pub(crate) enum End {
-    /// Help, version, or what the parser found wrong.
-    Print(clap::Error),
-    /// Options that make no sense together.
-    Wrong(Error),
-}
-
 /// Parses the command line.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, End> {
     let options = Options::try_parse_from(args).map_err(End::Print)?;
@@ -94,18 +86,6 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options,
         Ok(()) => Ok(options),
         Err((what, help)) => Err(End::Wrong(Error::usage(what, help))),
     }
-}
-
-/// What the parser found wrong, in one line, with its tip if it has one: for the job master, who tells it.
-pub(crate) fn brief(text: &clap::Error) -> Error {
-    let text = text.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    let tip = text
-        .lines()
-        .find_map(|l| l.trim().strip_prefix("tip: "))
-        .map(|t| format!("{t}; "))
-        .unwrap_or_default();
-    Error::usage(line.trim_start_matches("error: "), format!("{tip}see kmeans --help"))
 }
 
 fn check(options: &Options) -> Result<(), (String, String)> {

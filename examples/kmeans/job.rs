@@ -1,13 +1,12 @@
 //! A run from the first byte read to the last one written.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use aeolian::World;
 use aeolian::harp::{Max, Sum, allreduce_slice};
 use aeolian_examples::agree::{agree, all};
 use aeolian_examples::progress::{Mode, Progress, seconds};
-use aeolian_examples::workers::Workers;
+use aeolian_examples::workers::{Workers, fair_share};
 use aeolian_examples::{Error, Matrix, Result, input, rss};
 use serde::Serialize;
 
@@ -256,20 +255,6 @@ fn read<T: Number>(
 
 fn input_name(options: &Options) -> String {
     options.input.clone().unwrap_or_else(|| "digits (bundled)".into())
-}
-
-/// Cores that this rank may use, divided by the ranks of its node that may use the same ones. Where the launcher has
-/// bound ranks to cores of their own, that is all of them.
-fn fair_share(world: &mut World) -> Result<usize> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut hasher = DefaultHasher::new();
-    if let Ok(set) = rustix::thread::sched_getaffinity(None) {
-        (0..rustix::thread::CpuSet::MAX_CPU).for_each(|cpu| set.is_set(cpu).hash(&mut hasher));
-    }
-    let masks = all(world, hasher.finish())?;
-    let (me, nodes) = (world.rank() as usize, &world.layout().node_of);
-    let sharing = (0..masks.len()).filter(|r| nodes[*r] == nodes[me] && masks[*r] == masks[me]).count();
-    Ok((cores / sharing.max(1)).max(1))
 }
 
 fn ending(fit: &Fit, inertia: f64, time: Duration) -> String {
