@@ -9,7 +9,8 @@ use std::any::TypeId;
 /// against the combiner's word. Lengths must be equal.
 ///
 /// Builds with debug assertions do this by themselves, in `allreduce`, `reduce` and `scan`, for the first two partitions of one id that meet
-/// (and the second of them once more), if their elements are integers or `f32`, `f64`.
+/// (and the second of them once more), if their elements are `f32`, `f64`, or small
+/// integers of 32 or 64 bits.
 ///
 /// # Errors
 /// [`HarpError::NotAssociative`] with the place and both values.
@@ -57,17 +58,25 @@ pub(crate) fn by_the_way<D: Data, C: Combiner<D::Unit>>(
     }
     // Of other elements nobody knows how exact they can be.
     let number = TypeId::of::<D>();
-    let exact = [
-        TypeId::of::<u8>(),
-        TypeId::of::<u16>(),
-        TypeId::of::<u32>(),
-        TypeId::of::<u64>(),
-        TypeId::of::<i8>(),
-        TypeId::of::<i16>(),
-        TypeId::of::<i32>(),
-        TypeId::of::<i64>(),
-        TypeId::of::<f32>(),
-        TypeId::of::<f64>(),
-    ];
-    if exact.contains(&number) { check_associative::<D, C>(combiner, id, a, b, b) } else { Ok(()) }
+    let float = [TypeId::of::<f32>(), TypeId::of::<f64>()].contains(&number);
+    let small = |bytes: &[u8]| {
+        small_integers::<u32>(number, bytes, |x| x < 1 << 8)
+            .or_else(|| small_integers::<i32>(number, bytes, |x| x.unsigned_abs() < 1 << 8))
+            .or_else(|| small_integers::<u64>(number, bytes, |x| x < 1 << 16))
+            .or_else(|| small_integers::<i64>(number, bytes, |x| x.unsigned_abs() < 1 << 16))
+            .unwrap_or(false)
+    };
+    if float || (small(D::bytes(a)) && small(D::bytes(b))) {
+        check_associative::<D, C>(combiner, id, a, b, b)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether all are so small that three of them combine without an overflow that the program itself does not have; `None` for another type.
+fn small_integers<T: bytemuck::Pod>(number: TypeId, bytes: &[u8], small: impl Fn(T) -> bool) -> Option<bool> {
+    if number != TypeId::of::<T>() {
+        return None;
+    }
+    Some(bytemuck::try_cast_slice(bytes).is_ok_and(|all: &[T]| all.iter().all(|x| small(*x))))
 }

@@ -42,7 +42,12 @@ pub trait Data: 'static {
     /// Gives what a combiner sees of the partition of which these are the bytes.
     fn with_unit<R>(bytes: &[u8], use_it: impl FnOnce(&Self::Unit) -> R) -> Result<R, String>;
 
-    /// Bytes of an element, if partitions are arrays of them, that may be combined where they lie.
+    /// Bytes of an element, if partitions are arrays of them.
+    fn width() -> Option<usize> {
+        None
+    }
+
+    /// [`width`](Data::width) of those that may be combined where they lie.
     fn element() -> Option<usize> {
         None
     }
@@ -111,7 +116,15 @@ impl<T: Element> Data for T {
     }
 
     fn with_unit<R>(bytes: &[u8], use_it: impl FnOnce(&[T]) -> R) -> Result<R, String> {
-        bytemuck::try_cast_slice(bytes).map(use_it).map_err(|e| e.to_string())
+        if let Ok(values) = bytemuck::try_cast_slice(bytes) {
+            return Ok(use_it(values));
+        }
+        // Not on a boundary of these elements, or not whole ones.
+        Self::from_bytes(bytes).map(|copy| use_it(&copy))
+    }
+
+    fn width() -> Option<usize> {
+        (size_of::<T>() > 0).then_some(size_of::<T>())
     }
 
     fn element() -> Option<usize> {

@@ -85,7 +85,7 @@ impl View<'_> {
             if exposure.poll_all()? {
                 return Ok(Some(()));
             }
-            fruitless += 1;
+            fruitless = fruitless.wrapping_add(1);
             if fruitless.is_multiple_of(64)
                 && let Some((rank, ticket)) = exposure.parted()
             {
@@ -104,7 +104,7 @@ impl View<'_> {
             if exposure.poll_one(rank)? {
                 return Ok(Some(()));
             }
-            fruitless += 1;
+            fruitless = fruitless.wrapping_add(1);
             if fruitless.is_multiple_of(64)
                 && let Some((rank, ticket)) = exposure.parted()
             {
@@ -276,7 +276,6 @@ pub(crate) async fn reduced<D: Data, C: Combiner<D::Unit>>(
     let (lent, parts) = Lent::<D>::new(table.take())?;
     let mut view = call.show(shape, || parts).await?;
     view.all().await?;
-    check_first::<D, C>(&view, table.combiner())?;
     // All ranks come to the same answer: they look at the same.
     let in_place = D::element().filter(|_| table.combiner().law().elementwise && view.same_shape());
     if let Some(element) = in_place {
@@ -289,6 +288,7 @@ pub(crate) async fn reduced<D: Data, C: Combiner<D::Unit>>(
         let mine = lent.restore(view.back().await?)?;
         return if wanted { table.combine_above(mine, me) } else { Ok(()) };
     }
+    check_first::<D, C>(&view, table.combiner())?;
     if wanted {
         for rank in 0..size {
             for shown in view.shown(rank) {

@@ -144,10 +144,10 @@ impl<D: Data, C: Combiner<D::Unit>> Table<D, C> {
             self.partitions.insert(id, D::from_bytes(bytes).map_err(bad)?);
             return Ok(());
         };
-        if let Some(element) = D::element()
-            && bytes.len() != element * D::len(have)
+        if let Some(width) = D::width()
+            && bytes.len() != width * D::len(have)
         {
-            let (have, came) = (D::len(have), bytes.len() / element);
+            let (have, came) = (D::len(have), bytes.len() / width);
             return Err(HarpError::Lengths { id, have, came, from: Some(from) });
         }
         D::with_unit(bytes, |unit| self.combiner.combine(D::unit_mut(have), unit)).map_err(bad)

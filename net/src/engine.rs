@@ -10,6 +10,7 @@
 use crate::buffer::Buf;
 use crate::error::{NetError, Result};
 use crate::transport::{Arrival, Kind, Packet, Transport, TransportKind};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ pub(crate) struct Engine {
     contexts: Vec<Context>,
     scratch: Vec<Arrival>,
     /// A message was posted or taken since the last [`Engine::progress`]: whoever does that in turn with it is not idle.
-    used: bool,
+    used: Cell<bool>,
     pub(crate) traffic: Traffic,
 }
 
@@ -127,7 +128,7 @@ impl Engine {
             route,
             contexts: Vec::new(),
             scratch: Vec::new(),
-            used: false,
+            used: Cell::new(false),
             traffic: Traffic::default(),
         }
     }
@@ -189,6 +190,8 @@ impl Engine {
 
     /// Wakes a rank of this node if it sleeps.
     pub(crate) fn nudge(&self, peer: u32) {
+        // What this rank has shown may be what another operation of it waits for.
+        self.used.set(true);
         if let Some(wire) = self.route.get(peer as usize).copied().flatten() {
             self.wires[usize::from(wire)].nudge(peer);
         }
@@ -228,13 +231,13 @@ impl Engine {
                 self.wires[wire as usize].post(to, Packet { kind: Kind::Data, edge, tag, body })?;
             }
         }
-        self.used = true;
+        self.used.set(true);
         Ok(Posted::Done)
     }
 
     /// Moves what can be moved; true if anything did, or was posted or taken before.
     pub(crate) fn progress(&mut self) -> Result<bool> {
-        let mut outcome = Ok(std::mem::take(&mut self.used));
+        let mut outcome = Ok(self.used.take());
         let mut scratch = std::mem::take(&mut self.scratch);
         for wire in &mut self.wires {
             outcome = first_error(outcome, wire.progress(&mut scratch));
@@ -283,7 +286,7 @@ impl Engine {
         let cost = cost(message.body.len());
         let Some(wire) = self.route[from] else {
             self.opened(edge)?.outstanding[from] -= cost;
-            self.used = true;
+            self.used.set(true);
             return Ok(Some(message));
         };
         let taken = &mut self.opened(edge)?.taken[from];
@@ -293,7 +296,7 @@ impl Engine {
             let body = Buf::from_slice(&back.to_le_bytes());
             self.wires[wire as usize].post(from as u32, Packet { kind: Kind::Credit, edge, tag: 0, body })?;
         }
-        self.used = true;
+        self.used.set(true);
         Ok(Some(message))
     }
 
@@ -318,11 +321,16 @@ impl Engine {
         self.wires.iter_mut().for_each(|w| w.arm());
     }
 
-    /// Sleeps until a wire has something to do, `wake` rings, or the time is over. Returns true if there was work at the
-    /// last look before the sleep.
-    pub(crate) fn sleep(&mut self, wake: Option<&crate::transport::Bell>, limit: Duration) -> Result<bool> {
+    /// Sleeps until a wire has something to do, `wake` rings, or the time is over. Returns whether there was work at the
+    /// last look before the sleep, and whether a wire woke it: then another rank has done something.
+    pub(crate) fn sleep(
+        &mut self,
+        wake: Option<&crate::transport::Bell>,
+        limit: Duration,
+    ) -> Result<(bool, bool)> {
         self.arm();
         let moved = self.progress()?;
+        let mut woken = false;
         if !moved {
             let mut fds: Vec<_> = self
                 .wires
@@ -335,8 +343,10 @@ impl Engine {
                 tv_sec: limit.as_secs() as i64,
                 tv_nsec: limit.subsec_nanos() as i64,
             };
+            let wires = fds.len() - usize::from(wake.is_some());
             match rustix::event::poll(&mut fds, Some(&limit)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => woken = fds[..wires].iter().any(|fd| !fd.revents().is_empty()),
+                Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(NetError::os("waiting for messages")(e.into())),
             }
         }
@@ -344,7 +354,7 @@ impl Engine {
         if let Some(bell) = wake {
             bell.clear();
         }
-        Ok(moved)
+        Ok((moved, woken))
     }
 
     pub(crate) fn close(&mut self) -> Result<()> {

@@ -20,8 +20,8 @@ use crate::buffer::Buf;
 use crate::error::{NetError, Result};
 use crate::pool::{Block, Fill, Foreign, Place};
 use crate::world::World;
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -162,6 +162,8 @@ pub(crate) struct Boards {
     mates: Vec<Mate>,
     /// Number of the last exposure that was reserved.
     last: Cell<u64>,
+    /// Those that this rank is done with before its place is free.
+    early: RefCell<BTreeSet<u64>>,
 }
 
 /// Of two ranks one has called a collective more.
@@ -185,7 +187,7 @@ impl Boards {
             shelves.retain(|_, shelf| shelf.strong_count() > 0);
             shelves.insert(at as u64, Arc::downgrade(&own));
         }
-        Ok(Boards { rank, own, threads, mates: Vec::new(), last: Cell::new(0) })
+        Ok(Boards { rank, own, threads, mates: Vec::new(), last: Cell::new(0), early: RefCell::default() })
     }
 
     pub(crate) fn card(&self) -> Result<BoardCard> {
@@ -200,9 +202,10 @@ impl Boards {
 
     /// Opens the boards of all ranks, this one's among them: `(rank in the job, its process, card)`.
     pub(crate) fn open(&mut self, cards: Vec<(u32, Option<u32>, BoardCard)>) -> Result<()> {
+        let mut mates = Vec::with_capacity(cards.len());
         for (at, (job_rank, pid, card)) in cards.into_iter().enumerate() {
             if at == self.rank as usize {
-                self.mates.push(Mate { job_rank, board: self.own.at, foreign: None, _shelf: None });
+                mates.push(Mate { job_rank, board: self.own.at, foreign: None, _shelf: None });
                 continue;
             }
             let mate = match pid {
@@ -222,8 +225,10 @@ impl Boards {
                     Mate { job_rank, board: shelf.at, foreign: None, _shelf: Some(shelf) }
                 }
             };
-            self.mates.push(mate);
+            mates.push(mate);
         }
+        // All or none: boards are ready once there are mates.
+        self.mates = mates;
         Ok(())
     }
 
@@ -283,9 +288,20 @@ impl Boards {
         })
     }
 
-    /// This rank is done with call `seq`.
-    fn say_done(&self, seq: u64) {
-        self.front(self.rank as usize).done[seq as usize % SLOTS].store(seq, Ordering::Release);
+    /// This rank is done with call `seq`. What is said of a place before the call that has it is over (a later call was refused) waits for
+    /// that.
+    fn say_done(&self, mut seq: u64) {
+        let done = &self.front(self.rank as usize).done[seq as usize % SLOTS];
+        let mut early = self.early.borrow_mut();
+        if seq > SLOTS as u64 && done.load(Ordering::Relaxed) < seq - SLOTS as u64 {
+            early.insert(seq);
+            return;
+        }
+        done.store(seq, Ordering::Release);
+        while early.remove(&(seq + SLOTS as u64)) {
+            seq += SLOTS as u64;
+            done.store(seq, Ordering::Release);
+        }
     }
 
     /// True once every rank is done with call `seq`.
@@ -318,7 +334,10 @@ pub struct Exposure {
     world: World,
     seq: u64,
     tag: u64,
-    lent: Vec<Buf>,
+    /// With where its bytes were shown, if not in it.
+    lent: Vec<(Buf, Option<*mut u8>)>,
+    /// Some of it was written by the others.
+    rewritten: bool,
     /// Small parts that did not fit the board, and the directory.
     staged: Vec<Buf>,
     seen: Vec<Option<Vec<Seen>>>,
@@ -419,6 +438,7 @@ impl World {
             seq,
             tag,
             lent: Vec::new(),
+            rewritten: false,
             staged: Vec::new(),
             seen: vec![None; boards.mates.len()],
             done: false,
@@ -427,52 +447,82 @@ impl World {
         let slot = boards.slot(me, seq);
         let parts = parts();
         let fits = parts.len() <= FIT;
-        let mut entries = Vec::with_capacity(parts.len());
-        let mut at = ENTRIES + if fits { parts.len() * ENTRY } else { 0 };
+        let lies_open = |buf: &Buf| !buf.is_empty() && (boards.threads || buf.block().is_some());
         let address = |buf: &Buf| match buf.block().filter(|_| !boards.threads) {
-            Some(block) => placed(block.place()),
-            None => Placed { fd: AT_ADDRESS, pad: 0, segment: 0, offset: buf.as_ptr() as u64 },
+            Some(block) => Ok(placed(block.place())),
+            None if boards.threads => {
+                Ok(Placed { fd: AT_ADDRESS, pad: 0, segment: 0, offset: buf.as_ptr() as u64 })
+            }
+            None => Err(no_memory()),
         };
-        for (id, to, part) in parts {
-            let lies_open = |buf: &Buf| boards.threads || buf.block().is_some();
-            let (len, place) = match part {
-                Part::Lent(mut buf) if lies_open(&buf) && !buf.is_empty() => {
-                    let (len, place) = (buf.len(), address(&buf));
-                    own.push(Seen { id, to, len, at: buf.as_mut_ptr() });
-                    exposure.lent.push(buf);
-                    (len, place)
+        // Where the bytes go that do not lie open: on the board while there is room, then all into one buffer that does.
+        let mut at = ENTRIES + if fits { parts.len() * ENTRY } else { 0 };
+        let mut overflow = 0;
+        let mut places = Vec::with_capacity(parts.len());
+        for (_, _, part) in &parts {
+            let len = match part {
+                Part::Lent(buf) if lies_open(buf) => {
+                    places.push(Home::Open);
+                    continue;
                 }
-                part => {
-                    let bytes = match &part {
-                        Part::Copied(bytes) => bytes,
-                        Part::Lent(buf) => &buf[..],
-                    };
-                    let start = at.next_multiple_of(16);
-                    let place = if start + bytes.len() <= SLOT {
-                        // SAFETY: inside this rank's own place, which no other rank reads before the next ticket.
-                        unsafe {
-                            std::ptr::copy_nonoverlapping(bytes.as_ptr(), slot.add(start), bytes.len());
-                        }
-                        at = start + bytes.len();
-                        // SAFETY: as above.
-                        own.push(Seen { id, to, len: bytes.len(), at: unsafe { slot.add(start) } });
-                        Placed { fd: ON_BOARD, pad: 0, segment: 0, offset: start as u64 }
-                    } else {
-                        let mut copy = Buf::stale(bytes.len().max(crate::pool::POOL_FROM));
-                        copy[..bytes.len()].copy_from_slice(bytes);
-                        let place = address(&copy);
-                        own.push(Seen { id, to, len: bytes.len(), at: copy.as_mut_ptr() });
-                        exposure.staged.push(copy);
-                        place
-                    };
-                    let len = bytes.len();
-                    if let Part::Lent(buf) = part {
-                        exposure.lent.push(buf);
-                    }
-                    (len, place)
+                Part::Lent(buf) => buf.len(),
+                Part::Copied(bytes) => bytes.len(),
+            };
+            let start = at.next_multiple_of(16);
+            if start + len <= SLOT {
+                places.push(Home::Board(start));
+                at = start + len;
+            } else {
+                places.push(Home::Staged(overflow));
+                overflow = (overflow + len).next_multiple_of(64);
+            }
+        }
+        let mut staged = Buf::empty();
+        let mut staged_at = None;
+        if overflow > 0 {
+            staged = Buf::stale(overflow.max(crate::pool::POOL_FROM));
+            staged_at = Some(address(&staged)?);
+        }
+        let mut entries = Vec::with_capacity(parts.len());
+        for ((id, to, part), home) in parts.into_iter().zip(places) {
+            let bytes = match &part {
+                Part::Copied(bytes) => bytes,
+                Part::Lent(buf) => &buf[..],
+            };
+            let len = bytes.len();
+            let (shown_at, place) = match home {
+                Home::Open => (None, None),
+                Home::Board(start) => {
+                    // SAFETY: `start + len` is inside this rank's own place, which no other rank reads before the next ticket.
+                    let to = unsafe { slot.add(start) };
+                    // SAFETY: as above; the bytes are elsewhere.
+                    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, len) };
+                    (Some(to), Some(Placed { fd: ON_BOARD, pad: 0, segment: 0, offset: start as u64 }))
+                }
+                Home::Staged(start) => {
+                    staged[start..start + len].copy_from_slice(bytes);
+                    let to = staged[start..].as_mut_ptr();
+                    (Some(to), staged_at.map(|all| Placed { offset: all.offset + start as u64, ..all }))
                 }
             };
+            let mut lent = match part {
+                Part::Lent(buf) => Some(buf),
+                Part::Copied(_) => None,
+            };
+            let place = match (place, &lent) {
+                (Some(place), _) => place,
+                (None, Some(buf)) => address(buf)?,
+                (None, None) => return Err(no_memory()),
+            };
+            let own_at = shown_at.or_else(|| lent.as_mut().map(|buf| buf.as_mut_ptr()));
+            own.push(Seen { id, to, len, at: own_at.unwrap_or(slot) });
+            if let Some(buf) = lent {
+                exposure.lent.push((buf, shown_at));
+            }
             entries.push(Entry { id, len: len as u64, to, pad: 0, place });
+        }
+        if overflow > 0 {
+            exposure.staged.push(staged);
         }
         let head = boards.head(me, seq);
         let count = entries.len();
@@ -484,12 +534,13 @@ impl World {
         } else {
             let bytes = count * ENTRY;
             let mut directory = Buf::stale(bytes.max(crate::pool::POOL_FROM));
+            let directory_at = address(&directory)?;
             // SAFETY: plain integers without padding, to a buffer of enough bytes.
             unsafe {
                 std::ptr::copy_nonoverlapping(entries.as_ptr().cast::<u8>(), directory.as_mut_ptr(), bytes);
             }
             // SAFETY: this rank's own place; nobody reads it before the ticket.
-            unsafe { std::ptr::addr_of_mut!((*slot.cast::<Slot>()).directory).write(address(&directory)) };
+            unsafe { std::ptr::addr_of_mut!((*slot.cast::<Slot>()).directory).write(directory_at) };
             exposure.staged.push(directory);
         }
         exposure.seen[me] = Some(own);
@@ -498,6 +549,23 @@ impl World {
         head.ticket.store(tag, Ordering::Release);
         self.nudge_all();
         Ok(Some(exposure))
+    }
+}
+
+/// Where the bytes of a part lie for the others.
+enum Home {
+    /// Where they are.
+    Open,
+    /// On the board, from this offset of the place on.
+    Board(usize),
+    /// In the staged buffer, from this offset on.
+    Staged(usize),
+}
+
+fn no_memory() -> NetError {
+    NetError::Os {
+        what: "the system gives no memory that the ranks of this node could share (limits?)".into(),
+        source: std::io::Error::from(std::io::ErrorKind::OutOfMemory),
     }
 }
 
@@ -616,6 +684,7 @@ impl Exposure {
         root: Option<u32>,
         mut combine: impl FnMut(&mut [u8], &[u8]),
     ) -> Result<()> {
+        self.rewritten = true;
         let size = self.seen.len();
         let mut at = Vec::with_capacity(size);
         let mut len = None;
@@ -690,8 +759,17 @@ impl Exposure {
         if !all {
             return None;
         }
+        let lent = std::mem::take(&mut self.lent).into_iter().map(|(mut buf, shown)| {
+            if let Some(at) = shown.filter(|_| self.rewritten) {
+                // SAFETY: the bytes of this buffer were copied to `at`, on this rank's place or in a staged buffer, both of which are still this
+                // exposure's, and nobody else touches them any more.
+                unsafe { std::ptr::copy_nonoverlapping(at, buf.as_mut_ptr(), buf.len()) };
+            }
+            buf
+        });
+        let lent = lent.collect();
         self.staged.clear();
-        Some(std::mem::take(&mut self.lent))
+        Some(lent)
     }
 
     /// True if nothing was lent or is to come back: the rank need not wait for the others to be done.

@@ -71,6 +71,35 @@ pub(super) fn allreduces(world: &mut World) -> Result<(), Failure> {
     expect(v == [0], || "a combiner that is not commutative".into())
 }
 
+/// The same partitions everywhere, which ranks that share memory combine where they lie: on the board, too many for it, of all lengths at once.
+pub(super) fn same_shapes(world: &mut World) -> Result<(), Failure> {
+    for lens in [&[3usize, 0, 50][..], &[250; 3], &[1; 600], &[5, 250, 100_000, 511, 513]] {
+        let same = |rank: u32| -> Result<Table<u64, Sum>, Failure> {
+            let mut t = Table::new(Sum);
+            for (&len, id) in lens.iter().zip(0u64..) {
+                t.add(id, vec![u64::from(rank) + id; len])?;
+            }
+            Ok(t)
+        };
+        let n = u64::from(world.size());
+        let each = |id: u64| n * (n - 1) / 2 + n * id;
+        let right = |t: &Table<u64, Sum>| {
+            t.iter().map(|(_, p)| p.len()).eq(lens.iter().copied())
+                && t.iter().all(|(id, p)| p.iter().all(|&x| x == each(id)))
+        };
+        let mut t = same(world.rank())?;
+        allreduce(world, &mut t)?;
+        expect(right(&t), || format!("allreduce of {} equal partitions", lens.len()))?;
+        for root in roots(world.size()) {
+            let mut t = same(world.rank())?;
+            reduce(world, &mut t, root)?;
+            let fine = if world.rank() == root { right(&t) } else { t.is_empty() };
+            expect(fine, || format!("reduce of {} equal partitions to {root}", lens.len()))?;
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn gathers(world: &mut World) -> Result<(), Failure> {
     let want = union(world.size())?;
     for root in roots(world.size()) {

@@ -139,8 +139,9 @@ impl Core {
         if limit >= Duration::from_secs(1) || idle % 1024 == 1023 {
             self.supervisor.blocked();
         }
-        let moved = self.engine.sleep(self.wake.as_ref(), limit).map_err(|e| self.sick(e))?;
-        if moved {
+        let (moved, woken) = self.engine.sleep(self.wake.as_ref(), limit).map_err(|e| self.sick(e))?;
+        // Woken by what another rank shows, this one may have much to do without a message.
+        if moved || woken {
             self.supervisor.progressed();
             self.asleep(false);
         }
