@@ -124,3 +124,44 @@ fn an_error_of_one_rank_ends_the_others() {
     });
     assert_eq!(error.unwrap_err().exit_code(), 65);
 }
+
+#[test]
+fn a_refused_call_does_not_disturb_the_eight_under_way() {
+    const LEN: usize = 50_000;
+    World::local(3, |mut world| {
+        for _ in 0..5 {
+            let mut flying = Vec::new();
+            for _ in 0..8 {
+                let mut t = Table::<f64, Sum>::new(Sum);
+                t.insert(0, vec![1.0; LEN]);
+                flying.push(iallreduce(&world, t)?);
+            }
+            assert!(broadcast(&mut world, &mut table(), 9).is_err());
+            for pending in flying {
+                assert_eq!(pending.wait()?.get(0).unwrap()[..], [3.0; LEN]);
+            }
+        }
+        world.finish()
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_rank_that_works_long_inside_a_collective_is_not_deadlocked() {
+    World::local_with(2, Duration::from_millis(300), |mut world| {
+        let me = world.rank();
+        if me == 1 {
+            // Until rank 0 sleeps, so that this rank wakes it.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let mut t = Table::<f64, Sum>::new(Sum);
+        t.insert(0, vec![1.0]);
+        aggregate(&mut world, &mut t, &Modulo, |_, sum| {
+            std::thread::sleep(Duration::from_millis(2500));
+            sum[0] *= 2.0;
+        })?;
+        assert_eq!(t.get(0).unwrap()[..], [4.0]);
+        world.finish()
+    })
+    .unwrap();
+}
