@@ -114,6 +114,14 @@ impl<U: ?Sized, F: Fn(&mut U, &U) + Clone> Combiner<U> for Custom<F> {
     }
 }
 
+/// A [`Custom`] of a plain function.
+pub(crate) type ByFunction<T> = Custom<fn(&mut [T], &[T])>;
+
+/// Keeps what is there: for tables in which no two ranks have the same id.
+pub(crate) fn keep_first<T>() -> ByFunction<T> {
+    Custom::new("first", |_, _| {})
+}
+
 /// True for a NaN.
 fn unordered<T: PartialOrd>(x: &T) -> bool {
     x.partial_cmp(x).is_none()

@@ -79,29 +79,19 @@ impl Call {
 impl View<'_> {
     /// Waits until all ranks show theirs.
     pub(crate) async fn all(&mut self) -> Result<()> {
-        let (call, exposure) = (self.call, &mut self.exposure);
-        let mut fruitless = 0u32;
-        until(call.world().spins(), || {
-            if exposure.poll_all()? {
-                return Ok(Some(()));
-            }
-            fruitless = fruitless.wrapping_add(1);
-            if fruitless.is_multiple_of(64)
-                && let Some((rank, ticket)) = exposure.parted()
-            {
-                return Err(call.parted(rank, ticket));
-            }
-            Ok(None)
-        })
-        .await
+        self.wait(|exposure| Ok(exposure.poll_all()?)).await
     }
 
     /// Waits until one rank shows its.
     pub(crate) async fn of(&mut self, rank: u32) -> Result<()> {
+        self.wait(|exposure| Ok(exposure.poll_one(rank)?)).await
+    }
+
+    async fn wait(&mut self, mut ready: impl FnMut(&mut Exposure) -> Result<bool>) -> Result<()> {
         let (call, exposure) = (self.call, &mut self.exposure);
         let mut fruitless = 0u32;
         until(call.world().spins(), || {
-            if exposure.poll_one(rank)? {
+            if ready(exposure)? {
                 return Ok(Some(()));
             }
             fruitless = fruitless.wrapping_add(1);
@@ -356,38 +346,4 @@ pub(crate) async fn regrouped<D: Data, C: Combiner<D::Unit>>(
         }
     }
     view.back().await.map(drop)
-}
-
-/// A list of every rank, for all.
-pub(crate) async fn lists(call: &Call, mine: &[u64]) -> Result<Vec<Vec<u64>>> {
-    let bytes: &[u8] = bytemuck::cast_slice(mine);
-    let mut view = call.show(0, || vec![(0, ALL, Part::Copied(bytes))]).await?;
-    view.all().await?;
-    let all = (0..call.size()).map(|rank| words(view.shown(rank), rank)).collect::<Result<_>>()?;
-    view.back().await?;
-    Ok(all)
-}
-
-/// As [`exchange::ids`](crate::exchange::ids).
-pub(crate) async fn exchanged_ids(call: &Call, outgoing: Vec<Vec<u64>>) -> Result<Vec<Vec<u64>>> {
-    let me = call.rank();
-    let parts = || {
-        let lists = outgoing.iter().zip(0..).filter(|(list, _)| !list.is_empty());
-        lists.map(|(list, to)| (0, to, Part::Copied(bytemuck::cast_slice(list)))).collect()
-    };
-    let mut view = call.show(0, parts).await?;
-    view.all().await?;
-    let all = (0..call.size())
-        .map(|rank| words(view.shown(rank).filter(|s| s.to == me), rank))
-        .collect::<Result<_>>()?;
-    view.back().await?;
-    Ok(all)
-}
-
-fn words<'s>(mut shown: impl Iterator<Item = Shown<'s>>, rank: u32) -> Result<Vec<u64>> {
-    let bytes = shown.next().map_or(&[][..], |s| s.bytes);
-    if !bytes.len().is_multiple_of(8) {
-        return Err(HarpError::Decode { rank, what: format!("{} bytes of ids", bytes.len()) });
-    }
-    Ok(bytes.chunks_exact(8).map(|b| u64::from_ne_bytes(b.try_into().unwrap_or_default())).collect())
 }

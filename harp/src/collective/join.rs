@@ -13,7 +13,7 @@ use aeolian_net::World;
 /// The partitions of `moving` go to the ranks whose `fixed` tables have their ids, so that both are in one place (Harp's graph join); ids
 /// that no rank has in `fixed` go where `partitioner` says. Those that meet are combined in rank order.
 ///
-/// Both tables may be of different types. The ranks first tell each other the ids of `fixed` (ring), then the partitions move in one pairwise
+/// Both tables may be of different types. The ranks first tell each other the ids of `fixed`, then the partitions move in one pairwise
 /// exchange.
 ///
 /// ```

@@ -3,7 +3,7 @@
 use super::{allgather, broadcast, gather};
 use crate::array::Array;
 use crate::call::{Call, Op, Pending, blocking, fingerprint, starting};
-use crate::combiner::{Combiner, Custom};
+use crate::combiner::{ByFunction, Combiner, keep_first};
 use crate::error::{HarpError, Result};
 use crate::exchange;
 use crate::kv::{Columns, Field, Groups, KvTable};
@@ -191,15 +191,14 @@ async fn collected<K: Field<Value: Hash + Eq>, V: Field, C: Combiner<V::Unit>>(
     Ok(())
 }
 
-type Kept = Table<u8, Custom<fn(&mut [u8], &[u8])>>;
+type ByRank = Table<u8, ByFunction<u8>>;
 
 /// Takes the columns out, as partitions whose ids no two ranks share.
 fn columns_of<K: Field<Value: Hash + Eq>, V: Field, C: Combiner<V::Unit>>(
     rank: u32,
     table: &mut KvTable<K, V, C>,
-) -> Result<Kept> {
-    let keep: fn(&mut [u8], &[u8]) = |_, _| {};
-    let mut columns = Table::new(Custom::new("columns", keep));
+) -> Result<ByRank> {
+    let mut columns = ByRank::new(keep_first());
     let (keys, values) = table.take().encode()?;
     columns.insert(2 * u64::from(rank), array(keys)?);
     columns.insert(2 * u64::from(rank) + 1, array(values)?);
@@ -249,11 +248,7 @@ async fn spread<K: Field<Value: Hash + Eq>, V: Field, C: Combiner<V::Unit>>(
     root: u32,
 ) -> Result<()> {
     let root = call.root(root)?;
-    let keep: fn(&mut [u8], &[u8]) = |_, _| {};
-    let mut columns: Kept = Table::new(Custom::new("columns", keep));
-    if call.rank() == root {
-        columns = columns_of(root, table)?;
-    }
+    let mut columns = if call.rank() == root { columns_of(root, table)? } else { ByRank::new(keep_first()) };
     broadcast::body(call, &mut columns, root).await?;
     let at = 2 * u64::from(root);
     match (columns.get(at), columns.get(at + 1)) {

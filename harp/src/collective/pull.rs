@@ -11,7 +11,7 @@ use aeolian_net::World;
 /// The partitions of `local` are replaced by copies of those of the same ids in the ranks' `global` tables. Returns the ids of `local` that
 /// no rank has, ascending; they stay as they are.
 ///
-/// The ranks first tell each other the ids of `global` (ring), then ask the owners and are answered: two pairwise exchanges. An id
+/// The ranks first tell each other the ids of `global`, then ask the owners and are answered: two pairwise exchanges. An id
 /// that several ranks have in `global` comes from the lowest of them.
 ///
 /// ```

@@ -13,7 +13,7 @@ use aeolian_net::World;
 /// Copies of the partitions of `local` go to the rank whose `global` table has their id, and are combined into it in rank order;
 /// ids that no rank has yet go where `partitioner` says. `local` stays as it is.
 ///
-/// The ranks first tell each other the ids of `global` (ring), then the partitions go in one pairwise exchange. An id that several ranks
+/// The ranks first tell each other the ids of `global`, then the partitions go in one pairwise exchange. An id that several ranks
 /// have in `global` belongs to the lowest of them.
 ///
 /// ```

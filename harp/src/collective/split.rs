@@ -1,16 +1,15 @@
 //! Split: worlds of some of the ranks.
 
-use crate::call::{Call, Op, blocking};
+use crate::call::{Op, blocking};
 use crate::error::{HarpError, Result};
-use crate::join::both;
-use crate::node;
-use aeolian_net::{Buf, World};
+use crate::exchange;
+use aeolian_net::World;
 
 /// Makes worlds of the ranks that give the same `color`: in each, ranks are ordered by `key`, and by their rank here where keys are
 /// equal. A rank that gives no color gets no world. All ranks must call this.
 ///
 /// A world made so shares the wires of this one. It ends by itself; messages between its ranks and those of other worlds never meet.
-/// (MPI's `MPI_Comm_split`.) Ring allgather of 24 bytes a rank.
+/// (MPI's `MPI_Comm_split`.) An allgather of 24 bytes a rank.
 ///
 /// ```
 /// use aeolian_harp::{Sum, allreduce_slice, split};
@@ -28,7 +27,10 @@ use aeolian_net::{Buf, World};
 /// ```
 pub fn split(world: &mut World, color: Option<u32>, key: i64) -> Result<Option<World>> {
     let mine = [color.map_or(u64::MAX, u64::from), key as u64, u64::from(world.next_context())];
-    let all = blocking(world, Op::Split, 0, async |call| gathered(call, mine).await)?;
+    let all = blocking(world, Op::Split, 0, async |call| {
+        let lists = exchange::lists(call, mine.to_vec()).await?;
+        lists.into_iter().zip(0..).map(|(list, from)| three_words(list, from)).collect::<Result<Vec<_>>>()
+    })?;
     // One context for all the worlds that are made here: they have no rank in common.
     let context = all.iter().map(|m| m[2]).max().unwrap_or(0) as u32;
     let Some(color) = color else {
@@ -63,29 +65,9 @@ pub fn split_by_node(world: &mut World) -> Result<World> {
     }
 }
 
-async fn gathered(call: &Call, mine: [u64; 3]) -> Result<Vec<[u64; 3]>> {
-    let (rank, size) = (call.rank(), call.size());
-    let (before, next) = ((rank + size - 1) % size, (rank + 1) % size);
-    let mut all = vec![[0; 3]; size as usize];
-    if call.near() {
-        let lists = node::lists(call, &mine).await?;
-        for ((to, list), from) in all.iter_mut().zip(lists).zip(0..) {
-            *to = list
-                .try_into()
-                .map_err(|_| HarpError::Decode { rank: from, what: "not three words".into() })?;
-        }
-        return Ok(all);
-    }
-    all[rank as usize] = mine;
-    let mut passing = Buf::from_pod(&mine);
-    for round in 1..size {
-        let ((), came) = both(call.send(next, passing), call.recv(before)).await?;
-        let from = (rank + size - round) % size;
-        all[from as usize] = came.cast::<u64>().try_into().map_err(|_| HarpError::Decode {
-            rank: from,
-            what: format!("{} bytes where 24 were due", came.len()),
-        })?;
-        passing = came;
-    }
-    Ok(all)
+fn three_words(list: Vec<u64>, rank: u32) -> Result<[u64; 3]> {
+    list.try_into().map_err(|list: Vec<u64>| HarpError::Decode {
+        rank,
+        what: format!("{} words where 3 were due", list.len()),
+    })
 }

@@ -1,5 +1,7 @@
 //! Random numbers that are the same everywhere for one seed (SplitMix64: Steele, Lea, Flood, OOPSLA 2014).
 
+use crate::partitioner::mix;
+
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
@@ -14,9 +16,7 @@ impl Random {
 
     pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        mix(self.0)
     }
 
     /// One of 0..n (0 if that is empty). The bias is below n / 2^64.
