@@ -1,0 +1,417 @@
+//! One call: what a rank shows in it, and what it sees of the others.
+
+use super::boards::{
+    AT_ADDRESS, ENTRIES, ENTRY, Entry, FIT, ON_BOARD, Placed, SLOT, SLOTS, Slot, cannot_open,
+};
+use super::{Part, Shown};
+use crate::buffer::Buf;
+use crate::error::{NetError, Result};
+use crate::pool::Place;
+use crate::world::World;
+use std::sync::atomic::Ordering;
+
+/// The chunk of a [`Exposure::rewrite`]: both operands and the result stay in the first-level cache.
+const CHUNK: usize = 16 << 10;
+
+/// What this rank shows in one call, and what it sees of the others.
+pub struct Exposure {
+    world: World,
+    seq: u64,
+    tag: u64,
+    /// With where its bytes were shown, if not in it.
+    lent: Vec<(Buf, Option<*mut u8>)>,
+    /// Some of it was written by the others.
+    rewritten: bool,
+    /// Small parts that did not fit the board, and the directory.
+    staged: Vec<Buf>,
+    seen: Vec<Option<Vec<Seen>>>,
+    done: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    id: u64,
+    to: u32,
+    len: usize,
+    at: *mut u8,
+}
+
+impl World {
+    /// Shows parts `(id, rank that it is for or ALL, bytes)` to all ranks of this world in the collective `seq`; `tag` is its ticket. `None` while a call long
+    /// before is not done everywhere: try again. `parts` is asked only once that is so.
+    ///
+    /// Boards must be [open](World::open_boards).
+    pub fn try_expose<'a>(
+        &self,
+        seq: u64,
+        tag: u64,
+        shape: u32,
+        parts: impl FnOnce() -> Vec<(u64, u32, Part<'a>)>,
+    ) -> Result<Option<Exposure>> {
+        let boards = self.boards();
+        let Some(boards) = boards.as_ref().filter(|b| b.ready()) else {
+            return Err(NetError::Internal("boards are not open".into()));
+        };
+        if seq > SLOTS as u64 && !boards.all_done(seq - SLOTS as u64) {
+            return Ok(None);
+        }
+        let me = boards.rank as usize;
+        let mut exposure = Exposure {
+            world: self.handle(),
+            seq,
+            tag,
+            lent: Vec::new(),
+            rewritten: false,
+            staged: Vec::new(),
+            seen: vec![None; boards.mates.len()],
+            done: false,
+        };
+        let mut own = Vec::new();
+        let slot = boards.slot(me, seq);
+        let parts = parts();
+        let fits = parts.len() <= FIT;
+        let lies_open = |buf: &Buf| !buf.is_empty() && (boards.threads || buf.block().is_some());
+        let address = |buf: &Buf| match buf.block().filter(|_| !boards.threads) {
+            Some(block) => Ok(placed(block.place())),
+            None if boards.threads => {
+                Ok(Placed { fd: AT_ADDRESS, pad: 0, segment: 0, offset: buf.as_ptr() as u64 })
+            }
+            None => Err(no_memory()),
+        };
+        // Where the bytes go that do not lie open: on the board while there is room, then all into one buffer that does.
+        let mut at = ENTRIES + if fits { parts.len() * ENTRY } else { 0 };
+        let mut overflow = 0;
+        let mut places = Vec::with_capacity(parts.len());
+        for (_, _, part) in &parts {
+            let len = match part {
+                Part::Lent(buf) if lies_open(buf) => {
+                    places.push(Home::Open);
+                    continue;
+                }
+                Part::Lent(buf) => buf.len(),
+                Part::Copied(bytes) => bytes.len(),
+            };
+            let start = at.next_multiple_of(16);
+            if start + len <= SLOT {
+                places.push(Home::Board(start));
+                at = start + len;
+            } else {
+                places.push(Home::Staged(overflow));
+                overflow = (overflow + len).next_multiple_of(64);
+            }
+        }
+        let mut staged = Buf::empty();
+        let mut staged_at = None;
+        if overflow > 0 {
+            staged = Buf::stale(overflow.max(crate::pool::POOL_FROM));
+            staged_at = Some(address(&staged)?);
+        }
+        let mut entries = Vec::with_capacity(parts.len());
+        for ((id, to, part), home) in parts.into_iter().zip(places) {
+            let bytes = match &part {
+                Part::Copied(bytes) => bytes,
+                Part::Lent(buf) => &buf[..],
+            };
+            let len = bytes.len();
+            let (shown_at, place) = match home {
+                Home::Open => (None, None),
+                Home::Board(start) => {
+                    // SAFETY: `start + len` is inside this rank's own place, which no other rank reads before the next ticket.
+                    let to = unsafe { slot.add(start) };
+                    // SAFETY: as above; the bytes are elsewhere.
+                    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, len) };
+                    (Some(to), Some(Placed { fd: ON_BOARD, pad: 0, segment: 0, offset: start as u64 }))
+                }
+                Home::Staged(start) => {
+                    staged[start..start + len].copy_from_slice(bytes);
+                    let to = staged[start..].as_mut_ptr();
+                    (Some(to), staged_at.map(|all| Placed { offset: all.offset + start as u64, ..all }))
+                }
+            };
+            let mut lent = match part {
+                Part::Lent(buf) => Some(buf),
+                Part::Copied(_) => None,
+            };
+            let place = match (place, &lent) {
+                (Some(place), _) => place,
+                (None, Some(buf)) => address(buf)?,
+                (None, None) => return Err(no_memory()),
+            };
+            let own_at = shown_at.or_else(|| lent.as_mut().map(|buf| buf.as_mut_ptr()));
+            own.push(Seen { id, to, len, at: own_at.unwrap_or(slot) });
+            if let Some(buf) = lent {
+                exposure.lent.push((buf, shown_at));
+            }
+            entries.push(Entry { id, len: len as u64, to, pad: 0, place });
+        }
+        if overflow > 0 {
+            exposure.staged.push(staged);
+        }
+        let head = boards.head(me, seq);
+        let count = entries.len();
+        if fits {
+            // SAFETY: `FIT` entries end before the place does; nobody reads them before the ticket.
+            unsafe {
+                std::ptr::copy_nonoverlapping(entries.as_ptr(), slot.add(ENTRIES).cast::<Entry>(), count);
+            }
+        } else {
+            let bytes = count * ENTRY;
+            let mut directory = Buf::stale(bytes.max(crate::pool::POOL_FROM));
+            let directory_at = address(&directory)?;
+            // SAFETY: plain integers without padding, to a buffer of enough bytes.
+            unsafe {
+                std::ptr::copy_nonoverlapping(entries.as_ptr().cast::<u8>(), directory.as_mut_ptr(), bytes);
+            }
+            // SAFETY: this rank's own place; nobody reads it before the ticket.
+            unsafe { std::ptr::addr_of_mut!((*slot.cast::<Slot>()).directory).write(directory_at) };
+            exposure.staged.push(directory);
+        }
+        exposure.seen[me] = Some(own);
+        head.entries.store(count as u32, Ordering::Relaxed);
+        head.shape.store(shape, Ordering::Relaxed);
+        head.ticket.store(tag, Ordering::Release);
+        self.nudge_all();
+        Ok(Some(exposure))
+    }
+}
+
+/// Where the bytes of a part lie for the others.
+enum Home {
+    /// Where they are.
+    Open,
+    /// On the board, from this offset of the place on.
+    Board(usize),
+    /// In the staged buffer, from this offset on.
+    Staged(usize),
+}
+
+fn no_memory() -> NetError {
+    NetError::Os {
+        what: "the system gives no memory that the ranks of this node could share (limits?)".into(),
+        source: std::io::Error::from(std::io::ErrorKind::OutOfMemory),
+    }
+}
+
+fn placed(place: Place) -> Placed {
+    Placed { fd: place.fd, pad: 0, segment: place.segment, offset: place.offset }
+}
+
+impl Exposure {
+    /// Whether all ranks show theirs.
+    ///
+    /// # Errors
+    /// [`Parted`](Exposure::parted) can tell the ticket of a rank that is in another call; [`NetError::Protocol`] for a board that makes no sense.
+    pub fn poll_all(&mut self) -> Result<bool> {
+        for rank in 0..self.seen.len() {
+            if !self.poll(rank)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether one rank shows its.
+    pub fn poll_one(&mut self, rank: u32) -> Result<bool> {
+        self.poll(rank as usize)
+    }
+
+    /// The ticket of a rank that is in a call of the same number, but another one.
+    pub fn parted(&self) -> Option<(u32, u64)> {
+        let boards = self.world.boards();
+        let boards = boards.as_ref()?;
+        (0..self.seen.len() as u32).find_map(|rank| {
+            let ticket = boards.head(rank as usize, self.seq).ticket.load(Ordering::Acquire);
+            ((ticket ^ self.tag) >> 32 == 0 && ticket != self.tag).then_some((rank, ticket))
+        })
+    }
+
+    fn poll(&mut self, rank: usize) -> Result<bool> {
+        if self.seen[rank].is_some() {
+            return Ok(true);
+        }
+        let mut boards = self.world.boards_mut();
+        let Some(boards) = boards.as_mut() else {
+            return Err(NetError::Internal("boards are not open".into()));
+        };
+        let head = boards.head(rank, self.seq);
+        if head.ticket.load(Ordering::Acquire) != self.tag {
+            return Ok(false);
+        }
+        let count = head.entries.load(Ordering::Relaxed) as usize;
+        let directory = head.directory;
+        let job_rank = boards.mates[rank].job_rank;
+        let broken = |what: String| NetError::Protocol { peer: format!("rank {job_rank} (its board)"), what };
+        let slot = boards.slot(rank, self.seq);
+        let threads = boards.threads;
+        let mate = &mut boards.mates[rank];
+        let mut address = |place: Placed, len: u64| -> Result<*mut u8> {
+            match place.fd {
+                ON_BOARD if place.offset.checked_add(len).is_some_and(|end| end <= SLOT as u64) => {
+                    // SAFETY: inside the place.
+                    Ok(unsafe { slot.add(place.offset as usize) })
+                }
+                AT_ADDRESS if threads => Ok(place.offset as usize as *mut u8),
+                fd if fd >= 0 => match &mut mate.foreign {
+                    Some(foreign) => foreign
+                        .address(Place { fd, segment: place.segment, offset: place.offset }, len)
+                        .map_err(|e| cannot_open(job_rank, e)),
+                    None => Err(broken("a place in another process's memory".into())),
+                },
+                _ => Err(broken(format!("a part at a place of kind {}", place.fd))),
+            }
+        };
+        let from = if count <= FIT {
+            // SAFETY: the entries follow the header.
+            unsafe { slot.add(ENTRIES) }
+        } else {
+            address(directory, (count * ENTRY) as u64)?
+        };
+        let mut seen = Vec::with_capacity(count);
+        for i in 0..count {
+            // SAFETY: `count` entries are there, by the check of `address` or by `FIT`; they were written before the ticket.
+            let entry = unsafe { from.cast::<Entry>().add(i).read() };
+            let at = address(entry.place, entry.len)?;
+            seen.push(Seen { id: entry.id, to: entry.to, len: entry.len as usize, at });
+        }
+        self.seen[rank] = Some(seen);
+        Ok(true)
+    }
+
+    /// The fingerprint of a rank's shape; only after it was [polled](Exposure::poll_one).
+    pub fn shape(&self, rank: u32) -> u32 {
+        let boards = self.world.boards();
+        boards.as_ref().map_or(0, |b| b.head(rank as usize, self.seq).shape.load(Ordering::Relaxed))
+    }
+
+    /// What a rank shows, by ascending place in what it gave; nothing before it was [polled](Exposure::poll_one), or after [`Exposure::done`].
+    pub fn shown(&self, rank: u32) -> impl ExactSizeIterator<Item = Shown<'_>> {
+        let seen = self.seen.get(rank as usize).and_then(Option::as_deref).filter(|_| !self.done);
+        seen.unwrap_or(&[]).iter().map(|s| Shown {
+            id: s.id,
+            to: s.to,
+            // SAFETY: mapped memory of this length, that its owner has lent to this call until this rank is done with it, which ends
+            // this borrow (`done` takes `&mut self`).
+            bytes: unsafe { std::slice::from_raw_parts(s.at, s.len) },
+        })
+    }
+
+    /// Combines this rank's share of part `part`, which must be there and of the same length on all ranks: `combine(a, b)` makes `a . b` of
+    /// pieces in the order of the ranks, and the result replaces the piece at `root`, or on all ranks. Pieces are of whole elements of
+    /// `element` bytes.
+    ///
+    /// All ranks must call it for the same parts: each does its share, and all are done when all have said so.
+    pub fn rewrite(
+        &mut self,
+        part: usize,
+        element: usize,
+        root: Option<u32>,
+        mut combine: impl FnMut(&mut [u8], &[u8]),
+    ) -> Result<()> {
+        self.rewritten = true;
+        let size = self.seen.len();
+        let mut at = Vec::with_capacity(size);
+        let mut len = None;
+        for seen in &self.seen {
+            let Some(s) = seen.as_ref().and_then(|s| s.get(part)) else {
+                return Err(NetError::Internal(format!("part {part} is not shown by all ranks")));
+            };
+            if *len.get_or_insert(s.len) != s.len {
+                return Err(NetError::Internal(format!("part {part} has several lengths")));
+            }
+            at.push(s.at);
+        }
+        let len = len.unwrap_or(0);
+        let rank = self.world.rank() as usize;
+        // Shares begin at whole cache lines of whole elements.
+        let unit = element.max(1) * 64;
+        let units = len.div_ceil(unit);
+        let bound = |r: usize| (units * r / size * unit).min(len);
+        let (mut from, end) = (bound(rank), bound(rank + 1));
+        let step = (CHUNK / unit).max(1) * unit;
+        let mut scratch = Buf::empty();
+        while from < end {
+            let n = step.min(end - from);
+            // SAFETY: `from + n <= len` of every part; the share of this rank is disjoint from those of the others, who alone touch these parts
+            // besides, and no other slice of it lives here.
+            unsafe {
+                let to = match root {
+                    Some(root) if root != 0 => {
+                        if scratch.len() < n {
+                            scratch = Buf::stale(n);
+                        }
+                        std::ptr::copy_nonoverlapping(at[0].add(from), scratch.as_mut_ptr(), n);
+                        scratch.as_mut_ptr()
+                    }
+                    _ => at[0].add(from),
+                };
+                let into = std::slice::from_raw_parts_mut(to, n);
+                for other in &at[1..] {
+                    combine(into, std::slice::from_raw_parts(other.add(from), n));
+                }
+                match root {
+                    Some(0) => {}
+                    Some(root) => std::ptr::copy_nonoverlapping(to, at[root as usize].add(from), n),
+                    None => {
+                        for other in &at[1..] {
+                            std::ptr::copy_nonoverlapping(to, other.add(from), n);
+                        }
+                    }
+                }
+            }
+            from += n;
+        }
+        Ok(())
+    }
+
+    /// This rank needs no more of what the others show.
+    pub fn done(&mut self) {
+        if self.done {
+            return;
+        }
+        self.done = true;
+        if let Some(boards) = self.world.boards().as_ref() {
+            boards.say_done(self.seq);
+        }
+        self.world.nudge_all();
+    }
+
+    /// What was lent, once all ranks are done with it, in the order in which it was given.
+    pub fn poll_reclaim(&mut self) -> Option<Vec<Buf>> {
+        self.done();
+        let all = self.world.boards().as_ref().is_some_and(|b| b.all_done(self.seq));
+        if !all {
+            return None;
+        }
+        let lent = std::mem::take(&mut self.lent).into_iter().map(|(mut buf, shown)| {
+            if let Some(at) = shown.filter(|_| self.rewritten) {
+                // SAFETY: the bytes of this buffer were copied to `at`, on this rank's place or in a staged buffer, both of which are still this
+                // exposure's, and nobody else touches them any more.
+                unsafe { std::ptr::copy_nonoverlapping(at, buf.as_mut_ptr(), buf.len()) };
+            }
+            buf
+        });
+        let lent = lent.collect();
+        self.staged.clear();
+        Some(lent)
+    }
+
+    /// True if nothing was lent or is to come back: the rank need not wait for the others to be done.
+    pub fn is_on_board(&self) -> bool {
+        self.lent.is_empty() && self.staged.is_empty()
+    }
+}
+
+impl Drop for Exposure {
+    fn drop(&mut self) {
+        self.done();
+        if self.is_on_board() {
+            return;
+        }
+        // Others may still look: what was lent is never used again.
+        let all = self.world.boards().as_ref().is_some_and(|b| b.all_done(self.seq));
+        if !all {
+            std::mem::take(&mut self.lent).into_iter().for_each(std::mem::forget);
+            std::mem::take(&mut self.staged).into_iter().for_each(std::mem::forget);
+        }
+    }
+}
