@@ -23,6 +23,7 @@ pub mod random;
 pub mod readat;
 pub mod rss;
 pub mod sigbus;
+pub mod summary;
 pub mod svg;
 pub mod workers;
 

@@ -1,12 +1,9 @@
 //! The threads inside a rank.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
-use aeolian::World;
 use rayon::prelude::*;
 
-use crate::agree::all;
 use crate::{Error, Result};
 
 /// A fixed number of threads that split rows among them.
@@ -90,20 +87,6 @@ impl Workers {
             Some(pool) => pool.install(|| items.into_par_iter().map(work).collect()),
         }
     }
-}
-
-/// Cores that this rank may use, divided by the ranks of its node that may use the same ones. Where the launcher has
-/// bound ranks to cores of their own, that is all of them.
-pub fn fair_share(world: &mut World) -> Result<usize> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut hasher = DefaultHasher::new();
-    if let Ok(set) = rustix::thread::sched_getaffinity(None) {
-        (0..rustix::thread::CpuSet::MAX_CPU).for_each(|cpu| set.is_set(cpu).hash(&mut hasher));
-    }
-    let masks = all(world, hasher.finish())?;
-    let (me, nodes) = (world.rank() as usize, &world.layout().node_of);
-    let sharing = (0..masks.len()).filter(|r| nodes[*r] == nodes[me] && masks[*r] == masks[me]).count();
-    Ok((cores / sharing.max(1)).max(1))
 }
 
 #[cfg(test)]

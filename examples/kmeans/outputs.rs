@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use aeolian::World;
 use aeolian_examples::agree::{all, to_first};
 use aeolian_examples::output::Target;
-use aeolian_examples::{Element, Error, Matrix, Result, h5, npy, random};
+use aeolian_examples::{Element, Error, Matrix, Result, h5, npy, random, summary};
 
 use crate::cli::Options;
 use crate::job::Outcome;
@@ -149,27 +149,11 @@ impl Outputs {
             let page = report::page(outcome, svg);
             target.write(|out| out.write_all(page.as_bytes()))?;
         }
-        let text = if options.json {
-            serde_json::to_string(&outcome.summary).map_err(|e| Error::Os {
-                what: format!("the summary is not valid JSON: {e}"),
-                help: "please report this".into(),
-            })? + "\n"
-        } else if options.quiet {
-            String::new()
-        } else {
+        summary::print(&outcome.summary, options.json, options.quiet, || {
             let files = [&self.centroids, &self.labels, &self.plot, &self.report];
             let files: Vec<_> = files.into_iter().flatten().map(|t| t.path().display().to_string()).collect();
             table::text(outcome, &files)
-        };
-        match std::io::stdout().write_all(text.as_bytes()) {
-            // `kmeans | head` is no failure.
-            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::CannotWrite {
-                place: "standard output".into(),
-                what: format!("cannot be written: {}", aeolian_examples::error::plain(&e)),
-                help: "see where it goes".into(),
-            }),
-            _ => Ok(()),
-        }
+        })
     }
 }
 

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use aeolian::World;
+use aeolian::harp::schedule::fair_share;
 use aeolian::harp::{Max, Sum, allreduce_slice};
 use aeolian_examples::agree::{agree, all};
 use aeolian_examples::matrix::block;
 use aeolian_examples::progress::{Mode, Progress, seconds};
-use aeolian_examples::workers::{Workers, fair_share};
+use aeolian_examples::workers::Workers;
 use aeolian_examples::{Error, Result, rss};
 use serde::Serialize;
 

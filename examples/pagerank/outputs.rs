@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use aeolian::World;
 use aeolian_examples::agree::{all, to_first};
 use aeolian_examples::output::Target;
-use aeolian_examples::{Error, Result};
+use aeolian_examples::{Error, Result, summary};
 
 use crate::cli::Options;
 use crate::job::Summary;
@@ -105,23 +105,7 @@ pub(crate) fn ranks(
 
 /// Prints. For rank 0.
 pub(crate) fn print(summary: &Summary, target: Option<&Target>, options: &Options) -> Result<()> {
-    let text = if options.json {
-        serde_json::to_string(summary).map_err(|e| Error::Os {
-            what: format!("the summary is not valid JSON: {e}"),
-            help: "please report this".into(),
-        })? + "\n"
-    } else if options.quiet {
-        String::new()
-    } else {
+    summary::print(summary, options.json, options.quiet, || {
         top::text(summary, target.map(|t| t.path().display().to_string()))
-    };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // `pagerank | head` is no failure.
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::CannotWrite {
-            place: "standard output".into(),
-            what: format!("cannot be written: {}", aeolian_examples::error::plain(&e)),
-            help: "see where it goes".into(),
-        }),
-        _ => Ok(()),
-    }
+    })
 }

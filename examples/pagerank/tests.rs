@@ -1,16 +1,18 @@
 //! The whole program on ranks as threads of this process, against a sequential implementation.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use aeolian::World;
 use aeolian::net::exit;
-use aeolian_examples::Error;
 use proptest::prelude::*;
 
 use crate::cli::{Options, parse};
 use crate::job;
 use crate::rmat::Rmat;
+
+#[path = "../common/testing.rs"]
+mod testing;
+use testing::Dir;
 
 const RANKS: [u32; 5] = [1, 2, 3, 4, 7];
 
@@ -21,36 +23,10 @@ fn options(args: &[&str]) -> Options {
 /// Runs on `n` ranks; every rank must end alike. Returns the error's text and code, if there is one.
 fn run(n: u32, args: &[&str]) -> Result<(), (String, u8)> {
     let options = options(args);
-    let mut ends = World::local(n, |mut world| {
-        let end = match job::run(&mut world, &options) {
-            Ok(()) => Ok(()),
-            Err(Error::Net(e)) => return Err(e),
-            Err(e) => Err((e.to_string(), e.exit_code())),
-        };
-        world.finish()?;
-        Ok(end)
-    })
-    .unwrap();
-    assert!(ends.windows(2).all(|w| w[0] == w[1]), "{ends:?}");
-    ends.remove(0)
+    testing::run(n, |world| job::run(world, &options))
 }
 
-struct Dir(tempfile::TempDir);
-
 impl Dir {
-    fn new() -> Dir {
-        Dir(tempfile::tempdir().unwrap())
-    }
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-    fn text(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-    fn write(&self, name: &str, content: &str) -> String {
-        std::fs::write(self.path(name), content).unwrap();
-        self.text(name)
-    }
     fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
