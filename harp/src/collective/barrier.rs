@@ -2,6 +2,7 @@
 
 use crate::call::{Call, Op, Pending, blocking, starting};
 use crate::error::Result;
+use crate::node::Shows;
 use aeolian_net::{Buf, World};
 
 /// Returns on no rank before all ranks have called it.
@@ -37,7 +38,7 @@ pub fn ibarrier(world: &World) -> Result<Pending<()>> {
 async fn body(call: &Call) -> Result<()> {
     let (rank, size) = (call.rank(), call.size());
     if call.near() {
-        let mut view = call.show(0, Vec::new).await?;
+        let mut view = call.show(0, Shows::new).await?;
         return view.all().await;
     }
     let mut distance = 1;

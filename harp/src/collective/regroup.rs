@@ -56,10 +56,11 @@ pub(crate) async fn body<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>
     table: &mut Table<D, C>,
     partitioner: &P,
 ) -> Result<()> {
-    let outgoing = by_rank::<D>(table.take(), call.size(), |id| place(partitioner, id, call.size()))?;
+    let rank_of = |id| place(partitioner, id, call.size());
     if call.near() {
-        return node::regrouped(call, table, outgoing).await;
+        return node::regrouped(call, table, rank_of).await;
     }
+    let outgoing = by_rank::<D>(table.take(), call.size(), rank_of)?;
     for (parts, from) in exchange::parts::<D>(call, outgoing).await?.into_iter().zip(0..) {
         table.combine_above(parts, from)?;
     }
