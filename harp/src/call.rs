@@ -13,6 +13,7 @@ use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
 use crate::table::{Parts, Table};
+use aeolian_net::shared::Exposure;
 use aeolian_net::{Buf, Edge, NetError, OpName, TrySendError, World};
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -76,6 +77,8 @@ pub(crate) struct Call {
     first: bool,
     /// Numbers of the exposures that are left.
     exposures: Cell<(u64, u64)>,
+    /// What was shown the short way, for the long one to go on with.
+    kept: Cell<Option<Exposure>>,
 }
 
 /// Runs a collective to its end.
@@ -86,7 +89,7 @@ pub(crate) fn blocking<T>(
     body: impl AsyncFnOnce(&Call) -> Result<T>,
 ) -> Result<T> {
     let call = Call::begin(world, op, agree)?;
-    world.enter(&OPS[op as usize], call.seq);
+    call.enter(op);
     let outcome = world.run(async {
         call.open_boards().await?;
         body(&call).await.map_err(|e| call.of_job(e))
@@ -114,14 +117,15 @@ pub(crate) fn starting<T: 'static>(
 pub type Pending<T> = aeolian_net::Pending<T, HarpError>;
 
 impl Call {
-    fn begin(world: &World, op: Op, agree: u32) -> Result<Call> {
+    pub(crate) fn begin(world: &World, op: Op, agree: u32) -> Result<Call> {
         let (edge, seq) = world.next_collective()?;
         let tag = (seq & 0xffff_ffff) << 32 | (op as u64) << 24 | u64::from(agree & 0xff_ffff);
         let near = world.shares_memory();
         let count = EXPOSURES[op as usize];
         let first = if near { world.reserve_exposures(count, &OPS[op as usize]) } else { 0 };
         let exposures = Cell::new((first, if near { first + count } else { 0 }));
-        Ok(Call { world: world.handle(), edge, seq, tag, near, first: first == 1, exposures })
+        let world = world.handle();
+        Ok(Call { world, edge, seq, tag, near, first: first == 1, exposures, kept: Cell::new(None) })
     }
 
     pub(crate) fn world(&self) -> &World {
@@ -147,12 +151,37 @@ impl Call {
                 describe(self.tag)
             ))));
         }
+        let coming = self.coming_exposure();
         self.exposures.set((next + 1, end));
-        Ok((next, (next & 0xffff_ffff) << 32 | self.tag & 0xffff_ffff))
+        Ok(coming)
+    }
+
+    /// As [`next_exposure`](Call::next_exposure), without using it.
+    pub(crate) fn coming_exposure(&self) -> (u64, u64) {
+        let next = self.exposures.get().0;
+        (next, (next & 0xffff_ffff) << 32 | self.tag & 0xffff_ffff)
+    }
+
+    pub(crate) fn keep(&self, exposure: Exposure) {
+        self.kept.set(Some(exposure));
+    }
+
+    pub(crate) fn kept(&self) -> Option<Exposure> {
+        self.kept.take()
+    }
+
+    /// How manieth collective of its world it is.
+    pub(crate) fn number(&self) -> u64 {
+        self.seq
+    }
+
+    /// Tells whoever watches.
+    pub(crate) fn enter(&self, op: Op) {
+        self.world.enter(&OPS[op as usize], self.seq);
     }
 
     /// The error with the rank that it names numbered as in the whole job.
-    fn of_job(&self, mut error: HarpError) -> HarpError {
+    pub(crate) fn of_job(&self, mut error: HarpError) -> HarpError {
         if let HarpError::Lengths { from: Some(rank), .. } | HarpError::Decode { rank, .. } = &mut error {
             *rank = self.world.job_rank(*rank).unwrap_or(*rank);
         }

@@ -54,6 +54,7 @@
 //! ```
 
 mod array;
+mod brief;
 mod call;
 mod check;
 mod codec;

@@ -6,8 +6,8 @@ use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
 use crate::table::{Parts, Table};
-use aeolian_net::Buf;
 use aeolian_net::shared::{Exposure, Part, Shown};
+use aeolian_net::{Buf, World};
 use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::ops::Range;
@@ -40,6 +40,9 @@ impl Call {
     /// Shows `parts` to the ranks of this world, which share memory. `shape` is a fingerprint of ids and lengths, for those
     /// who want to know whether all have the same.
     pub(crate) async fn show<'p>(&self, shape: u32, parts: impl FnOnce() -> Shows<'p>) -> Result<View<'_>> {
+        if let Some(exposure) = self.kept() {
+            return Ok(View { call: self, exposure });
+        }
         let (number, tag) = self.next_exposure()?;
         let mut parts = Some(parts);
         let exposure = until(self.world().spins(), || {
@@ -367,13 +370,7 @@ pub(crate) async fn regrouped<D: Data, C: Combiner<D::Unit>>(
     rank_of: impl Fn(u64) -> Result<u32>,
 ) -> Result<()> {
     let me = call.rank();
-    let mut leaving = SmallVec::<[(u64, u32); 8]>::new();
-    for id in table.ids() {
-        let to = rank_of(id)?;
-        if to != me {
-            leaving.push((id, to));
-        }
-    }
+    let leaving = leaving(me, table, rank_of)?;
     let mut view = if is_small(table) {
         let bytes = |id| table.get(id).map_or(&[][..], |part| D::bytes(part));
         let view =
@@ -392,14 +389,41 @@ pub(crate) async fn regrouped<D: Data, C: Combiner<D::Unit>>(
         call.show(0, || parts).await?
     };
     view.all().await?;
+    let for_me = |rank| view.shown(rank).filter(|shown| shown.to == me);
+    combine_coming(call.world(), table, for_me)?;
+    view.back().await.map(drop)
+}
+
+/// The ids that do not stay on this rank, with where they go.
+pub(crate) fn leaving<D: Data, C: Combiner<D::Unit>>(
+    me: u32,
+    table: &Table<D, C>,
+    rank_of: impl Fn(u64) -> Result<u32>,
+) -> Result<SmallVec<[(u64, u32); 8]>> {
+    let mut leaving = SmallVec::new();
+    for id in table.ids() {
+        let to = rank_of(id)?;
+        if to != me {
+            leaving.push((id, to));
+        }
+    }
+    Ok(leaving)
+}
+
+/// Combines what comes from each rank with what stays here, in the order of the ranks.
+pub(crate) fn combine_coming<'s, D: Data, C: Combiner<D::Unit>, I: Iterator<Item = Shown<'s>>>(
+    world: &World,
+    table: &mut Table<D, C>,
+    for_me: impl Fn(u32) -> I,
+) -> Result<()> {
+    let me = world.rank();
     // Lower ranks' come before what stays here. (Of two the order does not matter to a commutative combiner.)
     let any_order = me == 1 && table.combiner().law().commutative;
-    let for_me = |rank| view.shown(rank).filter(|shown| shown.to == me);
     let mut mine = Vec::new();
-    for shown in (0..if any_order { 0 } else { me }).flat_map(for_me) {
+    for shown in (0..if any_order { 0 } else { me }).flat_map(&for_me) {
         mine.extend(table.remove(shown.id).map(|part| (shown.id, part)));
     }
-    for rank in 0..call.size() {
+    for rank in 0..world.size() {
         if rank == me {
             table.combine_above(mine.drain(..), me)?;
             continue;
@@ -408,5 +432,5 @@ pub(crate) async fn regrouped<D: Data, C: Combiner<D::Unit>>(
             table.add_bytes(shown.id, shown.bytes, rank)?;
         }
     }
-    view.back().await.map(drop)
+    Ok(())
 }

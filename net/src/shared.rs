@@ -17,8 +17,10 @@
 //! ranks write in each other's memory ([`Exposure::rewrite`]) are disjoint by their rank.
 
 mod boards;
+mod brief;
 mod exposure;
 
+pub use brief::{Brief, Glance, View};
 pub use exposure::Exposure;
 
 pub(crate) use boards::Boards;

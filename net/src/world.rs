@@ -429,6 +429,11 @@ impl World {
         Ok(pending::poll_all(&self.core) || moved)
     }
 
+    /// Whether something was [spawned](World::spawn) that has not ended.
+    pub fn has_tasks(&self) -> bool {
+        !self.core.borrow().tasks.is_empty()
+    }
+
     /// Calls `ready` and moves messages, in turn, until `ready` returns a value. Idle waiting costs no processor time.
     ///
     /// Ranks that all wait and to which nothing more can come are a deadlock, which the job master (of [`World::local`], its

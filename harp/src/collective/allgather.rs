@@ -1,12 +1,13 @@
 //! Allgather.
 
-use crate::call::{Call, Op, Pending, agree, blocking, starting};
+use crate::brief::{self, Plan, only};
+use crate::call::{Call, Op, Pending, agree, starting};
 use crate::codec::{Encoded, Head, encode};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
 use crate::join::both;
-use crate::node;
+use crate::node::{self, ALL};
 use crate::table::Table;
 use aeolian_net::{Buf, World};
 
@@ -28,7 +29,10 @@ use aeolian_net::{Buf, World};
 /// ```
 pub fn allgather<D: Data, C: Combiner<D::Unit>>(world: &mut World, table: &mut Table<D, C>) -> Result<()> {
     let agree = agree(table, &[]);
-    blocking(world, Op::Allgather, agree, async |call| body(call, table).await)
+    let plan = brief::plan::<D, C, _>(|world, table| {
+        Some(Plan { shape: 0, part: Some(only(table, ALL)?), wait: 0..world.size() })
+    });
+    brief::blocking(world, Op::Allgather, agree, table, plan, brief::unite, body)
 }
 
 /// Starts an [`allgather`]; the table comes back as the union of all.

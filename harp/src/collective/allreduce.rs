@@ -2,13 +2,14 @@
 
 use super::{broadcast, gather};
 use crate::array::Element;
-use crate::call::{Call, Op, Pending, agree, blocking, starting};
+use crate::brief::{self, Plan, only};
+use crate::call::{Call, Op, Pending, agree, starting};
 use crate::codec::encode;
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
 use crate::join::both;
-use crate::node;
+use crate::node::{self, ALL};
 use crate::table::Table;
 use aeolian_net::World;
 
@@ -32,7 +33,10 @@ use aeolian_net::World;
 /// ```
 pub fn allreduce<D: Data, C: Combiner<D::Unit>>(world: &mut World, table: &mut Table<D, C>) -> Result<()> {
     let agree = agree(table, &[]);
-    blocking(world, Op::Allreduce, agree, async |call| body(call, table).await)
+    let plan = brief::plan::<D, C, _>(|world, table| {
+        Some(Plan { shape: Table::shape(table), part: Some(only(table, ALL)?), wait: 0..world.size() })
+    });
+    brief::blocking(world, Op::Allreduce, agree, table, plan, brief::combine, body)
 }
 
 /// Starts an [`allreduce`]; the table comes back combined.

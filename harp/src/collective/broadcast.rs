@@ -1,12 +1,14 @@
 //! Broadcast.
 
-use crate::call::{Call, Op, Pending, agree, blocking, starting};
+use crate::brief::{self, Plan, only};
+use crate::call::{Call, Op, Pending, agree, starting};
 use crate::codec::{Encoded, Head, encode};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
 use crate::node::{ALL, Lent, Shows, copied, is_small};
 use crate::table::{Parts, Table};
+use aeolian_net::shared::{Glance, View};
 use aeolian_net::{Buf, World};
 
 /// From this many bytes on, a long partition goes along a chain of the ranks in pieces of this length.
@@ -37,7 +39,21 @@ pub fn broadcast<D: Data, C: Combiner<D::Unit>>(
     root: u32,
 ) -> Result<()> {
     let agree = agree(table, &root.to_le_bytes());
-    blocking(world, Op::Broadcast, agree, async |call| body(call, table, root).await)
+    let plan = brief::plan::<D, C, _>(|world, table| match world.rank() == root {
+        true => Some(Plan { part: Some(only(table, ALL)?), ..Plan::silent() }),
+        false if root < world.size() => Some(Plan { wait: root..root + 1, ..Plan::silent() }),
+        false => None,
+    });
+    let take = |view: &View<'_>, world: &World, table: &mut Table<D, C>| match view.of(root) {
+        Glance::One(shown) if world.rank() != root => {
+            table.add_bytes(shown.id, shown.bytes, root).map(|()| true)
+        }
+        Glance::More => Ok(false),
+        _ => Ok(true),
+    };
+    brief::blocking(world, Op::Broadcast, agree, table, plan, take, async |call, table| {
+        body(call, table, root).await
+    })
 }
 
 /// Starts a [`broadcast`]; the table comes back with what was added.

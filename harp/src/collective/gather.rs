@@ -1,12 +1,14 @@
 //! Gather.
 
-use crate::call::{Call, Op, Pending, agree, blocking, starting};
+use crate::brief::{self, Plan, only};
+use crate::call::{Call, Op, Pending, agree, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
-use crate::node;
+use crate::node::{self, ALL};
 use crate::table::Table;
 use aeolian_net::World;
+use aeolian_net::shared::View;
 
 /// All partitions move to the table of `root` (equal ids are combined in rank order); the other tables become empty.
 ///
@@ -29,7 +31,22 @@ pub fn gather<D: Data, C: Combiner<D::Unit>>(
     root: u32,
 ) -> Result<()> {
     let agree = agree(table, &root.to_le_bytes());
-    blocking(world, Op::Gather, agree, async |call| body(call, table, call.root(root)?).await)
+    let plan = brief::plan::<D, C, _>(|world, table| {
+        if root >= world.size() {
+            return None;
+        }
+        let wait = if world.rank() == root { 0..world.size() } else { 0..0 };
+        Some(Plan { shape: 0, part: Some(only(table, ALL)?), wait })
+    });
+    let take = |view: &View<'_>, world: &World, table: &mut Table<D, C>| {
+        if world.rank() == root {
+            return brief::unite(view, world, table);
+        }
+        table.clear();
+        Ok(true)
+    };
+    let body = async |call: &Call, table: &mut _| body(call, table, call.root(root)?).await;
+    brief::blocking(world, Op::Gather, agree, table, plan, take, body)
 }
 
 /// Starts a [`gather`]; the table comes back full at the root, empty elsewhere.

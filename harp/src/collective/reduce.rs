@@ -1,13 +1,15 @@
 //! Reduce.
 
 use super::gather;
-use crate::call::{Call, Op, Pending, agree, blocking, starting};
+use crate::brief::{self, Plan, only};
+use crate::call::{Call, Op, Pending, agree, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
-use crate::node;
+use crate::node::{self, ALL};
 use crate::table::Table;
 use aeolian_net::World;
+use aeolian_net::shared::View;
 
 /// The table of `root` becomes the combination, by partition id, of all tables in rank order; the other tables become
 /// empty, as their partitions have moved.
@@ -31,7 +33,23 @@ pub fn reduce<D: Data, C: Combiner<D::Unit>>(
     root: u32,
 ) -> Result<()> {
     let agree = agree(table, &root.to_le_bytes());
-    blocking(world, Op::Reduce, agree, async |call| body(call, table, root).await)
+    let plan = brief::plan::<D, C, _>(|world, table| {
+        if root >= world.size() {
+            return None;
+        }
+        let wait = if world.rank() == root { 0..world.size() } else { 0..0 };
+        Some(Plan { shape: Table::shape(table), part: Some(only(table, ALL)?), wait })
+    });
+    let take = |view: &View<'_>, world: &World, table: &mut Table<D, C>| {
+        if world.rank() == root {
+            return brief::combine(view, world, table);
+        }
+        table.clear();
+        Ok(true)
+    };
+    brief::blocking(world, Op::Reduce, agree, table, plan, take, async |call, table| {
+        body(call, table, root).await
+    })
 }
 
 /// Starts a [`reduce`]; the table comes back full at the root, empty elsewhere.

@@ -1,6 +1,7 @@
 //! Regroup.
 
-use crate::call::{Call, Op, Pending, agree, blocking, starting};
+use crate::brief::{self, Plan};
+use crate::call::{Call, Op, Pending, agree, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
@@ -9,6 +10,9 @@ use crate::node;
 use crate::partitioner::{Partitioner, place};
 use crate::table::{Parts, Table};
 use aeolian_net::World;
+use aeolian_net::shared::{Glance, View};
+use std::cell::Cell;
+use std::ops::Range;
 
 /// All partitions move to the rank that `partitioner` gives for their id; those that meet there are combined in rank order.
 ///
@@ -35,7 +39,36 @@ pub fn regroup<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>(
     partitioner: &P,
 ) -> Result<()> {
     let agree = agree(table, partitioner.name().as_bytes());
-    blocking(world, Op::Regroup, agree, async |call| body(call, table, partitioner).await)
+    let leaves = Cell::new(None);
+    let plan = brief::plan::<D, C, _>(|world, table| {
+        let rank_of = |id| place(partitioner, id, world.size());
+        let all: Range<u32> = 0..world.size();
+        let part = match node::leaving(world.rank(), table, rank_of).ok()?[..] {
+            [] => None,
+            [(id, to)] => {
+                leaves.set(Some(id));
+                Some((id, to, D::element().and(table.get(id)).map(D::bytes)?))
+            }
+            _ => return None,
+        };
+        Some(Plan { part, wait: all, ..Plan::silent() })
+    });
+    let take = |view: &View<'_>, world: &World, table: &mut Table<D, C>| {
+        if (0..world.size()).any(|rank| matches!(view.of(rank), Glance::More)) {
+            return Ok(false);
+        }
+        if let Some(id) = leaves.take() {
+            table.remove(id);
+        }
+        let for_me = |rank| match view.of(rank) {
+            Glance::One(shown) if shown.to == world.rank() => Some(shown).into_iter(),
+            _ => None.into_iter(),
+        };
+        node::combine_coming(world, table, for_me)?;
+        Ok(true)
+    };
+    let body = async |call: &Call, table: &mut _| body(call, table, partitioner).await;
+    brief::blocking(world, Op::Regroup, agree, table, plan, take, body)
 }
 
 /// Starts a [`regroup`]; the table comes back with this rank's partitions.

@@ -1,6 +1,7 @@
 //! Rotate.
 
-use crate::call::{Call, Op, Pending, agree, blocking, starting};
+use crate::brief::{self, Plan, only};
+use crate::call::{Call, Op, Pending, agree, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
@@ -8,6 +9,7 @@ use crate::join::both;
 use crate::node;
 use crate::table::Table;
 use aeolian_net::World;
+use aeolian_net::shared::{Glance, View};
 
 /// Where the tables go in a [`rotate`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -72,7 +74,20 @@ pub fn rotate<D: Data, C: Combiner<D::Unit>>(
     rotation: &Rotation,
 ) -> Result<()> {
     let agree = agree(table, &rotation.bytes());
-    blocking(world, Op::Rotate, agree, async |call| body(call, table, rotation).await)
+    let ends = rotation.ends(world.rank(), world.size());
+    let plan = brief::plan::<D, C, _>(|_, table| {
+        let &(to, from) = ends.as_ref().ok()?;
+        Some(Plan { shape: 0, part: Some(only(table, to)?), wait: from..from + 1 })
+    });
+    let take = |view: &View<'_>, _: &World, table: &mut Table<D, C>| {
+        let &Ok((_, from)) = &ends else { return Ok(false) };
+        let Glance::One(shown) = view.of(from) else { return Ok(false) };
+        table.become_bytes(std::iter::once((shown.id, shown.bytes)), from)?;
+        Ok(true)
+    };
+    brief::blocking(world, Op::Rotate, agree, table, plan, take, async |call, table| {
+        body(call, table, rotation).await
+    })
 }
 
 /// Starts a [`rotate`]; the table that has come comes back.

@@ -290,6 +290,14 @@ impl Boards {
         }
     }
 
+    /// The ticket of a rank that is in a call of that number, but another one.
+    pub(super) fn parted(&self, seq: u64, tag: u64) -> Option<(u32, u64)> {
+        (0..self.mates.len() as u32).find_map(|rank| {
+            let ticket = self.head(rank as usize, seq).ticket.load(Ordering::Acquire);
+            ((ticket ^ tag) >> 32 == 0 && ticket != tag).then_some((rank, ticket))
+        })
+    }
+
     /// True once every rank is done with call `seq`.
     pub(super) fn all_done(&self, seq: u64) -> bool {
         let place = seq as usize % SLOTS;

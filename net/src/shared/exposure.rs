@@ -61,16 +61,8 @@ impl World {
         let slot = boards.slot(me, seq);
         let parts = parts();
         let count = parts.len();
-        let mut exposure = Exposure {
-            world: self.handle(),
-            seq,
-            tag,
-            lent: SmallVec::new(),
-            rewritten: false,
-            staged: Vec::new(),
-            seen: smallvec![None; boards.mates.len()],
-            done: false,
-        };
+        let mut exposure = Exposure::new(self, seq, tag);
+        exposure.seen.resize(boards.mates.len(), None);
         let lies_open = |buf: &Buf| !buf.is_empty() && (boards.threads || buf.block().is_some());
         let address = |buf: &Buf| match buf.block().filter(|_| !boards.threads) {
             Some(block) => Ok(placed(block.place())),
@@ -224,12 +216,40 @@ impl Exposure {
 
     /// The ticket of a rank that is in a call of the same number, but another one.
     pub fn parted(&self) -> Option<(u32, u64)> {
-        let boards = self.world.boards();
-        let boards = boards.as_ref()?;
-        (0..self.seen.len() as u32).find_map(|rank| {
-            let ticket = boards.head(rank as usize, self.seq).ticket.load(Ordering::Acquire);
-            ((ticket ^ self.tag) >> 32 == 0 && ticket != self.tag).then_some((rank, ticket))
-        })
+        self.world.boards().as_ref()?.parted(self.seq, self.tag)
+    }
+
+    /// What is shown already: at most one part, `(id, to, length, where on the board)`.
+    pub(super) fn of_brief(
+        world: &World,
+        seq: u64,
+        tag: u64,
+        part: Option<(u64, u32, usize, usize)>,
+    ) -> Exposure {
+        let mut exposure = Exposure::new(world, seq, tag);
+        if let Some(boards) = world.boards().as_ref() {
+            let me = boards.rank as usize;
+            let slot = boards.slot(me, seq);
+            exposure.seen.resize(boards.mates.len(), None);
+            exposure.seen[me] = Some(part.map_or_else(SmallVec::new, |(id, to, len, start)| {
+                // SAFETY: inside the place.
+                smallvec![Seen { id, to, len, at: unsafe { slot.add(start) } }]
+            }));
+        }
+        exposure
+    }
+
+    fn new(world: &World, seq: u64, tag: u64) -> Exposure {
+        Exposure {
+            world: world.handle(),
+            seq,
+            tag,
+            lent: SmallVec::new(),
+            rewritten: false,
+            staged: Vec::new(),
+            seen: SmallVec::new(),
+            done: false,
+        }
     }
 
     fn poll(&mut self, rank: usize) -> Result<bool> {
