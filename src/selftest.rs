@@ -10,7 +10,7 @@ use aeolian_harp::barrier;
 use aeolian_net::{World, exit};
 use collectives::{
     aggregates, allgathers, allreduces, alltoalls, broadcasts, events, gathers, in_sequence, joins,
-    pushes_and_pulls, reduces, regroups, rotates, same_bits, same_shapes, scans, scatters,
+    pushes_and_pulls, reduces, regroups, rotates, same_bits, same_shapes, scans, scatters, slices,
 };
 use wires::{flow_control, point_to_point};
 
@@ -26,6 +26,7 @@ pub const CHECKS: &[Check] = &[
     ("reduce", reduces),
     ("allreduce", allreduces),
     ("combining in place", same_shapes),
+    ("slices", slices),
     ("gather", gathers),
     ("allgather", allgathers),
     ("same bits", same_bits),

@@ -35,9 +35,9 @@ impl Plan<'_> {
 }
 
 /// Says what a closure is, for [`blocking`].
-pub(crate) fn plan<D: Data, C, F>(plan: F) -> F
+pub(crate) fn plan<X: ?Sized, F>(plan: F) -> F
 where
-    F: for<'t> FnOnce(&World, &'t Table<D, C>) -> Option<Plan<'t>>,
+    F: for<'t> FnOnce(&World, &'t X) -> Option<Plan<'t>>,
 {
     plan
 }
@@ -50,26 +50,26 @@ pub(crate) fn only<D: Data, C: Combiner<D::Unit>>(table: &Table<D, C>, to: u32) 
     (bytes.len() <= INLINE).then_some((id, to, bytes))
 }
 
-/// Runs a collective on a table. Where `plan` has one, it is tried the short way: `take` looks at what the ranks show, and says whether that was
+/// Runs a collective on `values`, a table or a slice. Where `plan` has one, it is tried the short way: `take` looks at what the ranks show, and says whether that was
 /// all. Else `body` is run.
-pub(crate) fn blocking<D: Data, C: Combiner<D::Unit>>(
+pub(crate) fn blocking<X: ?Sized>(
     world: &mut World,
     op: Op,
     agree: u32,
-    table: &mut Table<D, C>,
-    plan: impl for<'t> FnOnce(&World, &'t Table<D, C>) -> Option<Plan<'t>>,
-    take: impl FnOnce(&View<'_>, &World, &mut Table<D, C>) -> Result<bool>,
-    body: impl AsyncFnOnce(&Call, &mut Table<D, C>) -> Result<()>,
+    values: &mut X,
+    plan: impl for<'t> FnOnce(&World, &'t X) -> Option<Plan<'t>>,
+    take: impl FnOnce(&View<'_>, &World, &mut X) -> Result<bool>,
+    body: impl AsyncFnOnce(&Call, &mut X) -> Result<()>,
 ) -> Result<()> {
     let call = Call::begin(world, op, agree)?;
     call.enter(op);
-    let outcome = short(world, &call, table, plan, take).and_then(|done| {
+    let outcome = short(world, &call, values, plan, take).and_then(|done| {
         if done {
             return Ok(());
         }
         world.run(async {
             call.open_boards().await?;
-            body(&call, table).await.map_err(|e| call.of_job(e))
+            body(&call, values).await.map_err(|e| call.of_job(e))
         })
     });
     world.leave();
@@ -77,12 +77,12 @@ pub(crate) fn blocking<D: Data, C: Combiner<D::Unit>>(
 }
 
 /// True if the call is done.
-fn short<D: Data, C: Combiner<D::Unit>>(
+fn short<X: ?Sized>(
     world: &mut World,
     call: &Call,
-    table: &mut Table<D, C>,
-    plan: impl for<'t> FnOnce(&World, &'t Table<D, C>) -> Option<Plan<'t>>,
-    take: impl FnOnce(&View<'_>, &World, &mut Table<D, C>) -> Result<bool>,
+    values: &mut X,
+    plan: impl for<'t> FnOnce(&World, &'t X) -> Option<Plan<'t>>,
+    take: impl FnOnce(&View<'_>, &World, &mut X) -> Result<bool>,
 ) -> Result<bool> {
     if !call.near() {
         return Ok(false);
@@ -91,7 +91,7 @@ fn short<D: Data, C: Combiner<D::Unit>>(
         world.progress()?;
     }
     let (brief, wait) = {
-        let Some(plan) = plan(world, table) else { return Ok(false) };
+        let Some(plan) = plan(world, values) else { return Ok(false) };
         let (number, tag) = call.coming_exposure();
         let Some(brief) = world.try_brief(number, tag, plan.shape, plan.part) else { return Ok(false) };
         (brief, plan.wait)
@@ -100,7 +100,7 @@ fn short<D: Data, C: Combiner<D::Unit>>(
     if !brief.ready(wait.clone(), LOOKS) {
         wait_long(world, call, &brief, wait)?;
     }
-    let done = take(&brief.view(), world, table).map_err(|e| call.of_job(e))?;
+    let done = take(&brief.view(), world, values).map_err(|e| call.of_job(e))?;
     if !done {
         call.keep(brief.into_exposure());
     }

@@ -39,6 +39,7 @@ ops! {
     Join "join" 2, Scan "scan" 1, Exscan "exscan" 1, Split "split" 1,
     RegroupKv "regroup_kv" 1, AllreduceKv "allreduce_kv" 1, ReduceKv "reduce_kv" 1, BroadcastKv "broadcast_kv" 1,
     GroupByKey "group_by_key" 1,
+    AllreduceSlice "allreduce_slice" 2, ReduceSlice "reduce_slice" 2, BroadcastSlice "broadcast_slice" 1, AllgatherSlice "allgather_slice" 1,
 }
 
 /// 24 bits of what all ranks must agree on. Eight bytes at a time: it is made for every call.

@@ -133,6 +133,21 @@ impl View<'_> {
         Ok(self.exposure.rewrite(part, element, root, combine)?)
     }
 
+    /// See [`Exposure::combine_share`].
+    pub(crate) fn combine_share(
+        &mut self,
+        mine: &[u8],
+        element: usize,
+        combine: impl FnMut(&mut [u8], &[u8]),
+    ) -> Result<()> {
+        Ok(self.exposure.combine_share(mine, element, combine)?)
+    }
+
+    /// See [`Exposure::copy_share`].
+    pub(crate) fn copy_share(&self, rank: u32, range: Range<usize>, into: &mut [u8]) -> Result<()> {
+        Ok(self.exposure.copy_share(rank, range, into)?)
+    }
+
     /// This rank has taken all it needs, and waits for what it has lent.
     pub(crate) async fn back(mut self) -> Result<SmallVec<[Buf; 1]>> {
         let spins = self.call.world().spins();

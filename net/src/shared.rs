@@ -21,7 +21,7 @@ mod brief;
 mod exposure;
 
 pub use brief::{Brief, Glance, View};
-pub use exposure::Exposure;
+pub use exposure::{Exposure, share};
 
 pub(crate) use boards::Boards;
 

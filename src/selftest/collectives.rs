@@ -71,6 +71,31 @@ pub(super) fn allreduces(world: &mut World) -> Result<(), Failure> {
     expect(v == [0], || "a combiner that is not commutative".into())
 }
 
+/// Of plain slices, of lengths that take each way.
+pub(super) fn slices(world: &mut World) -> Result<(), Failure> {
+    let (n, me) = (world.size(), world.rank());
+    for len in [0, 1, 3, 500, 520, 40_000] {
+        let mine = |rank: u32| (0..len).map(|i| u64::from(rank) * 7 + i).collect::<Vec<u64>>();
+        let sum: Vec<u64> = (0..len).map(|i| (0..u64::from(n)).map(|r| r * 7 + i).sum()).collect();
+        let mut values = mine(me);
+        allreduce_slice(world, &mut values, Sum)?;
+        expect(values == sum, || format!("allreduce of a slice of {len}"))?;
+        for root in roots(n) {
+            let mut values = mine(me);
+            reduce_slice(world, &mut values, Sum, root)?;
+            let want = if me == root { &sum } else { &mine(me) };
+            expect(values == *want, || format!("reduce of a slice of {len} to {root}"))?;
+            let mut values = mine(me);
+            broadcast_slice(world, &mut values, root)?;
+            expect(values == mine(root), || format!("broadcast of a slice of {len} from {root}"))?;
+        }
+        let mut all = vec![0; len as usize * n as usize];
+        allgather_slice(world, &mine(me), &mut all)?;
+        expect(all == (0..n).flat_map(mine).collect::<Vec<_>>(), || format!("allgather of slices of {len}"))?;
+    }
+    Ok(())
+}
+
 /// The same partitions everywhere, which ranks that share memory combine where they lie: on the board, too many for it, of all lengths at once.
 pub(super) fn same_shapes(world: &mut World) -> Result<(), Failure> {
     for lens in [&[3usize, 0, 50][..], &[250; 3], &[1; 600], &[5, 250, 100_000, 511, 513]] {

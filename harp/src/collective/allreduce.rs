@@ -1,7 +1,6 @@
 //! Allreduce.
 
 use super::{broadcast, gather};
-use crate::array::Element;
 use crate::brief::{self, Plan, only};
 use crate::call::{Call, Op, Pending, agree, starting};
 use crate::codec::encode;
@@ -33,7 +32,7 @@ use aeolian_net::World;
 /// ```
 pub fn allreduce<D: Data, C: Combiner<D::Unit>>(world: &mut World, table: &mut Table<D, C>) -> Result<()> {
     let agree = agree(table, &[]);
-    let plan = brief::plan::<D, C, _>(|world, table| {
+    let plan = brief::plan::<Table<D, C>, _>(|world, table| {
         Some(Plan { shape: Table::shape(table), part: Some(only(table, ALL)?), wait: 0..world.size() })
     });
     brief::blocking(world, Op::Allreduce, agree, table, plan, brief::combine, body)
@@ -66,7 +65,7 @@ pub fn iallreduce<D: Data, C: Combiner<D::Unit> + 'static>(
     })
 }
 
-async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>) -> Result<()> {
+pub(crate) async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>) -> Result<()> {
     let (rank, size) = (call.rank(), call.size());
     if size == 1 {
         return Ok(());
@@ -113,33 +112,6 @@ async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C
     }
     if rank < 2 * extra {
         call.send_table(rank + 1, table).await?;
-    }
-    Ok(())
-}
-
-/// [`allreduce`] of one slice: every rank's `values` become the element-wise combination of all.
-///
-/// ```
-/// use aeolian_harp::{Sum, allreduce_slice};
-/// let sums = aeolian_net::World::local(3, |mut world| {
-///     let mut mine = [1u64, u64::from(world.rank())];
-///     allreduce_slice(&mut world, &mut mine, Sum)?;
-///     world.finish()?;
-///     Ok(mine)
-/// })?;
-/// assert_eq!(sums, [[3, 3]; 3]);
-/// # Ok::<(), aeolian_net::NetError>(())
-/// ```
-pub fn allreduce_slice<T: Element, C: Combiner<[T]>>(
-    world: &mut World,
-    values: &mut [T],
-    combiner: C,
-) -> Result<()> {
-    let mut table = Table::<T, C>::new(combiner);
-    table.add(0, &*values)?;
-    allreduce(world, &mut table)?;
-    if let Some(all) = table.get(0) {
-        values.copy_from_slice(all);
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ pub fn broadcast<D: Data, C: Combiner<D::Unit>>(
     root: u32,
 ) -> Result<()> {
     let agree = agree(table, &root.to_le_bytes());
-    let plan = brief::plan::<D, C, _>(|world, table| match world.rank() == root {
+    let plan = brief::plan::<Table<D, C>, _>(|world, table| match world.rank() == root {
         true => Some(Plan { part: Some(only(table, ALL)?), ..Plan::silent() }),
         false if root < world.size() => Some(Plan { wait: root..root + 1, ..Plan::silent() }),
         false => None,

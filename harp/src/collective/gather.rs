@@ -31,7 +31,7 @@ pub fn gather<D: Data, C: Combiner<D::Unit>>(
     root: u32,
 ) -> Result<()> {
     let agree = agree(table, &root.to_le_bytes());
-    let plan = brief::plan::<D, C, _>(|world, table| {
+    let plan = brief::plan::<Table<D, C>, _>(|world, table| {
         if root >= world.size() {
             return None;
         }

@@ -19,4 +19,5 @@ pub(crate) mod regroup;
 pub(crate) mod rotate;
 pub(crate) mod scan;
 pub(crate) mod scatter;
+pub(crate) mod slices;
 pub(crate) mod split;

@@ -33,7 +33,7 @@ pub fn reduce<D: Data, C: Combiner<D::Unit>>(
     root: u32,
 ) -> Result<()> {
     let agree = agree(table, &root.to_le_bytes());
-    let plan = brief::plan::<D, C, _>(|world, table| {
+    let plan = brief::plan::<Table<D, C>, _>(|world, table| {
         if root >= world.size() {
             return None;
         }
@@ -65,7 +65,11 @@ pub fn ireduce<D: Data, C: Combiner<D::Unit> + 'static>(
     })
 }
 
-async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>, root: u32) -> Result<()> {
+pub(crate) async fn body<D: Data, C: Combiner<D::Unit>>(
+    call: &Call,
+    table: &mut Table<D, C>,
+    root: u32,
+) -> Result<()> {
     let root = call.root(root)?;
     if call.near() {
         return node::reduced(call, table, Some(root)).await;

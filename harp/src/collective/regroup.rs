@@ -40,7 +40,7 @@ pub fn regroup<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>(
 ) -> Result<()> {
     let agree = agree(table, partitioner.name().as_bytes());
     let leaves = Cell::new(None);
-    let plan = brief::plan::<D, C, _>(|world, table| {
+    let plan = brief::plan::<Table<D, C>, _>(|world, table| {
         let rank_of = |id| place(partitioner, id, world.size());
         let all: Range<u32> = 0..world.size();
         let part = match node::leaving(world.rank(), table, rank_of).ok()?[..] {

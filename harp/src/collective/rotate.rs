@@ -75,7 +75,7 @@ pub fn rotate<D: Data, C: Combiner<D::Unit>>(
 ) -> Result<()> {
     let agree = agree(table, &rotation.bytes());
     let ends = rotation.ends(world.rank(), world.size());
-    let plan = brief::plan::<D, C, _>(|_, table| {
+    let plan = brief::plan::<Table<D, C>, _>(|_, table| {
         let &(to, from) = ends.as_ref().ok()?;
         Some(Plan { shape: 0, part: Some(only(table, to)?), wait: from..from + 1 })
     });

@@ -10,5 +10,6 @@ mod flight;
 mod kinds;
 mod mismatch;
 mod reference;
+mod slices;
 mod steps;
 mod worlds;

@@ -10,6 +10,7 @@ use crate::error::{NetError, Result};
 use crate::pool::Place;
 use crate::world::World;
 use smallvec::{SmallVec, smallvec};
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 /// The chunk of a [`Exposure::rewrite`]: both operands and the result stay in the first-level cache.
@@ -184,6 +185,18 @@ enum Home {
     Staged(usize),
 }
 
+/// Shares begin at whole cache lines of whole elements.
+fn unit(element: usize) -> usize {
+    element.max(1) * 64
+}
+
+/// The bytes, of `len` in elements of `element`, that rank `rank` of `size` combines for all.
+pub fn share(len: usize, element: usize, rank: u32, size: u32) -> Range<usize> {
+    let (unit, size) = (unit(element), size.max(1) as usize);
+    let bound = |r: usize| (len.div_ceil(unit) * r / size * unit).min(len);
+    bound(rank as usize)..bound(rank as usize + 1)
+}
+
 fn no_memory() -> NetError {
     NetError::Os {
         what: "the system gives no memory that the ranks of this node could share (limits?)".into(),
@@ -351,11 +364,8 @@ impl Exposure {
         }
         let len = len.unwrap_or(0);
         let rank = self.world.rank() as usize;
-        // Shares begin at whole cache lines of whole elements.
-        let unit = element.max(1) * 64;
-        let units = len.div_ceil(unit);
-        let bound = |r: usize| (units * r / size * unit).min(len);
-        let (mut from, end) = (bound(rank), bound(rank + 1));
+        let unit = unit(element);
+        let Range { start: mut from, end } = share(len, element, rank as u32, size as u32);
         let step = (CHUNK / unit).max(1) * unit;
         let mut scratch = Buf::empty();
         while from < end {
@@ -390,6 +400,62 @@ impl Exposure {
             from += n;
         }
         Ok(())
+    }
+
+    /// Combines this rank's [`share`] of the only part of all ranks, in their order, of which this rank's is `mine`: the result is then in
+    /// what it has lent.
+    ///
+    /// # Errors
+    /// [`NetError::Internal`] unless all ranks show one part of the length of `mine`.
+    pub fn combine_share(
+        &mut self,
+        mine: &[u8],
+        element: usize,
+        mut combine: impl FnMut(&mut [u8], &[u8]),
+    ) -> Result<()> {
+        let (rank, size) = (self.world.rank() as usize, self.seen.len());
+        let mut at = SmallVec::<[*mut u8; 8]>::with_capacity(size);
+        for seen in &self.seen {
+            match seen.as_deref() {
+                Some([only]) if only.len == mine.len() => at.push(only.at),
+                _ => return Err(NetError::Internal("not all ranks show one part of this length".into())),
+            }
+        }
+        let step = (CHUNK / unit(element)).max(1) * unit(element);
+        let Range { start: mut from, end } = share(mine.len(), element, rank as u32, size as u32);
+        while from < end {
+            let n = step.min(end - from);
+            let own = &mine[from..from + n];
+            // SAFETY: `from + n` is within all parts. Of what this rank has lent only its own share is written, which no other rank reads or
+            // writes until it has been told that it is combined; of the others' only what they do not write is read: this rank's share.
+            unsafe {
+                let lent = std::slice::from_raw_parts_mut(at[rank].add(from), n);
+                let other = |r: usize| std::slice::from_raw_parts(at[r].add(from), n);
+                lent.copy_from_slice(if rank == 0 { own } else { other(0) });
+                for r in 1..size {
+                    combine(lent, if r == rank { own } else { other(r) });
+                }
+            }
+            from += n;
+        }
+        Ok(())
+    }
+
+    /// Copies a range of the only part of a rank, which must not write there any more.
+    ///
+    /// # Errors
+    /// [`NetError::Internal`] if it is not there, or not as long as `into`.
+    pub fn copy_share(&self, rank: u32, range: Range<usize>, into: &mut [u8]) -> Result<()> {
+        match self.seen.get(rank as usize).and_then(|seen| seen.as_deref()) {
+            Some([only]) if range.end <= only.len && range.len() == into.len() && !self.done => {
+                // SAFETY: inside the part, which its owner has lent until this rank is done.
+                into.copy_from_slice(unsafe {
+                    std::slice::from_raw_parts(only.at.add(range.start), range.len())
+                });
+                Ok(())
+            }
+            _ => Err(NetError::Internal(format!("no bytes {range:?} of rank {rank} are shown"))),
+        }
     }
 
     /// This rank needs no more of what the others show.

@@ -1,0 +1,210 @@
+//! Collectives of plain slices, and tables of one small partition whose ranks differ, against answers made one after the other.
+
+use aeolian_harp::*;
+use aeolian_net::World;
+use bytemuck::{Pod, Zeroable};
+
+/// Lengths around what lies in a ticket's line, on a board, in a share, and beyond.
+const LENS: [usize; 9] = [0, 1, 2, 7, 64, 511, 513, 5000, 70_001];
+
+fn everywhere(check: impl Fn(&mut World) + Sync) {
+    for n in [1, 2, 3, 5, 7, 8, 16] {
+        for shared in [true, false] {
+            World::local(n, |mut world| {
+                world.use_shared_memory(shared);
+                check(&mut world);
+                world.finish()
+            })
+            .unwrap();
+        }
+    }
+}
+
+fn value(rank: u32, i: usize) -> f64 {
+    (f64::from(rank) * 31.7 + i as f64).sin() * 10f64.powi(i as i32 % 30 - 15)
+}
+
+fn mine(rank: u32, len: usize) -> Vec<f64> {
+    (0..len).map(|i| value(rank, i)).collect()
+}
+
+fn bits(values: &[f64]) -> Vec<u64> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn reductions_in_rank_order() {
+    // Not commutative, and each bit counts: `a . b` keeps the exponent of the lower rank.
+    let law = || {
+        Custom::new("minus and half", |a: &mut [f64], b: &[f64]| {
+            a.iter_mut().zip(b).for_each(|(a, b)| *a = *a - b * 0.5);
+        })
+    };
+    everywhere(|world| {
+        let (me, size) = (world.rank(), world.size());
+        for len in LENS {
+            let fold = |each: &dyn Fn(f64, f64) -> f64| -> Vec<f64> {
+                (0..len).map(|i| (1..size).fold(value(0, i), |a, r| each(a, value(r, i)))).collect()
+            };
+            let (sum, chain) = (fold(&|a, b| a + b), fold(&|a, b| a - b * 0.5));
+            let root = len as u32 % size;
+            let mut values = mine(me, len);
+            allreduce_slice(world, &mut values, law().elementwise().in_sequence()).unwrap();
+            assert_eq!(bits(&values), bits(&chain), "allreduce of {len} in sequence, {size} ranks");
+            let mut values = mine(me, len);
+            reduce_slice(world, &mut values, law().in_sequence(), root).unwrap();
+            let want = if me == root { chain } else { mine(me, len) };
+            assert_eq!(bits(&values), bits(&want), "reduce of {len} in sequence, {size} ranks");
+            // The sum is taken in rank order where memory is shared; over messages by recursive doubling, the same on all ranks.
+            let mut values = mine(me, len);
+            allreduce_slice(world, &mut values, Sum).unwrap();
+            let near = |a: &f64, b: &f64| (a - b).abs() <= 1e-9 * b.abs().max(1e-12);
+            assert!(values.iter().zip(&sum).all(|(a, b)| near(a, b)), "allreduce of {len}, {size} ranks");
+            let mut values = mine(me, len);
+            reduce_slice(world, &mut values, Sum, root).unwrap();
+            let want = if me == root { &sum[..] } else { &mine(me, len)[..] };
+            assert!(values.iter().zip(want).all(|(a, b)| near(a, b)), "reduce of {len}, {size} ranks");
+        }
+    });
+}
+
+#[test]
+fn copies_of_slices() {
+    everywhere(|world| {
+        let (me, size) = (world.rank(), world.size());
+        for len in LENS {
+            let root = (len as u32 + 1) % size;
+            let mut values = mine(me, len);
+            broadcast_slice(world, &mut values, root).unwrap();
+            assert_eq!(bits(&values), bits(&mine(root, len)), "broadcast of {len}, {size} ranks");
+            let mut all = vec![0.0; len * size as usize];
+            allgather_slice(world, &mine(me, len), &mut all).unwrap();
+            let want: Vec<f64> = (0..size).flat_map(|r| mine(r, len)).collect();
+            assert_eq!(bits(&all), bits(&want), "allgather of {len}, {size} ranks");
+        }
+    });
+}
+
+/// Elements that want 16 bytes' alignment, and such as no alignment fits.
+#[test]
+fn elements_of_all_shapes() {
+    #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+    #[repr(C)]
+    struct Odd([u8; 3]);
+    everywhere(|world| {
+        let (me, size) = (world.rank(), world.size());
+        for len in LENS {
+            let mut wide: Vec<u128> = (0..len as u128).map(|i| i << 64 | u128::from(me)).collect();
+            allreduce_slice(world, &mut wide, Sum).unwrap();
+            let low = u128::from(size) * u128::from(size - 1) / 2;
+            assert!(wide.iter().zip(0u128..).all(|(x, i)| *x == ((i * u128::from(size)) << 64) + low));
+            let add = Custom::new("add", |a: &mut [Odd], b: &[Odd]| {
+                for (Odd(a), Odd(b)) in a.iter_mut().zip(b) {
+                    a.iter_mut().zip(b).for_each(|(a, b)| *a = a.wrapping_add(*b));
+                }
+            });
+            let mut odd: Vec<Odd> = (0..len).map(|i| Odd([i as u8, me as u8, 1])).collect();
+            allreduce_slice(world, &mut odd, add.elementwise()).unwrap();
+            let want = |i: usize| Odd([(i as u8).wrapping_mul(size as u8), low as u8, size as u8]);
+            assert!(odd.iter().zip(0..).all(|(x, i)| *x == want(i)), "{len} on {size} ranks");
+        }
+    });
+}
+
+#[test]
+fn slices_of_different_lengths_are_told() {
+    for (one, other) in [(1, 2), (100, 5000), (5000, 100), (5000, 5008)] {
+        for shared in [true, false] {
+            let outcome = World::local(3, |mut world| {
+                world.use_shared_memory(shared);
+                let len = if world.rank() == 1 { other } else { one };
+                let told = allreduce_slice(&mut world, &mut vec![1.0f64; len], Sum);
+                assert!(matches!(told, Err(HarpError::Lengths { .. } | HarpError::Net(_))), "{told:?}");
+                let told = told.unwrap_err().to_string();
+                Ok(told)
+            });
+            // Somebody says it first; it ends the job.
+            let told = format!("{outcome:?}");
+            assert!(told.contains("elements") || told.contains("FINISHED"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn roots_and_rooms_that_do_not_exist() {
+    World::local(3, |mut world| {
+        let mut values = [1u8; 4];
+        assert!(matches!(
+            reduce_slice(&mut world, &mut values, Sum, 3),
+            Err(HarpError::Root { root: 3, size: 3 })
+        ));
+        assert!(matches!(broadcast_slice(&mut world, &mut values, 9), Err(HarpError::Root { root: 9, .. })));
+        let few = allgather_slice(&mut world, &[1u8; 4], &mut [0; 11]).unwrap_err();
+        assert!(few.to_string().contains("give room for 12"), "{few}");
+        world.finish()
+    })
+    .unwrap();
+}
+
+/// Ranks that choose the short way and ranks that cannot, in one call: one has more partitions, a longer one, none.
+#[test]
+fn the_short_way_meets_the_long_one() {
+    let lens = |rank: u32, case: u32| -> Vec<(u64, usize)> {
+        match (rank + case) % 5 {
+            0 => vec![(3, 2)],
+            1 => vec![(3, 2), (4, 600)],
+            2 => vec![(9, 20_000)],
+            3 => vec![],
+            _ => vec![(u64::from(rank) + 10, 1)],
+        }
+    };
+    everywhere(|world| {
+        let (me, size) = (world.rank(), world.size());
+        for case in 0..5 {
+            let table = |rank: u32| -> Table<f64, Sum> {
+                let mut table = Table::new(Sum);
+                lens(rank, case)
+                    .into_iter()
+                    .for_each(|(id, len)| drop(table.insert(id, vec![f64::from(rank + 1); len])));
+                table
+            };
+            let union = |ranks: &mut dyn Iterator<Item = u32>| -> Table<f64, Sum> {
+                let mut all = Table::new(Sum);
+                for rank in ranks {
+                    for (id, part) in table(rank).iter() {
+                        all.add(id, part.to_vec()).unwrap();
+                    }
+                }
+                all
+            };
+            let all = union(&mut (0..size));
+            let root = case % size;
+            let only_at_root = |got: &Table<f64, Sum>| if me == root { *got == all } else { got.is_empty() };
+            let mut got = table(me);
+            allreduce(world, &mut got).unwrap();
+            assert!(got == all, "allreduce, case {case}, {size} ranks");
+            let mut got = table(me);
+            reduce(world, &mut got, root).unwrap();
+            assert!(only_at_root(&got), "reduce, case {case}, {size} ranks");
+            let mut got = table(me);
+            gather(world, &mut got, root).unwrap();
+            assert!(only_at_root(&got), "gather, case {case}, {size} ranks");
+            let mut got = table(me);
+            allgather(world, &mut got).unwrap();
+            assert!(got == all, "allgather, case {case}, {size} ranks");
+            let mut got = table(me);
+            rotate(world, &mut got, &Rotation::Ring).unwrap();
+            assert!(got == table((me + size - 1) % size), "rotate, case {case}, {size} ranks");
+            let mut got = if me == root { table(root) } else { Table::new(Sum) };
+            broadcast(world, &mut got, root).unwrap();
+            assert!(got == table(root), "broadcast, case {case}, {size} ranks");
+            let mut got = table(me);
+            regroup(world, &mut got, &Modulo).unwrap();
+            let mut here = all;
+            let gone: Vec<u64> = here.ids().filter(|id| id % u64::from(size) != u64::from(me)).collect();
+            gone.into_iter().for_each(|id| drop(here.remove(id)));
+            assert!(got == here, "regroup, case {case}, {size} ranks");
+            barrier(world).unwrap();
+        }
+    });
+}
