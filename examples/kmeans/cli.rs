@@ -7,6 +7,8 @@ use aeolian_examples::Error;
 use aeolian_examples::program::End;
 use clap::{Parser, ValueEnum};
 
+use crate::models::Kind;
+
 const EXAMPLES: &str = "\
 Examples:
   kmeans                                           the bundled handwritten digits: a table and a picture
@@ -56,6 +58,9 @@ pub(crate) struct Options {
     /// Numbers to compute in
     #[arg(long, value_enum, default_value_t = Dtype::F64)]
     pub(crate) dtype: Dtype,
+    /// How the ranks compute new centroids together
+    #[arg(long, value_enum, value_name = "MODEL", default_value_t = Kind::Allreduce)]
+    pub(crate) model: Kind,
     /// Where to write the centroids (.npy, otherwise CSV)
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::cli::{Dtype, Options, is_keyword};
 use crate::lloyd::{self, Fit, Limits};
+use crate::models::{Kind, Own};
 use crate::outputs::{self, Outputs};
 use crate::{Number, digits, last, moments, start};
 
@@ -41,6 +42,7 @@ pub(crate) struct Summary {
     pub(crate) dtype: &'static str,
     pub(crate) init: String,
     pub(crate) seed: u64,
+    pub(crate) model: Kind,
     pub(crate) iterations: usize,
     pub(crate) converged: bool,
     pub(crate) inertia: f64,
@@ -132,7 +134,8 @@ fn run_as<T: Number>(world: &mut World, options: &Options) -> Result<()> {
     let iterating = Instant::now();
     let progress = Progress::new("kmeans", mode);
     let limits = Limits { iterations: options.iterations, tolerance: options.tolerance };
-    let fit = lloyd::fit(world, &workers, &points, first, &moments, &limits, &progress)?;
+    let own = Own { workers: &workers, points: &points, moments: &moments };
+    let fit = lloyd::fit(world, own, first, options.model, &limits, &progress)?;
     let iterate_time = iterating.elapsed();
     let end = last::assign(world, &workers, &points, &fit.centroids, &moments, outputs.need_labels(d))?;
     progress.finish(&ending(&fit, end.inertia(), iterate_time));
@@ -175,6 +178,7 @@ fn run_as<T: Number>(world: &mut World, options: &Options) -> Result<()> {
             dtype: T::NAME,
             init: options.init.clone(),
             seed: options.seed,
+            model: options.model,
             iterations,
             converged: fit.converged,
             inertia: end.inertia(),

@@ -1,14 +1,11 @@
-//! Lloyd's algorithm: assign, add up, sum over ranks, average, until the centroids stand still.
+//! Lloyd's algorithm: assign, add up, sum over ranks, average, until the centroids stand still. How the ranks do it together: `models`.
 
 use aeolian::World;
-use aeolian::harp::{Sum, Table, allreduce};
+use aeolian_examples::Result;
 use aeolian_examples::progress::Progress;
-use aeolian_examples::workers::Workers;
-use aeolian_examples::{Matrix, Result};
 
-use crate::kernel::{Accum, Prepared, pass_parallel};
-use crate::moments::Moments;
-use crate::{Number, empty};
+use crate::Number;
+use crate::models::{self, Kind, Own};
 
 /// What the iterations led to.
 pub(crate) struct Fit {
@@ -30,72 +27,34 @@ pub(crate) struct Limits {
     pub(crate) tolerance: f64,
 }
 
-// Partitions of the table that is summed over the ranks in every iteration.
-const SUMS: u64 = 0;
-const COUNTS: u64 = 1;
-const SCALARS: u64 = 2;
-
-/// Iterates from `centroids` (`k x d`) on. Collective.
+/// Iterates from `centroids` (`k x d`) on, in the model `kind`. Collective.
 ///
 /// The rules are scikit-learn's: an iteration assigns all points and moves the centroids; it is the last if the squared
 /// movement of all centroids together is at most `tolerance` times the mean variance of the columns. (Unchanged labels,
 /// its other rule, mean unchanged sums and so a movement of zero.)
 pub(crate) fn fit<T: Number>(
     world: &mut World,
-    workers: &Workers,
-    points: &Matrix<T>,
-    mut centroids: Vec<f64>,
-    moments: &Moments,
+    own: Own<'_, T>,
+    centroids: Vec<f64>,
+    kind: Kind,
     limits: &Limits,
     progress: &Progress,
 ) -> Result<Fit> {
-    let d = points.d();
-    let k = centroids.len() / d;
-    let enough = limits.tolerance * moments.variance;
-    let mut prepared = Prepared::<T>::new(k, d, &moments.shift);
-    let mut accs = vec![Accum::new(k, d).same_rows(); workers.threads()];
+    let enough = limits.tolerance * own.moments.variance;
+    let mut model = models::begin(world, kind, own, centroids)?;
     let mut fit = Fit { centroids: Vec::new(), history: Vec::new(), converged: false, stopped: false };
     for iteration in 1..=limits.iterations {
-        prepared.update(&centroids);
-        workers.install(|| pass_parallel(points.as_slice(), &prepared, &mut accs, None));
-        let mine = &accs[0];
-        let counts: Vec<f64> = mine.counts.iter().map(|c| *c as f64).collect();
-        let mut table = Table::<f64, Sum>::new(Sum);
-        table.add(SUMS, &mine.sums[..])?;
-        table.add(COUNTS, counts)?;
-        table.add(SCALARS, vec![mine.inertia, f64::from(u8::from(world.stop_requested()))])?;
-        allreduce(world, &mut table)?;
-        let take = |id| table.get(id).map(|a| a.to_vec()).unwrap_or_default();
-        let (mut next, mut counts, scalars) = (take(SUMS), take(COUNTS), take(SCALARS));
-        fit.history.push(scalars[0]);
-        if counts.contains(&0.0) {
-            empty::relocate(world, workers, points, &prepared, &accs, &mut next, &mut counts)?;
-        }
-        average(&mut next, &counts, d);
-        let moved: f64 = next.iter().zip(&centroids).map(|(a, b)| (a - b) * (a - b)).sum();
-        centroids = next;
+        let step = model.step(world)?;
+        fit.history.push(step.inertia);
         progress.tick(iteration as u64, limits.iterations as u64, || {
-            format!("iteration {iteration} of at most {}  inertia {:.6e}", limits.iterations, scalars[0])
+            format!("iteration {iteration} of at most {}  inertia {:.6e}", limits.iterations, step.inertia)
         });
-        fit.converged = moved <= enough;
-        // The sum is the same on all ranks, so all stop here together.
-        fit.stopped = !fit.converged && scalars[1] > 0.0;
+        fit.converged = step.moved <= enough;
+        fit.stopped = !fit.converged && step.stop;
         if fit.converged || fit.stopped {
             break;
         }
     }
-    fit.centroids = centroids;
+    fit.centroids = model.centroids(world)?;
     Ok(fit)
-}
-
-/// Sums to means; a cluster that is still empty takes the mean of the largest one.
-fn average(sums: &mut [f64], counts: &[f64], d: usize) {
-    for (sum, count) in sums.chunks_exact_mut(d).zip(counts).filter(|(_, c)| **c > 0.0) {
-        sum.iter_mut().for_each(|s| *s /= count);
-    }
-    let largest =
-        (0..counts.len()).max_by(|a, b| counts[*a].total_cmp(&counts[*b]).then(b.cmp(a))).unwrap_or(0);
-    for j in (0..counts.len()).filter(|j| counts[*j] <= 0.0) {
-        sums.copy_within(largest * d..(largest + 1) * d, j * d);
-    }
 }

@@ -6,6 +6,7 @@
 //! | `job` | the order of things: read, agree, start, iterate, finish, write |
 //! | `start` | the first centroids |
 //! | `lloyd`, `empty`, `last` | the iterations, empty clusters, what belongs to the final centroids |
+//! | `models/` | how the ranks compute new centroids together: Harp's computation models |
 //! | `kernel/` | nearest centroid and sums, the inner loop |
 //! | `digits` | the bundled data |
 //! | `outputs`, `table`, `picture`, `report` | what the user gets |
@@ -18,6 +19,7 @@ mod job;
 mod kernel;
 mod last;
 mod lloyd;
+mod models;
 mod moments;
 mod outputs;
 mod picture;

@@ -232,6 +232,7 @@ mod tests {
 
     use super::*;
     use crate::lloyd::{self, Limits};
+    use crate::models::{Kind, Own};
     use crate::{last, moments};
 
     #[test]
@@ -286,7 +287,8 @@ mod tests {
             let moments = moments::of(&mut world, &workers, &points, "points").unwrap();
             let first = start::centroids(&mut world, &workers, &points, (how, k, seed), &silent).unwrap();
             let limits = Limits { iterations: 300, tolerance: 0.0 };
-            let fit = lloyd::fit(&mut world, &workers, &points, first, &moments, &limits, &silent).unwrap();
+            let own = Own { workers: &workers, points: &points, moments: &moments };
+            let fit = lloyd::fit(&mut world, own, first, Kind::Allreduce, &limits, &silent).unwrap();
             let end = last::assign(&mut world, &workers, &points, &fit.centroids, &moments, false).unwrap();
             world.finish()?;
             Ok(end.inertia())

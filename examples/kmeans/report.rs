@@ -28,6 +28,7 @@ pub(crate) fn page(outcome: &Outcome, picture: &str) -> String {
         ("numbers", s.dtype.to_owned()),
         ("ranks on nodes", format!("{} on {}", s.ranks, s.nodes)),
         ("threads in a rank", s.threads.to_string()),
+        ("computation model", s.model.name()),
         ("wires", s.transport.clone()),
         ("largest rank", format!("{:.1} MiB", s.peak_rss_bytes as f64 / (1 << 20) as f64)),
         ("reading", time(s.seconds.read)),

@@ -69,6 +69,7 @@ mod kv;
 mod node;
 mod partitioner;
 pub mod schedule;
+mod spread;
 mod table;
 
 pub use array::{Array, Element};
@@ -101,4 +102,5 @@ pub use error::{HarpError, Result};
 pub use events::{To, poll_event, send_event, try_send_event, wait_event};
 pub use kv::{Field, Groups, KvTable};
 pub use partitioner::{ById, Explicit, Hashed, Modulo, Partitioner, Ranges};
+pub use spread::Spread;
 pub use table::{Added, Table};

@@ -20,6 +20,7 @@ mod prune;
 #[cfg(test)]
 mod prune_tests;
 mod real;
+mod score;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -28,3 +29,4 @@ pub(crate) use farthest::farthest;
 pub(crate) use pass::{Accum, Algorithm, pass, pass_parallel, rows_of};
 pub(crate) use prepared::Prepared;
 pub(crate) use real::Real;
+pub(crate) use score::scores;

@@ -6,10 +6,15 @@ use crate::call::{Call, Op, Pending, blocking, fingerprint, starting};
 use crate::combiner::{ByFunction, Combiner, keep_first};
 use crate::error::{HarpError, Result};
 use crate::exchange;
-use crate::kv::{Columns, Field, Groups, KvTable};
+use crate::kv::{Columns, Field, Groups, KvTable, by_rank};
 use crate::table::{Parts, Table};
-use aeolian_net::World;
+use aeolian_net::shared::Part;
+use aeolian_net::{Buf, World};
 use std::hash::Hash;
+
+// The two columns of some rows, as partitions.
+const KEYS: u64 = 0;
+const VALUES: u64 = 1;
 
 fn agree<K: Field, V: Field>(combiner: &str, more: u32) -> u32 {
     let names = [std::any::type_name::<K>().as_bytes(), std::any::type_name::<V>().as_bytes()];
@@ -19,7 +24,9 @@ fn agree<K: Field, V: Field>(combiner: &str, more: u32) -> u32 {
 /// All keys move to the rank that their hash gives, and the values of those that meet are combined in rank order: afterwards every
 /// key is on one rank.
 ///
-/// One pairwise exchange of two columns a pair of ranks; columns of [`Element`](crate::Element) types move as they lie.
+/// One pairwise exchange of two columns a pair of ranks; columns of [`Element`](crate::Element) types move as they lie, and between ranks
+/// that share memory they are read where they lie. Rows are sent in the order in which the receiver's index has them, so that random keys
+/// do not miss its cache.
 ///
 /// ```
 /// use aeolian_harp::{KvTable, Sum, regroup_kv};
@@ -64,29 +71,64 @@ async fn regroup<K: Field<Value: Hash + Eq>, V: Field, C: Combiner<V::Unit>>(
     if size == 1 {
         return Ok(());
     }
-    let outgoing = to_send(table.take().by_rank(size))?;
-    for (parts, from) in exchange::parts::<u8>(call, outgoing).await?.into_iter().zip(0..) {
-        if let Some((keys, values)) = pair(&parts, from)? {
-            table.absorb(keys, values, from)?;
+    let mut outgoing = table.take_by_rank(size)?;
+    if call.near() {
+        return near(call, table, outgoing).await;
+    }
+    let incoming = exchange::parts::<u8>(call, to_send(&mut outgoing)?).await?;
+    let mut columns = Vec::with_capacity(incoming.len());
+    for (parts, from) in incoming.iter().zip(0..) {
+        columns.extend(pair(parts, from)?.map(|(keys, values)| (from, keys, values)));
+    }
+    table.absorb(columns)
+}
+
+/// As [`regroup`], from where the others' columns lie.
+async fn near<K: Field<Value: Hash + Eq>, V: Field, C: Combiner<V::Unit>>(
+    call: &Call,
+    table: &mut KvTable<K, V, C>,
+    outgoing: Vec<(Buf, Buf)>,
+) -> Result<()> {
+    let me = call.rank();
+    let (mut own, mut shows) = ((Buf::empty(), Buf::empty()), Vec::with_capacity(2 * outgoing.len()));
+    for ((keys, values), to) in outgoing.into_iter().zip(0..) {
+        if to == me {
+            own = (keys, values);
+        } else if !keys.is_empty() {
+            shows.extend([(KEYS, to, Part::Lent(keys)), (VALUES, to, Part::Lent(values))]);
         }
     }
-    Ok(())
-}
-
-fn to_send<K: Field, V: Field>(columns: Vec<Columns<K, V>>) -> Result<Vec<Parts<u8>>> {
-    columns
-        .into_iter()
-        .map(|rows| {
-            if rows.keys.is_empty() {
-                return Ok(Vec::new());
+    let mut view = call.show(0, || shows).await?;
+    view.all().await?;
+    let mut columns = Vec::with_capacity(call.size() as usize);
+    for from in 0..call.size() {
+        if from == me {
+            columns.extend((!own.0.is_empty()).then_some((me, &own.0[..], &own.1[..])));
+            continue;
+        }
+        let shown: Vec<_> = view.shown(from).filter(|s| s.to == me).collect();
+        match &shown[..] {
+            [] => {}
+            [keys, values] if (keys.id, values.id) == (KEYS, VALUES) => {
+                columns.push((from, keys.bytes, values.bytes));
             }
-            let (keys, values) = rows.encode()?;
-            Ok(vec![(0, array(keys)?), (1, array(values)?)])
-        })
-        .collect()
+            _ => return Err(not_two_columns(from)),
+        }
+    }
+    table.absorb(columns)?;
+    view.back().await.map(drop)
 }
 
-fn array(buf: aeolian_net::Buf) -> Result<Array<u8>> {
+/// The columns for each rank as partitions; none where there are no rows.
+fn to_send(outgoing: &mut [(Buf, Buf)]) -> Result<Vec<Parts<u8>>> {
+    let parts = outgoing.iter_mut().map(|(keys, values)| match keys.is_empty() {
+        true => Ok(Vec::new()),
+        false => Ok(vec![(KEYS, array(std::mem::take(keys))?), (VALUES, array(std::mem::take(values))?)]),
+    });
+    parts.collect()
+}
+
+fn array(buf: Buf) -> Result<Array<u8>> {
     Array::from_buf(buf).map_err(|what| HarpError::Encode { id: 0, what })
 }
 
@@ -94,9 +136,13 @@ fn array(buf: aeolian_net::Buf) -> Result<Array<u8>> {
 fn pair(parts: &Parts<u8>, from: u32) -> Result<Option<(&[u8], &[u8])>> {
     match &parts[..] {
         [] => Ok(None),
-        [(0, keys), (1, values)] => Ok(Some((keys, values))),
-        _ => Err(HarpError::Decode { rank: from, what: "not two columns".into() }),
+        [(KEYS, keys), (VALUES, values)] => Ok(Some((keys, values))),
+        _ => Err(not_two_columns(from)),
     }
+}
+
+fn not_two_columns(rank: u32) -> HarpError {
+    HarpError::Decode { rank, what: "not two columns".into() }
 }
 
 /// Every rank gets all keys, with the values of equal ones combined in rank order.
@@ -182,13 +228,11 @@ async fn collected<K: Field<Value: Hash + Eq>, V: Field, C: Combiner<V::Unit>>(
     if root.is_some_and(|root| root != call.rank()) {
         return Ok(());
     }
-    for from in 0..call.size() {
+    let of = |from: u32| {
         let at = 2 * u64::from(from);
-        if let (Some(keys), Some(values)) = (columns.get(at), columns.get(at + 1)) {
-            table.absorb(keys, values, from)?;
-        }
-    }
-    Ok(())
+        Some((from, &columns.get(at)?[..], &columns.get(at + 1)?[..]))
+    };
+    table.absorb((0..call.size()).filter_map(of))
 }
 
 type ByRank = Table<u8, ByFunction<u8>>;
@@ -252,8 +296,8 @@ async fn spread<K: Field<Value: Hash + Eq>, V: Field, C: Combiner<V::Unit>>(
     broadcast::body(call, &mut columns, root).await?;
     let at = 2 * u64::from(root);
     match (columns.get(at), columns.get(at + 1)) {
-        (Some(keys), Some(values)) => table.absorb(keys, values, root),
-        _ => Err(HarpError::Decode { rank: root, what: "not two columns".into() }),
+        (Some(keys), Some(values)) => table.absorb([(root, &keys[..], &values[..])]),
+        _ => Err(not_two_columns(root)),
     }
 }
 
@@ -302,9 +346,9 @@ async fn grouped<K: Field<Value: Hash + Eq>, V: Field>(
     }
     let mut rows = Columns::<K, V> { keys, values };
     if call.size() > 1 {
-        let outgoing = to_send(rows.by_rank(call.size()))?;
-        rows = Columns { keys: Vec::new(), values: Vec::new() };
-        for (parts, from) in exchange::parts::<u8>(call, outgoing).await?.into_iter().zip(0..) {
+        let mut outgoing = by_rank::<K, V>(&mut rows.keys, &mut rows.values, call.size())?;
+        for (parts, from) in exchange::parts::<u8>(call, to_send(&mut outgoing)?).await?.into_iter().zip(0..)
+        {
             let bad = |what: String| HarpError::Decode { rank: from, what };
             if let Some((keys, values)) = pair(&parts, from)? {
                 rows.keys.extend_from_slice(&K::values(keys).map_err(bad)?);
@@ -316,4 +360,51 @@ async fn grouped<K: Field<Value: Hash + Eq>, V: Field>(
         }
     }
     Ok(Groups::new(rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::combiner::Sum;
+    use crate::data::Serde;
+    use crate::partitioner::mix;
+    use std::collections::BTreeMap;
+
+    /// Every rank's rows: some keys on all ranks, others on one.
+    fn rows(rank: u32, count: u64) -> impl Iterator<Item = (u64, u32)> {
+        let id = move |j: u64| if j.is_multiple_of(4) { j } else { (u64::from(rank) + 1) << 32 | j };
+        (0..count).map(move |j| (mix(id(j)), rank + 1))
+    }
+
+    fn regrouped<K: Field<Value: Hash + Eq + Ord + Send>>(size: u32, count: u64, key: fn(u64) -> K::Value) {
+        let parts = World::local(size, |mut world| {
+            let mut table = KvTable::<K, u32, Sum>::new(Sum);
+            for (k, v) in rows(world.rank(), count) {
+                table.add(key(k), v);
+            }
+            regroup_kv(&mut world, &mut table)?;
+            world.finish()?;
+            Ok(table.iter().map(|(k, v)| (k.clone(), *v)).collect::<Vec<_>>())
+        });
+        let mut got = parts.unwrap().concat();
+        got.sort_unstable();
+        let mut want = BTreeMap::new();
+        for (k, v) in (0..size).flat_map(|rank| rows(rank, count)) {
+            *want.entry(key(k)).or_insert(0) += v;
+        }
+        assert!(got == want.into_iter().collect::<Vec<_>>(), "{count} rows on each of {size} ranks");
+    }
+
+    #[test]
+    fn every_key_is_on_one_rank_with_the_sum_of_all() {
+        for size in [1, 2, 3, 5, 7] {
+            for count in [0, 1, 1000] {
+                regrouped::<u64>(size, count, |k| k);
+                regrouped::<Serde<String>>(size, count, |k| k.to_string());
+            }
+        }
+        // So many that rows are sent region by region.
+        regrouped::<u64>(2, 200_000, |k| k);
+        regrouped::<Serde<u64>>(2, 200_000, |k| k);
+    }
 }
