@@ -159,6 +159,9 @@ impl<D: Data> Head<D> {
 }
 
 #[cfg(test)]
+mod damaged;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::combiner::Sum;

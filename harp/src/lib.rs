@@ -65,6 +65,9 @@ mod events;
 mod exchange;
 mod join;
 mod kv;
+#[cfg(test)]
+#[path = "../../net/tests/mutate/mod.rs"]
+mod mutate;
 mod node;
 mod partitioner;
 pub mod schedule;
