@@ -159,9 +159,6 @@ impl<D: Data> Head<D> {
 }
 
 #[cfg(test)]
-mod damaged;
-
-#[cfg(test)]
 mod tests {
     use super::*;
     use crate::combiner::Sum;

@@ -317,9 +317,6 @@ impl<K: Field<Value: Hash + Eq>, V: Field> Groups<K, V> {
 }
 
 #[cfg(test)]
-mod damaged;
-
-#[cfg(test)]
 mod tests {
     use super::*;
     use crate::combiner::Sum;

@@ -59,6 +59,8 @@ mod check;
 mod codec;
 mod collective;
 mod combiner;
+#[cfg(test)]
+mod damaged;
 mod data;
 mod error;
 mod events;
