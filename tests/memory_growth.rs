@@ -28,7 +28,8 @@ const LARGE: u64 = 1000;
 /// Every so many supersteps make a world of all ranks, work in it and drop it.
 const PARTING: u64 = 1000;
 
-/// What may come on top, in bytes: the allocator's unevenness. 100,000 supersteps that kept 50 bytes each would take more.
+/// What may come on top, in bytes: the allocator's unevenness; what dropped worlds leave is allowed besides, so over shared memory
+/// the bound is 27 MiB in all.
 const RESIDENT: u64 = 4 << 20;
 const SHARED: u64 = 2 << 20;
 /// A dropped world leaves its board, which others may still look at, and a mapping of its mate's: in a block of this length.
