@@ -60,12 +60,17 @@ mod check;
 mod codec;
 mod collective;
 mod combiner;
+#[cfg(test)]
+mod damaged;
 mod data;
 mod error;
 mod events;
 mod exchange;
 mod join;
 mod kv;
+#[cfg(test)]
+#[path = "../../net/tests/mutate/mod.rs"]
+mod mutate;
 mod node;
 mod partitioner;
 pub mod schedule;

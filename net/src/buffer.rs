@@ -63,6 +63,19 @@ impl Buf {
         Buf { store: Store::Heap(vec![Line([0; 64]); len.div_ceil(64)]), len }
     }
 
+    /// `len` bytes of any value, for a message that a peer has announced; `None` if the system has no room for so many, which a damaged
+    /// header may ask for.
+    pub(crate) fn announced(len: u64) -> Option<Buf> {
+        let len = usize::try_from(len).ok()?;
+        if len >= POOL_FROM {
+            if let Ok(block) = Block::new(len, Fill::Stale) {
+                return Some(Buf { store: Store::Pool(block), len });
+            }
+            Vec::<Line>::new().try_reserve_exact(len.div_ceil(64)).ok()?;
+        }
+        Some(Buf::stale(len))
+    }
+
     /// The block of the pool that it lies in, if it does.
     pub(crate) fn block(&self) -> Option<&Block> {
         match &self.store {

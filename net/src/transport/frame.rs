@@ -5,6 +5,8 @@
 //! all of it before anything else is looked at.
 
 use super::Kind;
+use crate::buffer::Buf;
+use crate::error::{NetError, Result};
 
 /// Bytes of an encoded header.
 pub const LEN: usize = 32;
@@ -43,7 +45,7 @@ impl Header {
     }
 
     /// Reads a header, or says what is wrong with it. `epoch` and `seq` are what this receiver expects.
-    pub fn decode(bytes: &[u8; LEN], epoch: u32, seq: u32) -> Result<Header, String> {
+    pub fn decode(bytes: &[u8; LEN], epoch: u32, seq: u32) -> std::result::Result<Header, String> {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let long = |at: usize| (word(at) as u64) | (word(at + 4) as u64) << 32;
         let (got_epoch, got_seq) = (word(0), word(4));
@@ -68,6 +70,17 @@ impl Header {
         }
         Ok(Header { epoch, seq, edge: word(8), kind, tag: long(16), len })
     }
+}
+
+/// A buffer for the message that `rank` has announced.
+///
+/// # Errors
+/// [`NetError::Os`] if there is no memory for it.
+pub(crate) fn room_for(header: &Header, rank: u32) -> Result<Buf> {
+    Buf::announced(header.len).ok_or_else(|| NetError::Os {
+        what: format!("making room for a message of {} bytes of rank {rank}", header.len),
+        source: std::io::ErrorKind::OutOfMemory.into(),
+    })
 }
 
 #[cfg(test)]

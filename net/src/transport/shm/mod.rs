@@ -235,7 +235,7 @@ impl Peer {
                         what,
                     })?;
                 self.seq_in = self.seq_in.wrapping_add(1);
-                let body = Buf::stale(header.len as usize);
+                let body = frame::room_for(&header, self.rank)?;
                 self.part = Some((header, body, 0));
             }
             let Some((_, body, have)) = &mut self.part else { break };
@@ -370,6 +370,23 @@ mod tests {
             assert_eq!(m.packet.body.len(), sizes[i]);
             assert!(m.packet.body.iter().enumerate().all(|(x, &v)| v == (x * 7 + i) as u8));
         }
+    }
+
+    #[test]
+    fn a_length_that_no_memory_holds_is_an_error_of_its_sender() {
+        let mut wires = pair(2);
+        let (mut b, mut a) = (wires.pop().unwrap(), wires.pop().unwrap());
+        let header = Header {
+            epoch: 5,
+            seq: 0,
+            edge: 0,
+            kind: super::super::Kind::Data,
+            tag: 0,
+            len: frame::MAX_BODY,
+        };
+        assert_eq!(a.peers[0].out.write2(&header.encode(), &[]), frame::LEN);
+        let err = b.progress(&mut Vec::new()).unwrap_err().to_string();
+        assert!(err.contains("bytes of rank 0"), "{err}");
     }
 
     #[test]

@@ -384,7 +384,7 @@ impl Conn {
             return Err(self.broken(format!("{} bytes where {} were announced", rest.len(), header.len)));
         }
         self.seq_in = self.seq_in.wrapping_add(1);
-        let mut body = Buf::stale(header.len as usize);
+        let mut body = frame::room_for(&header, self.peer)?;
         body[..rest.len()].copy_from_slice(rest);
         self.part = Some(Part { header, body, have: rest.len(), record: None });
         Ok(())
