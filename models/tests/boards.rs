@@ -184,7 +184,8 @@ fn the_code_is_as_it_was_modelled() {
             "fn say_done",
             "done.store(seq, Ordering::Release);",
             "fn all_done",
-            "done[place].load(Ordering::Acquire) >= seq",
+            "done[place].load(Ordering::Acquire)",
+            "done(place, r) >= seq",
         ],
     );
     mirrors(

@@ -12,8 +12,8 @@ mod shared;
 
 use aeolian::Failure;
 use aeolian::harp::{
-    Array, Modulo, Rotation, Sum, Table, allgather, allreduce, allreduce_slice, alltoall, barrier, broadcast,
-    gather, reduce, regroup, rotate, scatter,
+    Array, Modulo, Rotation, Sum, Table, allgather, allgather_slice, allreduce, allreduce_slice, alltoall,
+    barrier, broadcast, broadcast_slice, gather, reduce, reduce_slice, regroup, rotate, scatter,
 };
 use aeolian::net::{Buf, Edge, World};
 use shared::{MAX_ITERATIONS, PIECES, Shared, median, memcpy_bandwidth, tcp_bytes};
@@ -28,11 +28,14 @@ const SIZES: [usize; 12] =
 enum Op {
     Barrier,
     Broadcast,
+    BroadcastSlice,
     Reduce,
+    ReduceSlice,
     Allreduce,
     AllreduceSlice,
     ReduceScatter,
     Allgather,
+    AllgatherSlice,
     Alltoall,
     Gather,
     Scatter,
@@ -42,14 +45,17 @@ enum Op {
 }
 
 // By MPI's names, so that both sides' rows meet.
-const OPS: [(Op, &str); 13] = [
+const OPS: [(Op, &str); 16] = [
     (Op::Barrier, "barrier"),
     (Op::Broadcast, "bcast"),
+    (Op::BroadcastSlice, "bcast_slice"),
     (Op::Reduce, "reduce"),
+    (Op::ReduceSlice, "reduce_slice"),
     (Op::Allreduce, "allreduce"),
     (Op::AllreduceSlice, "allreduce_slice"),
     (Op::ReduceScatter, "reduce_scatter"),
     (Op::Allgather, "allgather"),
+    (Op::AllgatherSlice, "allgather_slice"),
     (Op::Alltoall, "alltoall"),
     (Op::Gather, "gather"),
     (Op::Scatter, "scatter"),
@@ -64,6 +70,8 @@ struct Data {
     /// One for each rank, of alltoall.
     tables: Vec<Table<f64, Sum>>,
     slice: Vec<f64>,
+    /// Of allgather of slices: room for all.
+    all: Vec<f64>,
     message: Buf,
 }
 
@@ -157,7 +165,8 @@ impl Case<'_> {
     fn ids(&self) -> std::ops::Range<u64> {
         let (me, size) = (self.me() as u64, self.size() as u64);
         match self.op {
-            Op::Barrier | Op::Alltoall | Op::AllreduceSlice | Op::PingPong => 0..0,
+            Op::Barrier | Op::Alltoall | Op::PingPong => 0..0,
+            Op::BroadcastSlice | Op::ReduceSlice | Op::AllreduceSlice | Op::AllgatherSlice => 0..0,
             Op::Broadcast if me == 0 => 0..1,
             Op::Scatter if me == 0 => 0..size,
             Op::Broadcast | Op::Scatter => 0..0,
@@ -168,7 +177,13 @@ impl Case<'_> {
     }
 
     fn empty(&self) -> Data {
-        Data { table: Table::new(Sum), tables: Vec::new(), slice: Vec::new(), message: Buf::empty() }
+        Data {
+            table: Table::new(Sum),
+            tables: Vec::new(),
+            slice: Vec::new(),
+            all: Vec::new(),
+            message: Buf::empty(),
+        }
     }
 
     /// Makes `data` the input of the next call, `value(block, element)` everywhere.
@@ -190,9 +205,12 @@ impl Case<'_> {
                 data.tables.resize_with(self.size(), || Table::new(Sum));
                 data.tables.iter_mut().zip(0..).for_each(|(table, to)| put(table, 0, to));
             }
-            Op::AllreduceSlice => {
+            Op::BroadcastSlice | Op::ReduceSlice | Op::AllreduceSlice | Op::AllgatherSlice => {
                 data.slice.resize(len, 0.0);
                 write(&mut data.slice, 0);
+                if self.op == Op::AllgatherSlice {
+                    data.all.resize(len * self.size(), 0.0);
+                }
             }
             Op::PingPong => {
                 if data.message.len() != len * 8 {
@@ -222,7 +240,10 @@ impl Case<'_> {
             Op::Broadcast => broadcast(world, table, 0)?,
             Op::Reduce => reduce(world, table, 0)?,
             Op::Allreduce => allreduce(world, table)?,
+            Op::BroadcastSlice => broadcast_slice(world, &mut data.slice, 0)?,
+            Op::ReduceSlice => reduce_slice(world, &mut data.slice, Sum, 0)?,
             Op::AllreduceSlice => allreduce_slice(world, &mut data.slice, Sum)?,
+            Op::AllgatherSlice => allgather_slice(world, &data.slice, &mut data.all)?,
             Op::ReduceScatter | Op::Regroup => regroup(world, table, &Modulo)?,
             Op::Allgather => allgather(world, table)?,
             Op::Alltoall => data.tables = alltoall(world, std::mem::take(&mut data.tables))?,
@@ -262,7 +283,13 @@ impl Case<'_> {
             Op::Reduce if me == 0 => (1, right(table(0), &all)),
             Op::Reduce => (0, true),
             Op::Allreduce => (1, right(table(0), &all)),
-            Op::AllreduceSlice => (0, right(Some(&data.slice), &all)),
+            Op::BroadcastSlice => (0, right(Some(&data.slice), &|i| val(0, i))),
+            Op::ReduceSlice if me != 0 => (0, right(Some(&data.slice), &|i| val(me, i))),
+            Op::ReduceSlice | Op::AllreduceSlice => (0, right(Some(&data.slice), &all)),
+            Op::AllgatherSlice => {
+                let of = |r: usize| data.all.get(r * len..(r + 1) * len);
+                (0, (0..size).all(|r| right(of(r), &|i| val(r, i))))
+            }
             Op::ReduceScatter | Op::Regroup => (1, right(table(me), &|i| all(me * len + i))),
             Op::Gather if me != 0 => (0, true),
             Op::Allgather | Op::Gather => (size, (0..size).all(|r| right(table(r), &|i| val(r, i)))),
@@ -288,7 +315,8 @@ impl Case<'_> {
         let before = self.shared.hand_over();
         let mut data = self.empty();
         let mut best = f64::INFINITY;
-        for _ in 0..3 {
+        // Long enough for what a superstep leaves to be what the next one finds: its first buffers are pages that nobody has touched.
+        for _ in 0..if bytes < 1 << 20 { 3 } else { 12 } {
             let begin = Instant::now();
             self.give(&mut data, |_, _| black_box(1.0))?;
             aligned(self.world, self.shared)?;
@@ -340,7 +368,15 @@ impl Case<'_> {
     fn back_to_back(&mut self, data: &mut Data, count: usize) -> Result<f64, Failure> {
         let again = matches!(
             self.op,
-            Op::Barrier | Op::Allreduce | Op::AllreduceSlice | Op::Alltoall | Op::Rotate | Op::PingPong
+            Op::Barrier
+                | Op::Allreduce
+                | Op::BroadcastSlice
+                | Op::ReduceSlice
+                | Op::AllreduceSlice
+                | Op::AllgatherSlice
+                | Op::Alltoall
+                | Op::Rotate
+                | Op::PingPong
         );
         if again {
             self.give(data, |_, _| black_box(0.0))?;

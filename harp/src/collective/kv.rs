@@ -8,7 +8,7 @@ use crate::error::{HarpError, Result};
 use crate::exchange;
 use crate::kv::{Columns, Field, Groups, KvTable, by_rank};
 use crate::table::{Parts, Table};
-use aeolian_net::shared::Part;
+use aeolian_net::shared::{Part, Shows};
 use aeolian_net::{Buf, World};
 use std::hash::Hash;
 
@@ -90,12 +90,12 @@ async fn near<K: Field<Value: Hash + Eq>, V: Field, C: Combiner<V::Unit>>(
     outgoing: Vec<(Buf, Buf)>,
 ) -> Result<()> {
     let me = call.rank();
-    let (mut own, mut shows) = ((Buf::empty(), Buf::empty()), Vec::with_capacity(2 * outgoing.len()));
+    let (mut own, mut shows) = ((Buf::empty(), Buf::empty()), Shows::with_capacity(2 * outgoing.len()));
     for ((keys, values), to) in outgoing.into_iter().zip(0..) {
         if to == me {
             own = (keys, values);
         } else if !keys.is_empty() {
-            shows.extend([(KEYS, to, Part::Lent(keys)), (VALUES, to, Part::Lent(values))]);
+            shows.extend([(KEYS, to, Part::Given(keys)), (VALUES, to, Part::Given(values))]);
         }
     }
     let mut view = call.show(0, || shows).await?;
