@@ -32,22 +32,28 @@ const GRAIN: u64 = 2048;
 const CACHE: u64 = 256 << 10;
 /// Splits of a kind beyond which more threads find no more work.
 const MOST: u64 = 64;
+/// Ratings that a row should have in a block, so that it is brought into the cache once for some of them.
+const USES: u64 = 8;
+/// Splits of a kind that there should be for threads, however few ratings a row has.
+const LEAST: u64 = 4;
 
 impl Grid {
-    /// For `ratings` and so many bytes of users' and items' rows, of all ranks. It does not depend on the number of threads, which
-    /// so has no say in what comes out.
-    pub(crate) fn new(ratings: u64, [users, items]: [u64; 2], ranks: u64, slices_each: u64) -> Grid {
+    /// For `ratings` of so many users and items, of all ranks, whose rows have so many bytes. It does not depend on the number of threads,
+    /// which so has no say in what comes out.
+    pub(crate) fn new(
+        ratings: u64,
+        [users, items]: [u64; 2],
+        bytes: u64,
+        ranks: u64,
+        slices_each: u64,
+    ) -> Grid {
         let slices = ranks * slices_each;
         let each = ratings / (ranks * slices).max(1);
         let side = (each / GRAIN).isqrt().clamp(1, MOST);
-        let [mut rows, mut cols] =
-            [(users / ranks / CACHE).max(side), (items / slices / CACHE).max(side)].map(|n| n as f64);
-        // What is sparse cannot have small splits and large blocks.
-        let excess = rows * cols / (each as f64 / (GRAIN as f64 / 4.0)).max((side * side) as f64);
-        if excess > 1.0 {
-            (rows, cols) = (rows / excess.sqrt(), cols / excess.sqrt());
-        }
-        Grid { rows: rows.max(1.0) as usize, cols: cols.max(1.0) as usize, slices: slices as usize }
+        let uses = |n: u64, parts: u64| (ratings / (n * parts * USES).max(1)).max(side.min(LEAST));
+        let rows = (users * bytes / ranks / CACHE).max(side).min(uses(items, ranks));
+        let cols = (items * bytes / slices / CACHE).max(side).min(uses(users, slices));
+        Grid { rows: rows as usize, cols: cols as usize, slices: slices as usize }
     }
 
     fn blocks(self) -> usize {
@@ -129,16 +135,17 @@ mod tests {
 
     #[test]
     fn grids_suit_the_data() {
-        let of = |ratings, bytes, ranks| {
-            let grid = Grid::new(ratings, bytes, ranks, 2);
+        let of = |ratings, rows, ranks| {
+            let grid = Grid::new(ratings, rows, 132, ranks, 2);
             (grid.rows, grid.cols)
         };
         assert_eq!(of(10, [100, 100], 1), (1, 1));
         assert_eq!(of(10, [100, 100], 16), (1, 1));
-        assert_eq!(of(100_000, [100 << 10, 1 << 20], 1), (4, 4));
-        assert_eq!(of(20_000_000, [32 << 20, 4 << 20], 1).1, 64);
+        assert_eq!(of(0, [1, 1], 3), (1, 1));
+        assert_eq!(of(100_000, [700, 9000], 1), (4, 4));
+        // Each user has 200 ratings, each item 2000.
+        assert_eq!(of(20_000_000, [100_000, 10_000], 1), (64, 12));
         // Many rows, few ratings of each.
-        let (rows, cols) = of(10_000_000, [1 << 30, 1 << 30], 1);
-        assert!((rows * cols) as u64 <= 5_000_000 / 512 && rows > cols, "{rows} {cols}");
+        assert_eq!(of(10_000_000, [8 << 20, 8 << 20], 1), (4, 4));
     }
 }

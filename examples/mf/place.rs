@@ -88,7 +88,7 @@ pub(crate) fn place(
     let mean = if biased { true_mean } else { 0.0 };
     let (n_users, n_items) = (users.first[ranks], items.first[ranks]);
     let row = (shape.width as u64 + 1) * 4;
-    let grid = Grid::new(sums[1] as u64, [n_users * row, n_items * row], ranks as u64, SLICES as u64);
+    let grid = Grid::new(sums[1] as u64, [n_users, n_items], row, ranks as u64, SLICES as u64);
 
     let mut of_user = vec![0; users.owned.len()];
     train.iter().for_each(|r| of_user[r[0] as usize] += 1);

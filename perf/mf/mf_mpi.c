@@ -185,6 +185,7 @@ int main(int argc, char **argv) {
   }
 
   MPI_Request wait[2][2] = {{MPI_REQUEST_NULL, MPI_REQUEST_NULL}, {MPI_REQUEST_NULL, MPI_REQUEST_NULL}};
+  MPI_Status ended[2];
   int to = (rank + 1) % size, from = (rank + size - 1) % size, moving[2] = {0, 0};
   double train_rmse = 0, test_rmse = 0, time = 0;
   for (int epoch = 0; epoch <= epochs; epoch++) {
@@ -196,7 +197,7 @@ int main(int argc, char **argv) {
     for (int turn = 0; turn < size; turn++)
       for (int s = 0; s < held_slices; s++) {
         if (moving[s]) {
-          MPI_Waitall(2, wait[s], MPI_STATUSES_IGNORE);
+          MPI_Waitall(2, wait[s], ended);
           float *came = next[s];
           next[s] = now[s], now[s] = came;
         }
@@ -215,7 +216,7 @@ int main(int argc, char **argv) {
     if (last) test_rmse = sqrt(squares / held_all);
     else train_rmse = sqrt(squares / train_all), time += MPI_Wtime() - start;
   }
-  for (int s = 0; s < 2; s++) MPI_Waitall(2, wait[s], MPI_STATUSES_IGNORE);
+  for (int s = 0; s < 2; s++) MPI_Waitall(2, wait[s], ended);
   if (!rank)
     printf("{\"ranks\":%d,\"ratings\":%llu,\"held_out\":%llu,\"train_rmse\":%.9g,\"test_rmse\":%.9g,\"updates_per_second\":%.9g}\n", size,
            (unsigned long long)train_all, (unsigned long long)held_all, train_rmse, test_rmse, (double)train_all * epochs / time);
