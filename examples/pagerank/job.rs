@@ -6,6 +6,7 @@ use aeolian::World;
 use aeolian::harp::schedule::fair_share;
 use aeolian::harp::{Max, Sum, allreduce_slice};
 use aeolian_examples::agree::{agree, all};
+use aeolian_examples::intern::intern;
 use aeolian_examples::matrix::block;
 use aeolian_examples::progress::{Mode, Progress, seconds};
 use aeolian_examples::workers::Workers;
@@ -14,8 +15,7 @@ use serde::Serialize;
 
 use crate::cli::Options;
 use crate::graph::InEdges;
-use crate::intern::intern;
-use crate::names::Labels;
+use crate::labels::Labels;
 use crate::plan::{Plan, plan};
 use crate::power::{Ranking, iterate};
 use crate::rmat::Rmat;
@@ -229,7 +229,7 @@ fn build(world: &mut World, workers: &Workers, options: &Options, input: read::P
         }
         None => {
             let read::Part { names, edges, .. } = input;
-            let interned = intern(world, &names)?;
+            let interned = intern(world, &names, "vertices")?;
             let number = |i: u32| interned.numbers[i as usize];
             let edge = |i: usize| (number(edges[i][0]), number(edges[i][1]));
             let routed = route(world, workers, &interned.first, edges.len(), edge)?;

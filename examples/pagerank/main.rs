@@ -6,29 +6,25 @@
 //! | `job` | the order of things: read, number, build, iterate, write |
 //! | `read` | edge lists, of which each rank reads its part |
 //! | `rmat` | random graphs, of which each rank makes its part |
-//! | `names`, `intern` | names of vertices in one block, and their numbers, the same for all ranks |
-//! | `wires` | arrays from everybody to everybody |
+//! | `labels` | what vertices are called |
 //! | `route`, `graph` | edges to the owners of their targets; the in-edges of a rank's vertices |
 //! | `plan` | which values a rank needs, and how they come |
 //! | `power` | the iterations |
-//! | `sorted`, `top`, `outputs` | what the user gets |
+//! | `top`, `outputs` | what the user gets |
 
 mod cli;
 mod graph;
-mod intern;
 mod job;
-mod names;
+mod labels;
 mod outputs;
 mod plan;
 mod power;
 mod read;
 mod rmat;
 mod route;
-mod sorted;
 #[cfg(test)]
 mod tests;
 mod top;
-mod wires;
 
 use std::process::ExitCode;
 

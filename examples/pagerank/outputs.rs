@@ -1,21 +1,15 @@
 //! The file that was asked for, and standard output.
 
-use std::cell::Cell;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use aeolian::World;
-use aeolian_examples::agree::{all, to_first};
 use aeolian_examples::output::Target;
-use aeolian_examples::{Error, Result, summary};
+use aeolian_examples::{Error, Result, gathered, sorted, summary};
 
 use crate::cli::Options;
 use crate::job::Summary;
-use crate::names::Labels;
-use crate::{sorted, top};
-
-/// Lines that travel at once.
-const LINES: usize = 1 << 16;
+use crate::labels::Labels;
+use crate::top;
 
 /// Where the ranks are written by default if the bundled graph is ranked.
 const BUNDLED: &str = "debian-ranks.tsv";
@@ -37,7 +31,7 @@ pub(crate) fn check(options: &Options) -> Result<Option<Target>> {
     Target::check(&path).map(Some)
 }
 
-/// Writes all vertices, which come to rank 0 a piece at a time. Collective; only rank 0 has a target.
+/// Writes all vertices. Collective; only rank 0 has a target.
 pub(crate) fn ranks(
     world: &mut World,
     target: Option<&Target>,
@@ -46,7 +40,7 @@ pub(crate) fn ranks(
 ) -> Result<()> {
     // Generated vertices are in order already.
     let sorted = match labels {
-        Labels::Text(names) => Some(sorted::sort(world, names, ranks)?),
+        Labels::Text(names) => Some(sorted::sort(world, names, 1, ranks)?),
         Labels::Numbers(_) => None,
     };
     let line = |out: &mut Vec<u8>, i: usize| {
@@ -54,7 +48,7 @@ pub(crate) fn ranks(
             Some(sorted) => {
                 let (name, rank) = sorted.get(i);
                 out.extend_from_slice(name);
-                rank
+                rank[0]
             }
             None => {
                 out.extend_from_slice(&labels.get(i));
@@ -65,42 +59,7 @@ pub(crate) fn ranks(
         out.extend(format!("\t{rank:e}\n").bytes());
     };
     let mine = sorted.as_ref().map_or(ranks.len(), sorted::Sorted::len);
-    let rows = all(world, mine as u64)?;
-    let pulled = Cell::new(false);
-    let mut pull = |out: &mut dyn Write| -> Result<std::io::Result<()>> {
-        pulled.set(true);
-        let mut failed = Ok(());
-        for (rank, rows) in rows.iter().enumerate() {
-            for at in (0..*rows as usize).step_by(LINES) {
-                let mut piece = Vec::new();
-                if rank == world.rank() as usize {
-                    (at..mine.min(at + LINES)).for_each(|i| line(&mut piece, i));
-                }
-                let piece = to_first(world, piece)?;
-                // After a failed write the others' pieces must still be taken: they are on their way.
-                if failed.is_ok() {
-                    failed = out.write_all(&piece);
-                }
-            }
-        }
-        Ok(failed)
-    };
-    let Some(target) = target else {
-        return pull(&mut std::io::sink()).map(|_| ());
-    };
-    let mut wires = Ok(());
-    let written = target.write(|out| {
-        pull(out).unwrap_or_else(|e| {
-            wires = Err(e);
-            Err(std::io::ErrorKind::ConnectionAborted.into())
-        })
-    });
-    wires?;
-    if !pulled.get() {
-        // It failed before the first line; the others are on their way with theirs.
-        let _ = pull(&mut std::io::sink())?;
-    }
-    written
+    gathered::write(world, target, "", mine, line)
 }
 
 /// Prints. For rank 0.

@@ -10,11 +10,11 @@ use std::cmp::Reverse;
 use aeolian::World;
 use aeolian::harp::{Array, Sum, allreduce_slice};
 use aeolian_examples::Result;
+use aeolian_examples::wires::{exchange, take};
 use aeolian_examples::workers::Workers;
 
 use crate::cli::Exchange;
 use crate::graph::InEdges;
-use crate::wires::{exchange, take};
 
 /// How values come, and where they lie.
 pub(crate) struct Plan {

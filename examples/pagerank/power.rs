@@ -6,12 +6,12 @@ use aeolian::World;
 use aeolian::harp::{Array, Sum, Table, allgather, allreduce_slice};
 use aeolian_examples::Result;
 use aeolian_examples::progress::Progress;
+use aeolian_examples::wires::{exchange, take};
 use aeolian_examples::workers::Workers;
 
 use crate::cli::Options;
 use crate::graph::InEdges;
 use crate::plan::Plan;
-use crate::wires::{exchange, take};
 
 /// Vertices whose dangling mass and change are summed up together: always the same ones, so that sums do not depend on
 /// the number of threads.

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aeolian_examples::lines::{PIECE, content, number_at, shown, starting_in};
 use aeolian_examples::matrix::block;
+use aeolian_examples::names::Names;
 use aeolian_examples::readat::ReadAt;
 use aeolian_examples::workers::Workers;
 use aeolian_examples::{Error, Result, csv};
 
 use crate::cli::{Format, Options};
-use crate::names::Names;
 
 /// Bytes of an edge in a `.bin` file.
 const RECORD: u64 = 8;

@@ -3,9 +3,8 @@
 use aeolian::World;
 use aeolian::harp::Array;
 use aeolian_examples::Result;
+use aeolian_examples::wires::{exchange, take};
 use aeolian_examples::workers::Workers;
-
-use crate::wires::{exchange, take};
 
 /// An edge at the owner of its target: the target's place among this rank's vertices, then the source's number. Sorted,
 /// edges lie by target, and of one target by source.

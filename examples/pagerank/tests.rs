@@ -80,7 +80,10 @@ fn check(dir: &Dir, edges: &[(String, String)], n: u32, exchange: &str, threads:
     }
     let sum: f64 = got.iter().map(|(_, r)| r).sum();
     assert!((sum - 1.0).abs() < 1e-12, "{sum}");
-    assert!(got.is_sorted_by(|a, b| crate::names::order(a.0.as_bytes(), b.0.as_bytes()).is_lt()), "sorted");
+    assert!(
+        got.is_sorted_by(|a, b| aeolian_examples::names::order(a.0.as_bytes(), b.0.as_bytes()).is_lt()),
+        "sorted"
+    );
 }
 
 proptest! {

@@ -7,12 +7,13 @@ use std::time::Duration;
 use aeolian::World;
 use aeolian::harp::{Custom, Serde, Table, gather};
 use aeolian_examples::Result;
+use aeolian_examples::names::order;
 use aeolian_examples::progress::seconds;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::InEdges;
 use crate::job::Summary;
-use crate::names::{Labels, order};
+use crate::labels::Labels;
 
 /// Characters of a name in the table.
 const WIDE: usize = 48;

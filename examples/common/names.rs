@@ -1,15 +1,14 @@
-//! Names of vertices: any bytes, one behind the other in one block, each with a number.
+//! Names, such as those of vertices or users: any bytes, one behind the other in one block, each with a number.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use aeolian_examples::random::mix;
+use crate::random::mix;
 
 const FREE: u32 = u32::MAX;
 
 /// Distinct names, numbered from 0 in the order in which they came.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Names {
+pub struct Names {
     bytes: Vec<u8>,
     ends: Vec<usize>,
     /// Numbers by hash, open addressing with linear probing; at most half full.
@@ -18,7 +17,7 @@ pub(crate) struct Names {
 
 impl Names {
     /// The number of a name, which is new if it was not there. `None`: there are as many as 32 bits can number.
-    pub(crate) fn intern(&mut self, name: &[u8]) -> Option<u32> {
+    pub fn intern(&mut self, name: &[u8]) -> Option<u32> {
         if 2 * self.len() >= self.table.len() {
             self.grow();
         }
@@ -50,43 +49,30 @@ impl Names {
         self.table = table;
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
     /// How many.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// The name of a number (panics as slices do if there is none).
-    pub(crate) fn get(&self, number: usize) -> &[u8] {
+    pub fn get(&self, number: usize) -> &[u8] {
         let start = if number == 0 { 0 } else { self.ends[number - 1] };
         &self.bytes[start..self.ends[number]]
     }
 
     /// All names, by number.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|i| self.get(i))
     }
 }
 
-/// What the vertices of a rank are called.
-pub(crate) enum Labels {
-    /// As the input says.
-    Text(Names),
-    /// By numbers, from this one on.
-    Numbers(u64),
-}
-
-impl Labels {
-    /// The name of a vertex.
-    pub(crate) fn get(&self, vertex: usize) -> Cow<'_, [u8]> {
-        match self {
-            Labels::Text(names) => Cow::Borrowed(names.get(vertex)),
-            Labels::Numbers(first) => Cow::Owned((first + vertex as u64).to_string().into_bytes()),
-        }
-    }
-}
-
-/// The same on all ranks, so that they agree on who numbers a name.
-pub(crate) fn hash(name: &[u8]) -> u64 {
+/// A hash of a name, the same on all ranks and in all runs, so that ranks agree on who numbers a name.
+pub fn hash(name: &[u8]) -> u64 {
     let mut chunks = name.chunks_exact(8);
     let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |w, b| w << 8 | u64::from(*b));
     let h = chunks.by_ref().fold(mix(name.len() as u64), |h, c| mix(h ^ word(c)));
@@ -94,7 +80,7 @@ pub(crate) fn hash(name: &[u8]) -> u64 {
 }
 
 /// The order of names in files: numbers first, by value; then all others, by their bytes.
-pub(crate) fn order(a: &[u8], b: &[u8]) -> Ordering {
+pub fn order(a: &[u8], b: &[u8]) -> Ordering {
     let number = |n: &[u8]| n.iter().all(u8::is_ascii_digit) && (n.len() == 1 || n[0] != b'0');
     match (number(a), number(b)) {
         (true, true) => a.len().cmp(&b.len()).then_with(|| a.cmp(b)),

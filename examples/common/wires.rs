@@ -2,10 +2,11 @@
 
 use aeolian::World;
 use aeolian::harp::{Array, Sum, Table, alltoall};
-use aeolian_examples::Result;
+
+use crate::Result;
 
 /// Sends `outgoing[r]` to rank `r`, and returns what came, by the rank that sent it. Each is some arrays.
-pub(crate) fn exchange<T: aeolian::harp::Element>(
+pub fn exchange<T: aeolian::harp::Element>(
     world: &mut World,
     outgoing: Vec<Vec<Array<T>>>,
 ) -> Result<Vec<Vec<Array<T>>>>
@@ -25,7 +26,7 @@ where
 }
 
 /// The arrays that a rank sent, as many as it had to send: an array that is missing is empty.
-pub(crate) fn take<T: aeolian::harp::Element, const N: usize>(arrays: Vec<Array<T>>) -> [Array<T>; N] {
+pub fn take<T: aeolian::harp::Element, const N: usize>(arrays: Vec<Array<T>>) -> [Array<T>; N] {
     let mut arrays = arrays.into_iter();
     std::array::from_fn(|_| arrays.next().unwrap_or_else(|| Array::zeroed(0)))
 }

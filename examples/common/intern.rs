@@ -1,26 +1,28 @@
 //! Numbers for names, the same on all ranks: each name belongs to the rank that its hash says, which numbers those that it
 //! owns in the order in which the ranks tell it. Rank after rank this makes dense numbers.
 
-use aeolian::World;
-use aeolian::harp::Array;
-use aeolian_examples::agree::all;
-use aeolian_examples::{Error, Result};
-
+use crate::agree::all;
 use crate::names::{Names, hash};
 use crate::wires::{exchange, take};
+use crate::{Error, Result};
+use aeolian::World;
+use aeolian::harp::Array;
 
-/// The names of a graph's vertices, distributed.
-pub(crate) struct Interned {
-    /// Names of the vertices that this rank owns.
-    pub(crate) owned: Names,
-    /// The first number of each rank's vertices, and at last the number of all.
-    pub(crate) first: Vec<u64>,
+/// Distinct names, distributed.
+pub struct Interned {
+    /// The names that this rank owns.
+    pub owned: Names,
+    /// The first number of each rank's names, and at last the number of all.
+    pub first: Vec<u64>,
     /// Of each of the names that were given: its number.
-    pub(crate) numbers: Vec<u32>,
+    pub numbers: Vec<u32>,
 }
 
-/// Numbers the names that this rank has seen. Collective.
-pub(crate) fn intern(world: &mut World, seen: &Names) -> Result<Interned> {
+/// Numbers the names that this rank has seen; `what` they are, for messages ("vertices"). Collective.
+///
+/// # Errors
+/// [`Error::Data`] on all ranks if there are more than 32 bits can number.
+pub fn intern(world: &mut World, seen: &Names, what: &str) -> Result<Interned> {
     let size = world.size() as usize;
     let mut outgoing: Vec<(Vec<u8>, Vec<u8>)> = vec![Default::default(); size];
     let owners: Vec<u32> = seen.iter().map(|name| owner(name, size)).collect();
@@ -45,7 +47,7 @@ pub(crate) fn intern(world: &mut World, seen: &Names) -> Result<Interned> {
         }
         answers.push(vec![numbers.into()]);
     }
-    let first = firsts(world, owned.len() as u64)?;
+    let first = firsts(world, owned.len() as u64, what)?;
     let numbers_of: Vec<[Array<u32>; 1]> = exchange(world, answers)?.into_iter().map(take).collect();
     let mut next = vec![0; size];
     let numbers = owners.iter().map(|owner| {
@@ -56,8 +58,8 @@ pub(crate) fn intern(world: &mut World, seen: &Names) -> Result<Interned> {
     Ok(Interned { numbers: numbers.collect(), owned, first })
 }
 
-/// The first number of each rank's vertices, of which this one has `mine`, and the number of all. Collective.
-fn firsts(world: &mut World, mine: u64) -> Result<Vec<u64>> {
+/// The first number of each rank's names, of which this one has `mine`, and the number of all. Collective.
+fn firsts(world: &mut World, mine: u64, what: &str) -> Result<Vec<u64>> {
     let counts = all(world, mine)?;
     let mut first = vec![0];
     first.extend(counts.iter().scan(0, |sum, n| {
@@ -66,9 +68,9 @@ fn firsts(world: &mut World, mine: u64) -> Result<Vec<u64>> {
     }));
     match first.last() {
         Some(n) if *n >= u64::from(u32::MAX) => Err(Error::data(
-            "the graph",
-            format!("it has {n} vertices, but they are numbered with 32 bits"),
-            "rank a part of it",
+            "the input",
+            format!("it has {n} {what}, but they are numbered with 32 bits"),
+            "use a part of it",
         )),
         _ => Ok(first),
     }

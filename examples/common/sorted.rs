@@ -1,36 +1,46 @@
-//! All vertices in the order of their names, spread over the ranks: a sample sort. Who owns a name depends on the number of
+//! Names with their values in the order of the names, spread over the ranks: a sample sort. Who owns a name depends on the number of
 //! ranks; the order of a file must not.
 
 use aeolian::World;
-use aeolian::harp::{Custom, Serde, Table, allgather};
-use aeolian_examples::Result;
+use aeolian::harp::{Array, Custom, Serde, Table, allgather};
+use bytemuck::{NoUninit, Pod};
 
+use crate::Result;
 use crate::names::{Names, order};
 use crate::wires::{exchange, take};
 
 /// Names that a rank offers as borders, for each rank.
 const SAMPLES: usize = 32;
 
-/// Names and ranks of some vertices, in order.
-pub(crate) struct Sorted {
+/// Some names and their values, in order.
+pub struct Sorted<T> {
     bytes: Vec<u8>,
-    /// Begin and end of the name, and the rank.
-    rows: Vec<(usize, usize, f64)>,
+    /// Begin and end of the name, and where its values begin.
+    rows: Vec<(usize, usize, usize)>,
+    values: Vec<T>,
+    width: usize,
 }
 
-impl Sorted {
-    pub(crate) fn len(&self) -> usize {
+impl<T> Sorted<T> {
+    /// How many names.
+    pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    pub(crate) fn get(&self, row: usize) -> (&[u8], f64) {
-        let (begin, end, rank) = self.rows[row];
-        (&self.bytes[begin..end], rank)
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// A name and its values (panics as slices do if there is none).
+    pub fn get(&self, row: usize) -> (&[u8], &[T]) {
+        let (begin, end, at) = self.rows[row];
+        (&self.bytes[begin..end], &self.values[at..at + self.width])
     }
 }
 
-/// Sends the vertices to the ranks to whose stretch of all names they belong. Collective.
-pub(crate) fn sort(world: &mut World, names: &Names, ranks: &[f64]) -> Result<Sorted> {
+/// Sends each name with its `width` values to the rank to whose stretch of all names it belongs. Collective.
+pub fn sort<T: Pod>(world: &mut World, names: &Names, width: usize, values: &[T]) -> Result<Sorted<T>> {
     let size = world.size() as usize;
     let mut mine: Vec<u32> = (0..names.len() as u32).collect();
     mine.sort_unstable_by(|a, b| order(names.get(*a as usize), names.get(*b as usize)));
@@ -45,31 +55,39 @@ pub(crate) fn sort(world: &mut World, names: &Names, ranks: &[f64]) -> Result<So
             None => mine.len(),
         };
         let part = &mine[from..end.max(from)];
-        let (mut lengths, mut bytes, mut values) = (Vec::new(), Vec::new(), Vec::new());
-        for i in part {
+        let (mut lengths, mut bytes) = (Vec::new(), Vec::new());
+        let mut rows = Array::<u8>::zeroed(part.len() * width * size_of::<T>());
+        for (row, i) in part.iter().enumerate() {
             lengths.extend((name(*i).len() as u32).to_le_bytes());
             bytes.extend(name(*i));
-            values.extend(ranks[*i as usize].to_le_bytes());
+            let from = cast(&values[*i as usize * width..][..width]);
+            rows[row * from.len()..][..from.len()].copy_from_slice(from);
         }
-        outgoing.push(vec![lengths.into(), bytes.into(), values.into()]);
+        outgoing.push(vec![lengths.into(), bytes.into(), rows]);
         from = end.max(from);
     }
-    let mut sorted = Sorted { bytes: Vec::new(), rows: Vec::new() };
+    let mut sorted = Sorted { bytes: Vec::new(), rows: Vec::new(), values: Vec::new(), width };
     for came in exchange::<u8>(world, outgoing)? {
         let [lengths, bytes, values] = take(came);
         let mut at = sorted.bytes.len();
         sorted.bytes.extend_from_slice(&bytes);
         let lengths = lengths.as_chunks().0.iter().map(|l| u32::from_le_bytes(*l));
-        let values = values.as_chunks().0.iter().map(|v| f64::from_le_bytes(*v));
-        sorted.rows.extend(lengths.zip(values).map(|(length, rank)| {
+        let first = sorted.values.len();
+        sorted.values.resize(first + values.len() / size_of::<T>().max(1), T::zeroed());
+        bytemuck::cast_slice_mut(&mut sorted.values[first..]).copy_from_slice(&values);
+        sorted.rows.extend(lengths.zip((first..).step_by(width.max(1))).map(|(length, row)| {
             let begin = at;
             at += length as usize;
-            (begin, at, rank)
+            (begin, at, row)
         }));
     }
     let bytes = &sorted.bytes;
     sorted.rows.sort_by(|a, b| order(&bytes[a.0..a.1], &bytes[b.0..b.1]));
     Ok(sorted)
+}
+
+fn cast<T: NoUninit>(values: &[T]) -> &[u8] {
+    bytemuck::cast_slice(values)
 }
 
 /// The first names of all stretches but the first, the same on all ranks. Collective.

@@ -1,0 +1,63 @@
+//! Files whose lines are spread over the ranks.
+
+use std::cell::Cell;
+use std::io::Write;
+
+use aeolian::World;
+
+use crate::Result;
+use crate::agree::{all, to_first};
+use crate::output::Target;
+
+/// Lines that travel at once.
+const LINES: usize = 1 << 16;
+
+/// Writes `head` and then the `mine` lines of each rank, by rank: `line` appends line `i` of this rank. They come to rank 0 a piece at a
+/// time. Collective; only rank 0 has a target.
+///
+/// # Errors
+/// [`Error::CannotWrite`](crate::Error::CannotWrite), on rank 0 alone; otherwise what went wrong between ranks.
+pub fn write(
+    world: &mut World,
+    target: Option<&Target>,
+    head: &str,
+    mine: usize,
+    line: impl Fn(&mut Vec<u8>, usize),
+) -> Result<()> {
+    let rows = all(world, mine as u64)?;
+    let pulled = Cell::new(false);
+    let mut pull = |out: &mut dyn Write| -> Result<std::io::Result<()>> {
+        pulled.set(true);
+        let mut failed = out.write_all(head.as_bytes());
+        for (rank, rows) in rows.iter().enumerate() {
+            for at in (0..*rows as usize).step_by(LINES) {
+                let mut piece = Vec::new();
+                if rank == world.rank() as usize {
+                    (at..mine.min(at + LINES)).for_each(|i| line(&mut piece, i));
+                }
+                let piece = to_first(world, piece)?;
+                // After a failed write the others' pieces must still be taken: they are on their way.
+                if failed.is_ok() {
+                    failed = out.write_all(&piece);
+                }
+            }
+        }
+        Ok(failed)
+    };
+    let Some(target) = target else {
+        return pull(&mut std::io::sink()).map(|_| ());
+    };
+    let mut wires = Ok(());
+    let written = target.write(|out| {
+        pull(out).unwrap_or_else(|e| {
+            wires = Err(e);
+            Err(std::io::ErrorKind::ConnectionAborted.into())
+        })
+    });
+    wires?;
+    if !pulled.get() {
+        // It failed before the first line; the others are on their way with theirs.
+        let _ = pull(&mut std::io::sink())?;
+    }
+    written
+}
