@@ -56,7 +56,7 @@ fn counted(lines: &[String], path: &str, min: u64) -> [BTreeMap<String, u64>; 2]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
     /// Whatever the texts and the ranks: no token is lost, and every file says the same.
     #[test]
     fn all_tokens_have_a_topic(
@@ -186,10 +186,10 @@ fn fit(n: u32, args: &[&str]) -> Vec<f64> {
 fn the_likelihood_rises_to_the_same_level_everywhere() {
     let mut levels = Vec::new();
     for n in RANKS {
-        for kind in ["sparse", "dense"] {
-            let fit = fit(n, &["--iterations", "60", "--sampler", kind]);
-            assert_eq!(fit.len(), 60);
-            let end = fit[50..].iter().sum::<f64>() / 10.0;
+        for kind in if n == 3 { &["sparse", "dense"][..] } else { &["sparse"] } {
+            let fit = fit(n, &["--iterations", "40", "--sampler", kind]);
+            assert_eq!(fit.len(), 40);
+            let end = fit[30..].iter().sum::<f64>() / 10.0;
             assert!(fit[0] < fit[9] && fit[9] < end, "{n} ranks, {kind}: {fit:?}");
             levels.push(end);
         }
