@@ -115,9 +115,9 @@ pub(crate) fn find(world: &mut World, options: &Options) -> Result<Found> {
 
     let progress = Progress::new("lda: read", mode).after(Duration::from_millis(500));
     let tick = |done, total| progress.tick(done, total, String::new);
-    let mut documents = read::read(world, &workers, options, &tick)?;
+    let (mut documents, sources) = read::read(world, &workers, options, &tick)?;
     let read_time = begin.elapsed();
-    let targets = if world.rank() == 0 { outputs::check(options) } else { Ok(None) };
+    let targets = if world.rank() == 0 { outputs::check(options, &sources) } else { Ok(None) };
     let targets = agree(world, targets)?;
 
     let placing = Instant::now();

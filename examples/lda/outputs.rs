@@ -13,6 +13,7 @@ use crate::cells::Block;
 use crate::cli::Options;
 use crate::job::Summary;
 use crate::sampler::Priors;
+use crate::sources::Source;
 use crate::topics;
 use crate::topics::{Entry, together};
 use crate::vocabulary::Vocabulary;
@@ -36,8 +37,8 @@ pub(crate) fn wanted(options: &Options) -> bool {
     options.output.is_some() || options.bundled()
 }
 
-/// Makes the directory if need be and checks that the files can be written, before anything is computed. For rank 0.
-pub(crate) fn check(options: &Options) -> Result<Option<Targets>> {
+/// Makes the directory if need be and checks that the files can be written, before anything is sampled. For rank 0.
+pub(crate) fn check(options: &Options, sources: &[Source]) -> Result<Option<Targets>> {
     let path = options.output.clone().or_else(|| options.bundled().then(|| PathBuf::from(BUNDLED)));
     let Some(directory) = path else { return Ok(None) };
     if let Err(e) = std::fs::create_dir(&directory)
@@ -53,9 +54,9 @@ pub(crate) fn check(options: &Options) -> Result<Option<Targets>> {
         return Err(Error::CannotWrite { place, what, help: help.into() });
     }
     for name in ["topics.tsv", "documents.tsv", "vocabulary.tsv"] {
-        let file = directory.join(name).canonicalize();
-        let same = |input: &PathBuf| matches!((input.canonicalize(), &file), (Ok(a), Ok(b)) if a == *b);
-        if options.input.iter().any(same) {
+        // One that is not there yet is no input.
+        let Ok(file) = directory.join(name).canonicalize() else { continue };
+        if sources.iter().any(|s| Path::new(&s.path).canonicalize().is_ok_and(|input| input == file)) {
             let what = format!("--output {}: {name} in it is an input", directory.display());
             return Err(Error::usage(what, "name another directory"));
         }

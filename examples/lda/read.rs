@@ -103,13 +103,13 @@ enum Piece {
     Documents(u64, u64),
 }
 
-/// Reads this rank's part. `progress` is told how much is done. Collective.
+/// Reads this rank's part; all files come back, too. `progress` is told how much is done. Collective.
 pub(crate) fn read(
     world: &mut World,
     workers: &Workers,
     options: &Options,
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<Documents> {
+) -> Result<(Documents, Vec<Source>)> {
     let (rank, size) = (world.rank() as usize, world.size() as usize);
     let dropped = agree(world, Dropped::new(options))?;
     let sources = if options.input.is_empty() { Vec::new() } else { list(world, options)? };
@@ -176,7 +176,7 @@ pub(crate) fn read(
             "give a text of more words; see --stop-words and --min-letters",
         ));
     }
-    Ok(documents)
+    Ok((documents, sources))
 }
 
 /// The share of all files' bytes that is a rank's.

@@ -192,7 +192,10 @@ struct Drawn {
 
 /// Gives every token of a cell a new topic, and adds to `delta` what that changes in the tokens of each topic. `totals` is the tokens
 /// of each topic as they are known here.
-#[allow(clippy::too_many_arguments)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "all of it is what one token needs, or where its topic is counted"
+)]
 pub(crate) fn sample(
     priors: Priors,
     kind: Sampler,
