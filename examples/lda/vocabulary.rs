@@ -79,7 +79,7 @@ impl Vocabulary {
 fn hash(word: &str) -> u64 {
     let (words, rest) = word.as_bytes().as_chunks::<8>();
     let hash = words.iter().fold(word.len() as u64, |h, w| mix(h ^ u64::from_le_bytes(*w)));
-    mix(rest.iter().fold(hash, |h, b| (h << 8 | h >> 56) ^ u64::from(*b)))
+    mix(rest.iter().fold(hash, |h, b| h.rotate_left(8) ^ u64::from(*b)))
 }
 
 /// Merges two sorted lists.
