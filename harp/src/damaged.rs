@@ -92,7 +92,7 @@ fn absorbed<K: Field<Value: Hash + Eq>, V: Field, C: Combiner<V::Unit>>(
     // Columns come in buffers, which begin where every element may.
     let (keys, values) = (Buf::from_slice(keys), Buf::from_slice(values));
     let mut table = KvTable::<K, V, C>::new(combiner);
-    match table.absorb(&keys, &values, RANK) {
+    match table.absorb([(RANK, &keys[..], &values[..])]) {
         Ok(()) => Ok(true),
         Err(e @ HarpError::Decode { rank: RANK, .. }) if e.to_string().contains("rank 5") => Ok(false),
         Err(e) => Err(format!("not the error of a rank: {e}")),

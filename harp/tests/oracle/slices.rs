@@ -37,7 +37,7 @@ fn reductions_in_rank_order() {
     // Not commutative, and each bit counts: `a . b` keeps the exponent of the lower rank.
     let law = || {
         Custom::new("minus and half", |a: &mut [f64], b: &[f64]| {
-            a.iter_mut().zip(b).for_each(|(a, b)| *a = *a - b * 0.5);
+            a.iter_mut().zip(b).for_each(|(a, b)| *a -= b * 0.5);
         })
     };
     everywhere(|world| {
