@@ -12,6 +12,7 @@ use crate::codec::{Encoded, Head, encode, encode_owned};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
+use crate::far::levels::{self, Level};
 use crate::table::{Parts, Table};
 use aeolian_net::{Buf, Edge, NetError, OpName, TrySendError, World};
 use std::cell::Cell;
@@ -76,6 +77,8 @@ pub(crate) struct Call {
     first: bool,
     /// Numbers of the exposures that are left.
     exposures: Cell<(u64, u64)>,
+    /// The part of it inside this rank's node, if the world has several and some of them several ranks.
+    level: Option<Level>,
 }
 
 /// Runs a collective to its end.
@@ -88,7 +91,7 @@ pub(crate) fn blocking<T>(
     let call = Call::begin(world, op, agree)?;
     world.enter(&OPS[op as usize], call.seq);
     let outcome = world.run(async {
-        call.open_boards().await?;
+        call.open().await?;
         body(&call).await.map_err(|e| call.of_job(e))
     });
     world.leave();
@@ -105,7 +108,7 @@ pub(crate) fn starting<T: 'static>(
     let call = Call::begin(world, op, agree)?;
     let name = Some((&OPS[op as usize], call.seq));
     Ok(world.spawn(name, async move {
-        call.open_boards().await?;
+        call.open().await?;
         body(&call).await.map_err(|e| call.of_job(e))
     }))
 }
@@ -116,12 +119,34 @@ pub type Pending<T> = aeolian_net::Pending<T, HarpError>;
 impl Call {
     fn begin(world: &World, op: Op, agree: u32) -> Result<Call> {
         let (edge, seq) = world.next_collective()?;
+        let mut call = Call::numbered(world, op, agree, (edge, seq), EXPOSURES[op as usize]);
+        let exposures = levels::exposures(op, |op| EXPOSURES[op as usize]);
+        if exposures > 0
+            && let Some(nodes) = world.nodes()
+        {
+            let node = world.on_node(&nodes);
+            let number = (node.join_collective(seq), seq);
+            call.level = Some(Level::new(nodes, Call::numbered(&node, op, agree, number, exposures)));
+        }
+        Ok(call)
+    }
+
+    /// The call `seq` on the stream `edge` of a world; it shows something `count` times if the ranks share memory.
+    fn numbered(world: &World, op: Op, agree: u32, (edge, seq): (Edge, u64), count: u64) -> Call {
         let tag = (seq & 0xffff_ffff) << 32 | (op as u64) << 24 | u64::from(agree & 0xff_ffff);
         let near = world.shares_memory();
-        let count = EXPOSURES[op as usize];
         let first = if near { world.reserve_exposures(count, &OPS[op as usize]) } else { 0 };
         let exposures = Cell::new((first, if near { first + count } else { 0 }));
-        Ok(Call { world: world.handle(), edge, seq, tag, near, first: first == 1, exposures })
+        Call { world: world.handle(), edge, seq, tag, near, first: first == 1, exposures, level: None }
+    }
+
+    /// Brings the boards together on which ranks that share memory show each other what they have.
+    async fn open(&self) -> Result<()> {
+        self.open_boards().await?;
+        match &self.level {
+            Some(level) => level.lift(level.node().open_boards().await),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn world(&self) -> &World {
@@ -131,6 +156,11 @@ impl Call {
     /// Whether all ranks of the world share memory.
     pub(crate) fn near(&self) -> bool {
         self.near
+    }
+
+    /// The part of it inside this rank's node, if the world has several and some of them several ranks.
+    pub(crate) fn level(&self) -> Option<&Level> {
+        self.level.as_ref()
     }
 
     /// Whether it is the first call of its world that may show something.

@@ -14,7 +14,7 @@ pub struct Law {
 
 /// Makes one partition of two with the same id: `into` becomes `into . other`.
 ///
-/// It need not be commutative: ranks are combined in their order, `into` always holding the lower ones. `U` is what it gets to see of
+/// It need not be commutative: ranks are combined in their order, `into` always holding the lower ones, unless it says that it is. `U` is what it gets to see of
 /// a partition ([`Data::Unit`](crate::Data::Unit)): `[f64]`, or a value of a `serde` type.
 pub trait Combiner<U: ?Sized>: Clone {
     /// Combines `other` into `into`; arrays have the same length.
@@ -23,11 +23,18 @@ pub trait Combiner<U: ?Sized>: Clone {
     /// What is true of it.
     fn law(&self) -> Law;
 
+    /// Whether `a . b = b . a`, floating-point rounding apart. Ranks may be combined in another order then: node by node, where nodes do not
+    /// have consecutive ranks, or around a ring.
+    fn commutative(&self) -> bool {
+        false
+    }
+
     /// Its name, which all ranks must agree on.
     fn name(&self) -> &'static str;
 }
 
 macro_rules! elementwise {
+    // Those that are associative are commutative too.
     ($($(#[$doc:meta])* $name:ident, $text:literal, $associative:literal, $trait:path, |$a:ident, $b:ident| $body:expr;)*) => { $(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +49,10 @@ macro_rules! elementwise {
 
             fn law(&self) -> Law {
                 Law { associative: $associative, elementwise: true }
+            }
+
+            fn commutative(&self) -> bool {
+                $associative
             }
 
             fn name(&self) -> &'static str {
@@ -78,18 +89,25 @@ elementwise! {
 pub struct Custom<F> {
     name: &'static str,
     law: Law,
+    commutative: bool,
     function: F,
 }
 
 impl<F> Custom<F> {
     /// `function(into, other)` must be associative; `name` is shown in errors and must be the same on all ranks.
     pub fn new(name: &'static str, function: F) -> Custom<F> {
-        Custom { name, law: Law { associative: true, elementwise: false }, function }
+        Custom { name, law: Law { associative: true, elementwise: false }, commutative: false, function }
     }
 
     /// States that it combines arrays element by element.
     pub fn elementwise(mut self) -> Custom<F> {
         self.law.elementwise = true;
+        self
+    }
+
+    /// States that the order of the two does not matter.
+    pub fn commutative(mut self) -> Custom<F> {
+        self.commutative = true;
         self
     }
 
@@ -109,6 +127,10 @@ impl<U: ?Sized, F: Fn(&mut U, &U) + Clone> Combiner<U> for Custom<F> {
         self.law
     }
 
+    fn commutative(&self) -> bool {
+        self.commutative
+    }
+
     fn name(&self) -> &'static str {
         self.name
     }
@@ -119,7 +141,7 @@ pub(crate) type ByFunction<T> = Custom<fn(&mut [T], &[T])>;
 
 /// Keeps what is there: for tables in which no two ranks have the same id.
 pub(crate) fn keep_first<T>() -> ByFunction<T> {
-    Custom::new("first", |_, _| {})
+    Custom::new("first", (|_, _| {}) as fn(&mut [T], &[T])).commutative()
 }
 
 /// True for a NaN.
