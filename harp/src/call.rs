@@ -58,7 +58,7 @@ pub(crate) fn fingerprint(parts: &[&[u8]]) -> u32 {
 
 /// The fingerprint of a call on a table: its element type and combiner, and what else must agree.
 pub(crate) fn agree<D: Data, C: Combiner<D::Unit>>(table: &Table<D, C>, more: &[u8]) -> u32 {
-    fingerprint(&[D::name().as_bytes(), table.combiner().name().as_bytes(), more])
+    if more.is_empty() { table.names() } else { fingerprint(&[&table.names().to_le_bytes(), more]) }
 }
 
 fn describe(tag: u64) -> String {

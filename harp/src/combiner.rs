@@ -1,6 +1,8 @@
 //! What happens when two partitions of one id meet.
 
 use crate::array::Element;
+use crate::binned::Binned;
+use std::any::TypeId;
 
 /// What is true of a combiner, as its author states it: the collectives choose by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,11 +12,15 @@ pub struct Law {
     pub associative: bool,
     /// Element `i` of the result depends on element `i` of both only, so that a partition may be combined in pieces.
     pub elementwise: bool,
+    /// `a . b = b . a`, to the bit. Inside a node ranks are combined in their order all the same (two of them may then be combined in place); between nodes in
+    /// another one where that is shorter: node by node, if nodes do not have consecutive ranks, or around a ring.
+    pub commutative: bool,
 }
 
 /// Makes one partition of two with the same id: `into` becomes `into . other`.
 ///
-/// It need not be commutative: ranks are combined in their order, `into` always holding the lower ones, unless it says that it is. `U` is what it gets to see of
+/// It need not be commutative: ranks are combined in their order, `into` always holding the lower ones, unless it says that it is
+/// commutative. `U` is what it gets to see of
 /// a partition ([`Data::Unit`](crate::Data::Unit)): `[f64]`, or a value of a `serde` type.
 pub trait Combiner<U: ?Sized>: Clone {
     /// Combines `other` into `into`; arrays have the same length.
@@ -23,19 +29,12 @@ pub trait Combiner<U: ?Sized>: Clone {
     /// What is true of it.
     fn law(&self) -> Law;
 
-    /// Whether `a . b = b . a`, floating-point rounding apart. Ranks may be combined in another order then: node by node, where nodes do not
-    /// have consecutive ranks, or around a ring.
-    fn commutative(&self) -> bool {
-        false
-    }
-
     /// Its name, which all ranks must agree on.
     fn name(&self) -> &'static str;
 }
 
 macro_rules! elementwise {
-    // Those that are associative are commutative too.
-    ($($(#[$doc:meta])* $name:ident, $text:literal, $associative:literal, $trait:path, |$a:ident, $b:ident| $body:expr;)*) => { $(
+    ($($(#[$doc:meta])* $name:ident, $text:literal, $associative:literal, $commutative:expr, $trait:path, |$a:ident, $b:ident| $body:expr;)*) => { $(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub struct $name;
@@ -48,11 +47,7 @@ macro_rules! elementwise {
             }
 
             fn law(&self) -> Law {
-                Law { associative: $associative, elementwise: true }
-            }
-
-            fn commutative(&self) -> bool {
-                $associative
+                Law { associative: $associative, elementwise: true, commutative: $commutative }
             }
 
             fn name(&self) -> &'static str {
@@ -64,16 +59,16 @@ macro_rules! elementwise {
 
 elementwise! {
     /// Element-wise sum.
-    Sum, "sum", true, std::ops::AddAssign, |a, b| *a += *b;
+    Sum, "sum", true, is_number::<T>(), std::ops::AddAssign, |a, b| *a += *b;
     /// Element-wise product.
-    Product, "product", true, std::ops::MulAssign, |a, b| *a *= *b;
+    Product, "product", true, is_number::<T>(), std::ops::MulAssign, |a, b| *a *= *b;
     /// Element-wise difference in rank order, `a0 - a1 - a2 - ...`: what Harp calls MINUS. It is not associative, so tables are combined
     /// one by one on one rank.
-    Minus, "minus", false, std::ops::SubAssign, |a, b| *a -= *b;
+    Minus, "minus", false, false, std::ops::SubAssign, |a, b| *a -= *b;
     /// Element-wise minimum. Of a number and a NaN the number wins, whichever comes first.
-    Min, "min", true, PartialOrd, |a, b| if *b < *a || (unordered(a) && !unordered(b)) { *a = *b };
+    Min, "min", true, false, PartialOrd, |a, b| if *b < *a || (unordered(a) && !unordered(b)) { *a = *b };
     /// Element-wise maximum. Of a number and a NaN the number wins, whichever comes first.
-    Max, "max", true, PartialOrd, |a, b| if *b > *a || (unordered(a) && !unordered(b)) { *a = *b };
+    Max, "max", true, false, PartialOrd, |a, b| if *b > *a || (unordered(a) && !unordered(b)) { *a = *b };
 }
 
 /// A combiner made of a function over whole partitions.
@@ -89,14 +84,13 @@ elementwise! {
 pub struct Custom<F> {
     name: &'static str,
     law: Law,
-    commutative: bool,
     function: F,
 }
 
 impl<F> Custom<F> {
     /// `function(into, other)` must be associative; `name` is shown in errors and must be the same on all ranks.
     pub fn new(name: &'static str, function: F) -> Custom<F> {
-        Custom { name, law: Law { associative: true, elementwise: false }, commutative: false, function }
+        Custom { name, law: Law { associative: true, elementwise: false, commutative: false }, function }
     }
 
     /// States that it combines arrays element by element.
@@ -105,9 +99,9 @@ impl<F> Custom<F> {
         self
     }
 
-    /// States that the order of the two does not matter.
+    /// States that it is commutative, to the bit.
     pub fn commutative(mut self) -> Custom<F> {
-        self.commutative = true;
+        self.law.commutative = true;
         self
     }
 
@@ -127,10 +121,6 @@ impl<U: ?Sized, F: Fn(&mut U, &U) + Clone> Combiner<U> for Custom<F> {
         self.law
     }
 
-    fn commutative(&self) -> bool {
-        self.commutative
-    }
-
     fn name(&self) -> &'static str {
         self.name
     }
@@ -142,6 +132,14 @@ pub(crate) type ByFunction<T> = Custom<fn(&mut [T], &[T])>;
 /// Keeps what is there: for tables in which no two ranks have the same id.
 pub(crate) fn keep_first<T>() -> ByFunction<T> {
     Custom::new("first", (|_, _| {}) as fn(&mut [T], &[T])).commutative()
+}
+
+/// Whether `+` and `*` of this type are what they are of numbers. (A user's type may be a matrix.)
+fn is_number<T: 'static>() -> bool {
+    macro_rules! one_of {
+        ($($number:ty)*) => { $(TypeId::of::<T>() == TypeId::of::<$number>())||* };
+    }
+    one_of!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 Binned)
 }
 
 /// True for a NaN.

@@ -36,8 +36,12 @@ pub trait Data: 'static {
     /// The bytes in a buffer of their own; that of the partition itself, if it has one.
     fn into_buf(part: Self::Part) -> Result<Buf, String>;
 
-    /// The bytes in a buffer that others may read meanwhile, and the partition itself if they are not its own.
-    fn lend(part: Self::Part) -> Result<(Buf, Option<Self::Part>), String>;
+    /// The bytes in a buffer that others may read meanwhile. If it is the partition's own, the partition is empty until it is
+    /// [given back](Data::give_back).
+    fn lend(part: &mut Self::Part) -> Result<Buf, String>;
+
+    /// The buffer of [`Data::lend`] comes back.
+    fn give_back(part: &mut Self::Part, buf: Buf) -> Result<(), String>;
 
     /// Gives what a combiner sees of the partition of which these are the bytes.
     fn with_unit<R>(bytes: &[u8], use_it: impl FnOnce(&Self::Unit) -> R) -> Result<R, String>;
@@ -111,8 +115,13 @@ impl<T: Element> Data for T {
         Ok(part.into_buf())
     }
 
-    fn lend(part: Array<T>) -> Result<(Buf, Option<Array<T>>), String> {
-        Ok((part.into_buf(), None))
+    fn lend(part: &mut Array<T>) -> Result<Buf, String> {
+        Ok(std::mem::replace(part, Array::zeroed(0)).into_buf())
+    }
+
+    fn give_back(part: &mut Array<T>, buf: Buf) -> Result<(), String> {
+        *part = Array::from_buf(buf)?;
+        Ok(())
     }
 
     fn with_unit<R>(bytes: &[u8], use_it: impl FnOnce(&[T]) -> R) -> Result<R, String> {
@@ -233,8 +242,12 @@ impl<V: Serialize + DeserializeOwned + Clone + 'static> Data for Serde<V> {
         Self::with_bytes(&part, Buf::from_slice)
     }
 
-    fn lend(part: V) -> Result<(Buf, Option<V>), String> {
-        Ok((Self::with_bytes(&part, Buf::from_slice)?, Some(part)))
+    fn lend(part: &mut V) -> Result<Buf, String> {
+        Self::with_bytes(part, Buf::from_slice)
+    }
+
+    fn give_back(_: &mut V, _: Buf) -> Result<(), String> {
+        Ok(())
     }
 
     fn with_unit<R>(bytes: &[u8], use_it: impl FnOnce(&V) -> R) -> Result<R, String> {

@@ -8,15 +8,12 @@ use crate::error::{HarpError, Result};
 use crate::table::{Parts, Table};
 use aeolian_net::Buf;
 use aeolian_net::shared::{Exposure, Part, Shown};
-use std::collections::BTreeSet;
+use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::task::Poll;
 
-pub(crate) use aeolian_net::shared::{ALL, INLINE};
-
-/// What is shown: id, the rank that it is for or [`ALL`], bytes.
-pub(crate) type Shows<'p> = Vec<(u64, u32, Part<'p>)>;
+pub(crate) use aeolian_net::shared::{ALL, INLINE, Shows};
 
 /// Polls `ready` a while before it lets others move.
 async fn until<T>(spins: u32, mut ready: impl FnMut() -> Result<Option<T>>) -> Result<T> {
@@ -48,7 +45,7 @@ impl Call {
         let exposure = until(self.world().spins(), || {
             Ok(self
                 .world()
-                .try_expose(number, tag, shape, || parts.take().map_or_else(Vec::new, |parts| parts()))?)
+                .try_expose(number, tag, shape, || parts.take().map_or_else(Shows::new, |parts| parts()))?)
         })
         .await?;
         Ok(View { call: self, exposure })
@@ -106,7 +103,7 @@ impl View<'_> {
     }
 
     /// What a rank shows.
-    pub(crate) fn shown(&self, rank: u32) -> impl ExactSizeIterator<Item = Shown<'_>> {
+    pub(crate) fn shown(&self, rank: u32) -> impl ExactSizeIterator<Item = Shown<'_>> + Clone {
         self.exposure.shown(rank)
     }
 
@@ -134,51 +131,57 @@ impl View<'_> {
     }
 
     /// This rank has taken all it needs, and waits for what it has lent.
-    pub(crate) async fn back(mut self) -> Result<Vec<Buf>> {
+    pub(crate) async fn back(mut self) -> Result<SmallVec<[Buf; 1]>> {
         let spins = self.call.world().spins();
         self.exposure.done();
         if self.exposure.is_on_board() {
-            return Ok(Vec::new());
+            return Ok(SmallVec::new());
         }
         until(spins, || Ok(self.exposure.poll_reclaim())).await
     }
 }
 
-/// Partitions as they are lent, and what is kept of those whose bytes are made for it.
-pub(crate) struct Lent<D: Data> {
-    kept: Vec<(u64, Option<D::Part>)>,
-}
+/// The ids of partitions that are lent, in the order of their buffers.
+pub(crate) struct Lent(SmallVec<[u64; 1]>);
 
-impl<D: Data> Lent<D> {
-    /// The parts to show to all ranks.
-    pub(crate) fn new(parts: Parts<D>) -> Result<(Lent<D>, Shows<'static>)> {
-        let mut kept = Vec::with_capacity(parts.len());
-        let mut shown = Vec::with_capacity(parts.len());
-        for (id, part) in parts {
-            let (buf, keep) = D::lend(part).map_err(|what| HarpError::Encode { id, what })?;
+impl Lent {
+    /// The parts to show to all ranks: until they are back, the table's partitions are empty.
+    pub(crate) fn of<D: Data, C: Combiner<D::Unit>>(
+        table: &mut Table<D, C>,
+    ) -> Result<(Lent, Shows<'static>)> {
+        let mut ids = SmallVec::with_capacity(table.len());
+        let mut shown = Shows::with_capacity(table.len());
+        for (id, part) in table.iter_mut() {
+            let buf = D::lend(part).map_err(|what| HarpError::Encode { id, what })?;
             shown.push((id, ALL, Part::Lent(buf)));
-            kept.push((id, keep));
+            ids.push(id);
         }
-        Ok((Lent { kept }, shown))
+        Ok((Lent(ids), shown))
     }
 
-    /// The partitions, from what came back.
-    pub(crate) fn restore(self, bufs: Vec<Buf>) -> Result<Parts<D>> {
-        let mut parts = Vec::with_capacity(self.kept.len());
-        for ((id, keep), buf) in self.kept.into_iter().zip(bufs) {
-            let part = match keep {
-                Some(part) => part,
-                None => D::from_buf(buf).map_err(|what| HarpError::Encode { id, what })?,
-            };
-            parts.push((id, part));
+    /// The table gets them back.
+    pub(crate) fn back<D: Data, C: Combiner<D::Unit>>(
+        self,
+        table: &mut Table<D, C>,
+        bufs: impl IntoIterator<Item = Buf>,
+    ) -> Result<()> {
+        for (id, buf) in self.0.into_iter().zip(bufs) {
+            if let Some(part) = table.get_mut(id) {
+                D::give_back(part, buf).map_err(|what| HarpError::Encode { id, what })?;
+            }
         }
-        Ok(parts)
+        Ok(())
     }
 }
 
 /// The partitions of a small table, to be copied to the board.
-pub(crate) fn copied<D: Data, C: Combiner<D::Unit>>(table: &Table<D, C>) -> Shows<'_> {
-    table.iter().map(|(id, part)| (id, ALL, Part::Copied(D::bytes(part)))).collect()
+pub(crate) fn copied<D: Data, C: Combiner<D::Unit>>(table: &Table<D, C>, to: u32) -> Shows<'_> {
+    table.iter().map(|(id, part)| (id, to, Part::Copied(D::bytes(part)))).collect()
+}
+
+/// Whether all of a table goes on the board.
+pub(crate) fn is_small<D: Data, C: Combiner<D::Unit>>(table: &Table<D, C>) -> bool {
+    table.bytes().is_some_and(|n| n <= INLINE)
 }
 
 /// The table becomes what the ranks in `of` show, combined in their order; if there is a root, there, and nothing elsewhere.
@@ -189,27 +192,36 @@ pub(crate) async fn gathered<D: Data, C: Combiner<D::Unit>>(
     root: Option<u32>,
 ) -> Result<()> {
     let me = call.rank();
-    let (lent, parts) = Lent::<D>::new(table.take())?;
-    let mut view = call.show(0, || parts).await?;
+    let mut lent = None;
+    let mut view = if is_small(table) {
+        call.show(0, || copied(table, ALL)).await?
+    } else {
+        let (kept, parts) = Lent::of(table)?;
+        lent = Some(kept);
+        call.show(0, || parts).await?
+    };
     if root.is_some_and(|root| root != me) {
         view.back().await?;
+        table.clear();
         return Ok(());
     }
     view.all().await?;
     // What only this rank has needs no copy.
-    let others: BTreeSet<u64> =
-        of.clone().filter(|&r| r != me).flat_map(|r| view.shown(r).map(|s| s.id)).collect();
-    let shared = view.shown(me).any(|s| others.contains(&s.id));
-    for rank in of.clone().filter(|&r| r != me || shared) {
+    let also_here = |rank| view.shown(rank).any(|shown| table.get(shown.id).is_some());
+    let alone = of.contains(&me) && !of.clone().any(|rank| rank != me && also_here(rank));
+    if !alone {
+        table.clear();
+    }
+    for rank in of.filter(|&r| r != me || !alone) {
         for shown in view.shown(rank) {
             table.add_bytes(shown.id, shown.bytes, rank)?;
         }
     }
-    let mine = lent.restore(view.back().await?)?;
-    if !shared && of.contains(&me) {
-        table.combine_above(mine, me)?;
+    let bufs = view.back().await?;
+    match lent {
+        Some(lent) if alone => lent.back(table, bufs),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// In builds with debug assertions: whether the combiner is associative for what the first two ranks show.
@@ -232,11 +244,11 @@ pub(crate) async fn reduced<D: Data, C: Combiner<D::Unit>>(
     table: &mut Table<D, C>,
     root: Option<u32>,
 ) -> Result<()> {
-    let (me, size) = (call.rank(), call.size());
+    let me = call.rank();
     let wanted = root.is_none_or(|root| root == me);
     let shape = table.shape();
-    if table.bytes().is_some_and(|n| n <= INLINE) {
-        let mut view = call.show(shape, || copied(table)).await?;
+    if is_small(table) {
+        let mut view = call.show(shape, || copied(table, ALL)).await?;
         if !wanted {
             table.clear();
             view.back().await?;
@@ -244,26 +256,10 @@ pub(crate) async fn reduced<D: Data, C: Combiner<D::Unit>>(
         }
         view.all().await?;
         check_first::<D, C>(&view, table.combiner())?;
-        if view.same_shape() {
-            if me != 0 {
-                table.overwrite(view.shown(0).map(|s| s.bytes));
-            }
-            for rank in 1..size {
-                for shown in view.shown(rank) {
-                    table.add_bytes(shown.id, shown.bytes, rank)?;
-                }
-            }
-        } else {
-            table.clear();
-            for rank in 0..size {
-                for shown in view.shown(rank) {
-                    table.add_bytes(shown.id, shown.bytes, rank)?;
-                }
-            }
-        }
+        combine_all(&view, table)?;
         return view.back().await.map(drop);
     }
-    let (lent, parts) = Lent::<D>::new(table.take())?;
+    let (lent, parts) = Lent::of(table)?;
     let mut view = call.show(shape, || parts).await?;
     view.all().await?;
     // All ranks come to the same answer: they look at the same.
@@ -275,24 +271,62 @@ pub(crate) async fn reduced<D: Data, C: Combiner<D::Unit>>(
                 D::with_pieces(into, other, |into, other| table.combiner().combine(into, other));
             })?;
         }
-        let mine = lent.restore(view.back().await?)?;
-        return if wanted { table.combine_above(mine, me) } else { Ok(()) };
+        let mine = view.back().await?;
+        if wanted {
+            return lent.back(table, mine);
+        }
+        table.clear();
+        return Ok(());
     }
+    table.clear();
     check_first::<D, C>(&view, table.combiner())?;
     if wanted {
-        for rank in 0..size {
-            for shown in view.shown(rank) {
-                table.add_bytes(shown.id, shown.bytes, rank)?;
-            }
+        combine_all(&view, table)?;
+    }
+    view.back().await.map(drop)
+}
+
+/// The table becomes the combination of what all show, in the order of the ranks. What it has is what this rank shows, or nothing.
+fn combine_all<D: Data, C: Combiner<D::Unit>>(view: &View<'_>, table: &mut Table<D, C>) -> Result<()> {
+    let parts = |rank| view.shown(rank).map(|shown| (shown.id, shown.bytes));
+    // Rank 0 has its own already.
+    if view.call.rank() != 0 || table.is_empty() {
+        table.become_bytes(parts(0), 0)?;
+    }
+    for rank in 1..view.call.size() {
+        for (id, bytes) in parts(rank) {
+            table.add_bytes(id, bytes, rank)?;
         }
     }
+    Ok(())
+}
+
+/// Every table goes to another rank: this one's to `to`, and what it becomes comes from `from`.
+pub(crate) async fn rotated<D: Data, C: Combiner<D::Unit>>(
+    call: &Call,
+    table: &mut Table<D, C>,
+    to: u32,
+    from: u32,
+) -> Result<()> {
+    let mut view = if is_small(table) {
+        call.show(0, || copied(table, to)).await?
+    } else {
+        let mut parts = Shows::with_capacity(table.len());
+        for (id, part) in table.take() {
+            let buf = D::into_buf(part).map_err(|what| HarpError::Encode { id, what })?;
+            parts.push((id, to, Part::Given(buf)));
+        }
+        call.show(0, || parts).await?
+    };
+    view.of(from).await?;
+    table.become_bytes(view.shown(from).map(|shown| (shown.id, shown.bytes)), from)?;
     view.back().await.map(drop)
 }
 
 /// What goes to other ranks is shown, and each takes what is for it: the parts to show, and what stays.
 fn outward<D: Data>(call: &Call, outgoing: Vec<Parts<D>>) -> Result<(Shows<'static>, Parts<D>)> {
     let mut stay = Vec::new();
-    let mut parts = Vec::with_capacity(outgoing.iter().map(Vec::len).sum());
+    let mut parts = Shows::with_capacity(outgoing.iter().map(Vec::len).sum());
     for (list, to) in outgoing.into_iter().zip(0..) {
         if to == call.rank() {
             stay = list;
@@ -300,7 +334,7 @@ fn outward<D: Data>(call: &Call, outgoing: Vec<Parts<D>>) -> Result<(Shows<'stat
         }
         for (id, part) in list {
             let buf = D::into_buf(part).map_err(|what| HarpError::Encode { id, what })?;
-            parts.push((id, to, Part::Lent(buf)));
+            parts.push((id, to, Part::Given(buf)));
         }
     }
     Ok((parts, stay))
@@ -326,22 +360,51 @@ pub(crate) async fn exchanged<D: Data>(call: &Call, outgoing: Vec<Parts<D>>) -> 
     Ok(incoming)
 }
 
-/// As [`exchanged`], into a table, without a copy of what is combined.
+/// Every partition goes to the rank that `rank_of` says, and is combined there in the order of the ranks.
 pub(crate) async fn regrouped<D: Data, C: Combiner<D::Unit>>(
     call: &Call,
     table: &mut Table<D, C>,
-    outgoing: Vec<Parts<D>>,
+    rank_of: impl Fn(u64) -> Result<u32>,
 ) -> Result<()> {
     let me = call.rank();
-    let (parts, stay) = outward::<D>(call, outgoing)?;
-    let mut view = call.show(0, || parts).await?;
+    let mut leaving = SmallVec::<[(u64, u32); 8]>::new();
+    for id in table.ids() {
+        let to = rank_of(id)?;
+        if to != me {
+            leaving.push((id, to));
+        }
+    }
+    let mut view = if is_small(table) {
+        let bytes = |id| table.get(id).map_or(&[][..], |part| D::bytes(part));
+        let view =
+            call.show(0, || leaving.iter().map(|&(id, to)| (id, to, Part::Copied(bytes(id)))).collect());
+        let view = view.await?;
+        leaving.iter().for_each(|&(id, _)| drop(table.remove(id)));
+        view
+    } else {
+        let mut parts = Shows::with_capacity(leaving.len());
+        for &(id, to) in &leaving {
+            if let Some(part) = table.remove(id) {
+                let buf = D::into_buf(part).map_err(|what| HarpError::Encode { id, what })?;
+                parts.push((id, to, Part::Given(buf)));
+            }
+        }
+        call.show(0, || parts).await?
+    };
     view.all().await?;
-    let mut stay = Some(stay);
+    // Lower ranks' come before what stays here. (Of two the order does not matter to a commutative combiner.)
+    let any_order = me == 1 && table.combiner().law().commutative;
+    let for_me = |rank| view.shown(rank).filter(|shown| shown.to == me);
+    let mut mine = Vec::new();
+    for shown in (0..if any_order { 0 } else { me }).flat_map(for_me) {
+        mine.extend(table.remove(shown.id).map(|part| (shown.id, part)));
+    }
     for rank in 0..call.size() {
         if rank == me {
-            table.combine_above(stay.take().unwrap_or_default(), me)?;
+            table.combine_above(mine.drain(..), me)?;
+            continue;
         }
-        for shown in view.shown(rank).filter(|s| s.to == me) {
+        for shown in for_me(rank) {
             table.add_bytes(shown.id, shown.bytes, rank)?;
         }
     }

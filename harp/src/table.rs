@@ -1,5 +1,6 @@
 //! [`Table`]: partitions by id.
 
+use crate::call::fingerprint;
 use crate::check;
 use crate::combiner::Combiner;
 use crate::data::Data;
@@ -31,12 +32,15 @@ pub(crate) type Parts<D> = Vec<(u64, <D as Data>::Part)>;
 pub struct Table<D: Data, C> {
     partitions: BTreeMap<u64, D::Part>,
     combiner: C,
+    /// Fingerprint of the names of element type and combiner.
+    names: u32,
 }
 
 impl<D: Data, C: Combiner<D::Unit>> Table<D, C> {
     /// A table without partitions.
     pub fn new(combiner: C) -> Table<D, C> {
-        Table { partitions: BTreeMap::new(), combiner }
+        let names = fingerprint(&[D::name().as_bytes(), combiner.name().as_bytes()]);
+        Table { partitions: BTreeMap::new(), combiner, names }
     }
 
     /// Another one without partitions, with the same combiner.
@@ -132,6 +136,10 @@ impl<D: Data, C: Combiner<D::Unit>> Table<D, C> {
         &self.combiner
     }
 
+    pub(crate) fn names(&self) -> u32 {
+        self.names
+    }
+
     /// Takes all partitions out.
     pub(crate) fn take(&mut self) -> Parts<D> {
         std::mem::take(&mut self.partitions).into_iter().collect()
@@ -158,6 +166,28 @@ impl<D: Data, C: Combiner<D::Unit>> Table<D, C> {
         for (part, bytes) in self.partitions.values_mut().zip(bytes) {
             D::overwrite(part, bytes);
         }
+    }
+
+    /// The table gets these partitions instead of its own, in their place if they are like them.
+    pub(crate) fn become_bytes<'b>(
+        &mut self,
+        parts: impl ExactSizeIterator<Item = (u64, &'b [u8])> + Clone,
+        from: u32,
+    ) -> Result<()> {
+        let alike = |(have, part): (&u64, &D::Part), (id, bytes): (u64, &[u8])| {
+            *have == id && D::element().is_some_and(|element| D::len(part) * element == bytes.len())
+        };
+        let same = parts.len() == self.partitions.len()
+            && self.partitions.iter().zip(parts.clone()).all(|(have, came)| alike(have, came));
+        if same {
+            self.overwrite(parts.map(|(_, bytes)| bytes));
+            return Ok(());
+        }
+        self.partitions.clear();
+        for (id, bytes) in parts {
+            self.add_bytes(id, bytes, from)?;
+        }
+        Ok(())
     }
 
     /// In builds with debug assertions: whether the combiner is associative for the first partition that meets one of these.
@@ -212,6 +242,7 @@ impl<D: Data, C: Clone> Clone for Table<D, C> {
         Table {
             partitions: self.partitions.iter().map(|(id, part)| (*id, D::copy(part))).collect(),
             combiner: self.combiner.clone(),
+            names: self.names,
         }
     }
 }

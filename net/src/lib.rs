@@ -70,6 +70,7 @@ pub mod doctor;
 mod engine;
 pub mod error;
 pub mod exit;
+mod fences;
 pub mod interfaces;
 pub mod launcher;
 pub mod limits;

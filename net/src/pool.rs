@@ -93,7 +93,7 @@ pub(crate) struct Block {
     /// log2 of its length.
     class: u8,
     segment: u32,
-    offset: usize,
+    place: Place,
 }
 
 // SAFETY: a block is plain memory with one owner, in a mapping that is never undone.
@@ -135,10 +135,13 @@ impl Block {
         }
         pool.in_use += size;
         pool.peak = pool.in_use.max(pool.peak - pool.peak / 1024);
+        let segment = &pool.segments[idle.segment as usize];
         // SAFETY: `offset` plus the block's size is within the segment's map, by `cut`.
-        let at = unsafe { pool.segments[idle.segment as usize].map.as_mut_ptr().add(idle.offset) };
+        let at = unsafe { segment.map.as_mut_ptr().add(idle.offset) };
+        let (fd, bytes) = (segment.file.as_raw_fd(), segment.map.len() as u64);
         drop(pool);
-        let mut block = Block { at, class, segment: idle.segment, offset: idle.offset };
+        let place = Place { fd, segment: bytes, offset: idle.offset as u64 };
+        let mut block = Block { at, class, segment: idle.segment, place };
         if idle.dirty && fill == Fill::Zero {
             block.bytes_mut()[..len].fill(0);
         }
@@ -158,9 +161,7 @@ impl Block {
 
     /// Where it is, for the others.
     pub(crate) fn place(&self) -> Place {
-        let pool = pool();
-        let segment = &pool.segments[self.segment as usize];
-        Place { fd: segment.file.as_raw_fd(), segment: segment.map.len() as u64, offset: self.offset as u64 }
+        self.place
     }
 }
 
@@ -178,7 +179,8 @@ impl Drop for Block {
         if dirty {
             pool.kept += size;
         }
-        pool.idle[usize::from(self.class)].push(Idle { segment: self.segment, offset: self.offset, dirty });
+        let offset = self.place.offset as usize;
+        pool.idle[usize::from(self.class)].push(Idle { segment: self.segment, offset, dirty });
     }
 }
 

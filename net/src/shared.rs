@@ -26,6 +26,7 @@ pub(crate) use boards::Boards;
 use crate::buffer::Buf;
 use crate::error::{NetError, Result};
 use crate::world::World;
+use smallvec::SmallVec;
 
 /// Parts are written to the board up to this length in all.
 pub const INLINE: usize = 4 << 10;
@@ -39,7 +40,12 @@ pub enum Part<'a> {
     Copied(&'a [u8]),
     /// To be lent: read where it lies.
     Lent(Buf),
+    /// As lent, but what is small enough to be copied to the board does not come back.
+    Given(Buf),
 }
+
+/// What a rank shows: id, the rank that it is for or [`ALL`], bytes.
+pub type Shows<'a> = SmallVec<[(u64, u32, Part<'a>); 1]>;
 
 /// What another rank shows.
 #[derive(Debug, Clone, Copy)]

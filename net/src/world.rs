@@ -297,7 +297,7 @@ impl World {
     /// Wakes the other ranks, which share memory with this one, if they sleep.
     pub(crate) fn nudge_all(&self) {
         // Before the look at who sleeps; see `transport::bell`.
-        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        crate::fences::at_work(self.boards().as_ref().is_some_and(Boards::light));
         let core = self.core.borrow();
         for rank in (0..self.size()).filter(|&r| r != self.rank()) {
             if let Ok(job) = self.group.job_rank(rank) {

@@ -3,6 +3,7 @@
 use crate::call::{Call, Op, Pending, blocking, starting};
 use crate::error::Result;
 use crate::far;
+use crate::node::Shows;
 use aeolian_net::World;
 
 /// Returns on no rank before all ranks have called it.
@@ -38,7 +39,7 @@ pub fn ibarrier(world: &World) -> Result<Pending<()>> {
 
 async fn body(call: &Call) -> Result<()> {
     if call.near() {
-        let mut view = call.show(0, Vec::new).await?;
+        let mut view = call.show(0, Shows::new).await?;
         return view.all().await;
     }
     far::barrier::barrier(call).await

@@ -5,7 +5,7 @@ use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
 use crate::far;
-use crate::node::{INLINE, Lent, copied};
+use crate::node::{ALL, Lent, Shows, copied, is_small};
 use crate::table::Table;
 use aeolian_net::World;
 
@@ -73,19 +73,18 @@ pub(crate) async fn near<D: Data, C: Combiner<D::Unit>>(
     root: u32,
 ) -> Result<()> {
     if call.rank() != root {
-        let mut view = call.show(0, Vec::new).await?;
+        let mut view = call.show(0, Shows::new).await?;
         view.of(root).await?;
         for shown in view.shown(root) {
             table.add_bytes(shown.id, shown.bytes, root)?;
         }
         return view.back().await.map(drop);
     }
-    if table.bytes().is_some_and(|n| n <= INLINE) {
-        let view = call.show(0, || copied(table)).await?;
+    if is_small(table) {
+        let view = call.show(0, || copied(table, ALL)).await?;
         return view.back().await.map(drop);
     }
-    let (lent, parts) = Lent::<D>::new(table.take())?;
+    let (lent, parts) = Lent::of(table)?;
     let view = call.show(0, || parts).await?;
-    let parts = lent.restore(view.back().await?)?;
-    table.combine_above(parts, root)
+    lent.back(table, view.back().await?)
 }

@@ -57,11 +57,11 @@ pub(crate) async fn body<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>
     table: &mut Table<D, C>,
     partitioner: &P,
 ) -> Result<()> {
-    let outgoing = by_rank::<D>(table.take(), call.size(), |id| place(partitioner, id, call.size()))?;
+    let rank_of = |id| place(partitioner, id, call.size());
     if call.near() {
-        return node::regrouped(call, table, outgoing).await;
+        return node::regrouped(call, table, rank_of).await;
     }
-    far::regroup::regroup(call, table, outgoing, |id| place(partitioner, id, call.size())).await
+    far::regroup::regroup(call, table, rank_of).await
 }
 
 /// Partitions by the rank that they go to.

@@ -6,7 +6,7 @@ use crate::data::Data;
 use crate::error::{HarpError, Result};
 use crate::join::both;
 use crate::node;
-use crate::table::{Parts, Table};
+use crate::table::Table;
 use aeolian_net::World;
 
 /// Where the tables go in a [`rotate`].
@@ -95,10 +95,7 @@ async fn body<D: Data, C: Combiner<D::Unit>>(
 ) -> Result<()> {
     let (to, from) = rotation.ends(call.rank(), call.size())?;
     if call.near() {
-        let mut outgoing: Vec<Parts<D>> = (0..call.size()).map(|_| Vec::new()).collect();
-        outgoing[to as usize] = table.take();
-        let mut incoming = node::exchanged::<D>(call, outgoing).await?;
-        return table.combine_above(std::mem::take(&mut incoming[from as usize]), from);
+        return node::rotated(call, table, to, from).await;
     }
     if to == call.rank() {
         return Ok(());

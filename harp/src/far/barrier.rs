@@ -3,6 +3,7 @@
 use super::team::Team;
 use crate::call::Call;
 use crate::error::Result;
+use crate::node::Shows;
 use aeolian_net::Buf;
 
 pub(crate) async fn barrier(call: &Call) -> Result<()> {
@@ -16,7 +17,7 @@ pub(crate) async fn barrier(call: &Call) -> Result<()> {
 
 async fn inside(node: &Call) -> Result<()> {
     if node.near() {
-        let mut view = node.show(0, Vec::new).await?;
+        let mut view = node.show(0, Shows::new).await?;
         return view.all().await;
     }
     dissemination(&Team::all(node)).await

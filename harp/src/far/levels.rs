@@ -53,7 +53,7 @@ impl Level {
 
     /// Whether tables may be combined node by node: else it would be in another order than that of the ranks.
     pub(crate) fn orders<U: ?Sized>(&self, combiner: &impl Combiner<U>) -> bool {
-        combiner.law().associative && (self.nodes.in_order() || combiner.commutative())
+        combiner.law().associative && (self.nodes.in_order() || combiner.law().commutative)
     }
 
     /// Whether all nodes have as many ranks.

@@ -35,7 +35,7 @@ pub(crate) async fn binomial<D: Data, C: Combiner<D::Unit>>(
     root: u32,
 ) -> Result<()> {
     let size = team.size();
-    let top = if table.combiner().commutative() { root } else { 0 };
+    let top = if table.combiner().law().commutative { root } else { 0 };
     let place = (team.me() + size - top) % size;
     let at = |place: u32| (place + top) % size;
     let mut step = 1;

@@ -7,32 +7,37 @@ use super::exchange::{exchange, in_team};
 use super::levels::Level;
 use super::team::Team;
 use crate::call::Call;
+use crate::collective::regroup::by_rank;
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
 use crate::node;
-use crate::table::{Parts, Table};
+use crate::table::Table;
 
-/// Each partition, of which `outgoing` has a list for each rank, goes to rank `rank_of(id)`, and comes into its table.
+/// Each partition goes to rank `rank_of(id)`, and comes into its table.
 pub(crate) async fn regroup<D: Data, C: Combiner<D::Unit>>(
     call: &Call,
     table: &mut Table<D, C>,
-    outgoing: Vec<Parts<D>>,
     rank_of: impl Fn(u64) -> Result<u32>,
 ) -> Result<()> {
     let level = call.level().filter(|level| level.is_even() && level.orders(table.combiner()));
     let Some(level) = level else {
+        let outgoing = by_rank::<D>(table.take(), call.size(), rank_of)?;
         for (parts, from) in exchange::<D>(call, outgoing).await?.into_iter().zip(0..) {
             table.combine_above(parts, from)?;
         }
         return Ok(());
     };
-    in_node(level, table, outgoing).await?;
-    let (nodes, node_of) = (level.nodes(), &call.world().layout().node_of);
-    let mut by_node: Vec<Parts<D>> = nodes.ranks().iter().map(|_| Vec::new()).collect();
-    for (id, part) in table.take() {
-        by_node[node_of[rank_of(id)? as usize] as usize].push((id, part));
+    let nodes = level.nodes();
+    // Rank -> its place in its node.
+    let mut places = vec![0; call.size() as usize];
+    for (&rank, place) in nodes.ranks().iter().flat_map(|ranks| ranks.iter().zip(0..)) {
+        places[rank as usize] = place;
     }
+    in_node(level, table, |id| Ok(places[rank_of(id)? as usize])).await?;
+    let node_of = &call.world().layout().node_of;
+    let by_node =
+        by_rank::<D>(table.take(), nodes.ranks().len() as u32, |id| Ok(node_of[rank_of(id)? as usize]))?;
     let place = level.node().rank() as usize;
     let alike: Vec<u32> = nodes.ranks().iter().map(|ranks| ranks[place]).collect();
     if let Some(team) = Team::of(call, alike) {
@@ -47,19 +52,13 @@ pub(crate) async fn regroup<D: Data, C: Combiner<D::Unit>>(
 async fn in_node<D: Data, C: Combiner<D::Unit>>(
     level: &Level,
     table: &mut Table<D, C>,
-    mut outgoing: Vec<Parts<D>>,
+    place_of: impl Fn(u64) -> Result<u32>,
 ) -> Result<()> {
     let node = level.node();
-    let mut inside: Vec<Parts<D>> = (0..node.size()).map(|_| Vec::new()).collect();
-    for ranks in level.nodes().ranks() {
-        for (&rank, place) in ranks.iter().zip(&mut inside) {
-            place.append(&mut outgoing[rank as usize]);
-        }
-    }
-    inside.iter_mut().for_each(|parts| parts.sort_by_key(|(id, _)| *id));
     if node.near() {
-        return level.lift(node::regrouped(node, table, inside).await);
+        return level.lift(node::regrouped(node, table, place_of).await);
     }
+    let inside = by_rank::<D>(table.take(), node.size(), place_of)?;
     let came = level.lift(in_team::<D>(&Team::all(node), inside).await)?;
     for (parts, from) in came.into_iter().zip(0..) {
         level.lift(table.combine_above(parts, from))?;

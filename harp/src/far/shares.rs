@@ -18,7 +18,7 @@ pub(crate) async fn allreduce<D: Data, C: Combiner<D::Unit>>(
 ) -> Result<()> {
     let size = team.size();
     let long = flat.bytes() / size as usize >= Choice::current().ring_share;
-    match !size.is_power_of_two() && combiner.commutative() && long {
+    match !size.is_power_of_two() && combiner.law().commutative && long {
         true => ring(team, flat, combiner).await,
         false => halving(team, flat, combiner).await,
     }

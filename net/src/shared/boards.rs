@@ -2,22 +2,24 @@
 
 use super::INLINE;
 use crate::error::{NetError, Result};
+use crate::fences;
 use crate::pool::{Block, Fill, Foreign, Place};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Calls that may be under way at once.
 pub(crate) const SLOTS: usize = 8;
 
-/// Bytes of a place on the board: its ticket, its directory, small parts.
+/// Bytes of a place on the board: its head, its directory, small parts.
 pub(super) const SLOT: usize = 8 << 10;
 
 /// In front of the places: the calls that this rank is done with, one for each place.
 pub(super) const FRONT: usize = 128;
 
-/// Where a place's entries begin.
+/// Where a place's entries begin, if there are several; the bytes of a single part.
 pub(super) const ENTRIES: usize = 64;
 
 /// The bytes are on the board itself, at this offset of the place.
@@ -25,6 +27,13 @@ pub(super) const ON_BOARD: i32 = -1;
 
 /// The bytes are at this address: threads of one process.
 pub(super) const AT_ADDRESS: i32 = -2;
+
+/// The bytes are in the head itself, in place of `offset` and what follows.
+pub(super) const IN_HEAD: i32 = -3;
+
+/// Where they begin in it.
+pub(super) const HEAD_BYTES: usize =
+    offset_of!(Slot, only) + offset_of!(Entry, place) + offset_of!(Placed, offset);
 
 #[repr(C, align(64))]
 pub(super) struct Front {
@@ -37,22 +46,22 @@ pub(super) struct Front {
 /// Bytes of a collective's name that are kept.
 pub(super) const NAME: usize = 24;
 
+/// The head of a place: one cache line, which is all of it if there is nothing but one part of a few bytes.
 #[repr(C, align(64))]
 pub(super) struct Slot {
     pub(super) ticket: AtomicU64,
     pub(super) entries: AtomicU32,
     /// Fingerprint of ids and lengths.
     pub(super) shape: AtomicU32,
-    /// Where the directory is, if it does not fit here.
-    pub(super) directory: Placed,
+    /// The only entry; of several, where they are.
+    pub(super) only: Entry,
 }
 
 /// A [`Place`] as it is written down.
 #[derive(Debug, Clone, Copy)]
-#[repr(C)]
+#[repr(C, packed(4))]
 pub(super) struct Placed {
     pub(super) fd: i32,
-    pub(super) pad: u32,
     pub(super) segment: u64,
     pub(super) offset: u64,
 }
@@ -63,7 +72,6 @@ pub(super) struct Entry {
     pub(super) id: u64,
     pub(super) len: u64,
     pub(super) to: u32,
-    pub(super) pad: u32,
     pub(super) place: Placed,
 }
 
@@ -71,7 +79,8 @@ pub(super) const ENTRY: usize = size_of::<Entry>();
 /// Entries that fit a place on the board beside small parts.
 pub(super) const FIT: usize = (SLOT - ENTRIES - INLINE) / (ENTRY + 16);
 
-const _: () = assert!(size_of::<Slot>() <= ENTRIES && FRONT >= size_of::<Front>() && FIT > 50);
+const _: () = assert!(size_of::<Slot>() == ENTRIES && FRONT >= size_of::<Front>() && FIT > 50);
+const _: () = assert!(HEAD_BYTES.is_multiple_of(16));
 
 /// A board as its node-mates open it.
 #[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
@@ -80,6 +89,8 @@ pub(crate) struct BoardCard {
     segment: u64,
     offset: u64,
     token: [u8; 16],
+    /// Whether it can do with [light fences](crate::fences).
+    light: bool,
 }
 
 pub(super) struct Mate {
@@ -119,6 +130,10 @@ pub(crate) struct Boards {
     last: Cell<u64>,
     /// Those that this rank is done with before its place is free.
     early: RefCell<BTreeSet<u64>>,
+    /// The calls that all ranks are done with, of each place, when this rank last looked.
+    all_done: [Cell<u64>; SLOTS],
+    /// All ranks can do with light fences.
+    light: bool,
 }
 
 /// Of two ranks one has called a collective more.
@@ -142,22 +157,33 @@ impl Boards {
             shelves.retain(|_, shelf| shelf.strong_count() > 0);
             shelves.insert(at as u64, Arc::downgrade(&own));
         }
-        Ok(Boards { rank, own, threads, mates: Vec::new(), last: Cell::new(0), early: RefCell::default() })
+        Ok(Boards {
+            rank,
+            own,
+            threads,
+            mates: Vec::new(),
+            last: Cell::new(0),
+            early: RefCell::default(),
+            all_done: Default::default(),
+            light: false,
+        })
     }
 
     pub(crate) fn card(&self) -> Result<BoardCard> {
         let token = Foreign::own_token().map_err(NetError::os("asking for randomness"))?;
+        let light = fences::can_be_light();
         if self.threads {
             let address = self.own.at as u64;
-            return Ok(BoardCard { fd: AT_ADDRESS, segment: 0, offset: address, token });
+            return Ok(BoardCard { fd: AT_ADDRESS, segment: 0, offset: address, token, light });
         }
         let Place { fd, segment, offset } = self.own.block.place();
-        Ok(BoardCard { fd, segment, offset, token })
+        Ok(BoardCard { fd, segment, offset, token, light })
     }
 
     /// Opens the boards of all ranks, this one's among them: `(rank in the job, its process, card)`.
     pub(crate) fn open(&mut self, cards: Vec<(u32, Option<u32>, BoardCard)>) -> Result<()> {
         let mut mates = Vec::with_capacity(cards.len());
+        let light = cards.iter().all(|(_, _, card)| card.light);
         for (at, (job_rank, pid, card)) in cards.into_iter().enumerate() {
             if at == self.rank as usize {
                 mates.push(Mate { job_rank, board: self.own.at, foreign: None, _shelf: None });
@@ -184,11 +210,16 @@ impl Boards {
         }
         // All or none: boards are ready once there are mates.
         self.mates = mates;
+        self.light = light;
         Ok(())
     }
 
     pub(crate) fn ready(&self) -> bool {
         !self.mates.is_empty()
+    }
+
+    pub(crate) fn light(&self) -> bool {
+        self.light
     }
 
     pub(super) fn front(&self, rank: usize) -> &Front {
@@ -262,7 +293,18 @@ impl Boards {
     /// True once every rank is done with call `seq`.
     pub(super) fn all_done(&self, seq: u64) -> bool {
         let place = seq as usize % SLOTS;
-        (0..self.mates.len()).all(|r| self.front(r).done[place].load(Ordering::Acquire) >= seq)
+        if self.all_done[place].get() >= seq {
+            return true;
+        }
+        let done = |place: usize, r: usize| self.front(r).done[place].load(Ordering::Acquire);
+        if !(0..self.mates.len()).all(|r| done(place, r) >= seq) {
+            return false;
+        }
+        // The lines are here now: what they say of the other places saves a look at each of the next calls.
+        for (known, place) in self.all_done.iter().zip(0..) {
+            known.set((0..self.mates.len()).map(|r| done(place, r)).min().unwrap_or(0));
+        }
+        true
     }
 }
 

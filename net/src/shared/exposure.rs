@@ -1,13 +1,15 @@
 //! One call: what a rank shows in it, and what it sees of the others.
 
 use super::boards::{
-    AT_ADDRESS, ENTRIES, ENTRY, Entry, FIT, ON_BOARD, Placed, SLOT, SLOTS, Slot, cannot_open,
+    AT_ADDRESS, ENTRIES, ENTRY, Entry, FIT, HEAD_BYTES, IN_HEAD, ON_BOARD, Placed, SLOT, SLOTS, Slot,
+    cannot_open,
 };
-use super::{Part, Shown};
+use super::{Part, Shown, Shows};
 use crate::buffer::Buf;
 use crate::error::{NetError, Result};
 use crate::pool::Place;
 use crate::world::World;
+use smallvec::{SmallVec, smallvec};
 use std::sync::atomic::Ordering;
 
 /// The chunk of a [`Exposure::rewrite`]: both operands and the result stay in the first-level cache.
@@ -19,12 +21,12 @@ pub struct Exposure {
     seq: u64,
     tag: u64,
     /// With where its bytes were shown, if not in it.
-    lent: Vec<(Buf, Option<*mut u8>)>,
+    lent: SmallVec<[(Buf, Option<*mut u8>); 1]>,
     /// Some of it was written by the others.
     rewritten: bool,
     /// Small parts that did not fit the board, and the directory.
     staged: Vec<Buf>,
-    seen: Vec<Option<Vec<Seen>>>,
+    seen: SmallVec<[Option<SmallVec<[Seen; 1]>>; 4]>,
     done: bool,
 }
 
@@ -37,7 +39,7 @@ struct Seen {
 }
 
 impl World {
-    /// Shows parts `(id, rank that it is for or ALL, bytes)` to all ranks of this world in the collective `seq`; `tag` is its ticket. `None` while a call long
+    /// Shows parts to all ranks of this world in the collective `seq`; `tag` is its ticket. `None` while a call long
     /// before is not done everywhere: try again. `parts` is asked only once that is so.
     ///
     /// Boards must be [open](World::open_boards).
@@ -46,7 +48,7 @@ impl World {
         seq: u64,
         tag: u64,
         shape: u32,
-        parts: impl FnOnce() -> Vec<(u64, u32, Part<'a>)>,
+        parts: impl FnOnce() -> Shows<'a>,
     ) -> Result<Option<Exposure>> {
         let boards = self.boards();
         let Some(boards) = boards.as_ref().filter(|b| b.ready()) else {
@@ -56,47 +58,48 @@ impl World {
             return Ok(None);
         }
         let me = boards.rank as usize;
+        let slot = boards.slot(me, seq);
+        let parts = parts();
+        let count = parts.len();
         let mut exposure = Exposure {
             world: self.handle(),
             seq,
             tag,
-            lent: Vec::new(),
+            lent: SmallVec::new(),
             rewritten: false,
             staged: Vec::new(),
-            seen: vec![None; boards.mates.len()],
+            seen: smallvec![None; boards.mates.len()],
             done: false,
         };
-        let mut own = Vec::new();
-        let slot = boards.slot(me, seq);
-        let parts = parts();
-        let fits = parts.len() <= FIT;
         let lies_open = |buf: &Buf| !buf.is_empty() && (boards.threads || buf.block().is_some());
         let address = |buf: &Buf| match buf.block().filter(|_| !boards.threads) {
             Some(block) => Ok(placed(block.place())),
-            None if boards.threads => {
-                Ok(Placed { fd: AT_ADDRESS, pad: 0, segment: 0, offset: buf.as_ptr() as u64 })
-            }
+            None if boards.threads => Ok(Placed { fd: AT_ADDRESS, segment: 0, offset: buf.as_ptr() as u64 }),
             None => Err(no_memory()),
         };
         // Where the bytes go that do not lie open: on the board while there is room, then all into one buffer that does.
-        let mut at = ENTRIES + if fits { parts.len() * ENTRY } else { 0 };
+        let mut at = ENTRIES + if (2..=FIT).contains(&count) { count * ENTRY } else { 0 };
         let mut overflow = 0;
-        let mut places = Vec::with_capacity(parts.len());
+        let mut homes = SmallVec::<[Home; 2]>::with_capacity(count);
         for (_, _, part) in &parts {
             let len = match part {
-                Part::Lent(buf) if lies_open(buf) => {
-                    places.push(Home::Open);
+                Part::Lent(buf) | Part::Given(buf) if lies_open(buf) => {
+                    homes.push(Home::Open);
                     continue;
                 }
-                Part::Lent(buf) => buf.len(),
+                Part::Lent(buf) | Part::Given(buf) => buf.len(),
                 Part::Copied(bytes) => bytes.len(),
             };
+            if count == 1 && HEAD_BYTES + len <= ENTRIES {
+                homes.push(Home::Board(HEAD_BYTES));
+                continue;
+            }
             let start = at.next_multiple_of(16);
             if start + len <= SLOT {
-                places.push(Home::Board(start));
+                homes.push(Home::Board(start));
                 at = start + len;
             } else {
-                places.push(Home::Staged(overflow));
+                homes.push(Home::Staged(overflow));
                 overflow = (overflow + len).next_multiple_of(64);
             }
         }
@@ -106,67 +109,70 @@ impl World {
             staged = Buf::stale(overflow.max(crate::pool::POOL_FROM));
             staged_at = Some(address(&staged)?);
         }
-        let mut entries = Vec::with_capacity(parts.len());
-        for ((id, to, part), home) in parts.into_iter().zip(places) {
+        // SAFETY: this rank's own place, which nobody reads before the ticket.
+        let only = unsafe { std::ptr::addr_of_mut!((*slot.cast::<Slot>()).only) };
+        let mut directory = Buf::empty();
+        let entries = match count {
+            0 | 1 => only,
+            // SAFETY: `FIT` entries end before the place does; nobody reads them before the ticket.
+            2..=FIT => unsafe { slot.add(ENTRIES).cast::<Entry>() },
+            _ => {
+                directory = Buf::stale((count * ENTRY).max(crate::pool::POOL_FROM));
+                directory.as_mut_ptr().cast::<Entry>()
+            }
+        };
+        let mut own = SmallVec::with_capacity(count);
+        for (((id, to, part), home), i) in parts.into_iter().zip(homes).zip(0..) {
             let bytes = match &part {
                 Part::Copied(bytes) => bytes,
-                Part::Lent(buf) => &buf[..],
+                Part::Lent(buf) | Part::Given(buf) => &buf[..],
             };
             let len = bytes.len();
-            let (shown_at, place) = match home {
-                Home::Open => (None, None),
-                Home::Board(start) => {
-                    // SAFETY: `start + len` is inside this rank's own place, which no other rank reads before the next ticket.
-                    let to = unsafe { slot.add(start) };
-                    // SAFETY: as above; the bytes are elsewhere.
-                    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, len) };
-                    (Some(to), Some(Placed { fd: ON_BOARD, pad: 0, segment: 0, offset: start as u64 }))
-                }
-                Home::Staged(start) => {
-                    staged[start..start + len].copy_from_slice(bytes);
-                    let to = staged[start..].as_mut_ptr();
-                    (Some(to), staged_at.map(|all| Placed { offset: all.offset + start as u64, ..all }))
-                }
+            let shown_at = match home {
+                Home::Open => None,
+                // SAFETY: `start + len` is inside this rank's own place, which no other rank reads before the next ticket.
+                Home::Board(start) => Some(unsafe { slot.add(start) }),
+                Home::Staged(start) => Some(staged[start..].as_mut_ptr()),
             };
+            let place = match (home, &part) {
+                (Home::Open, Part::Lent(buf) | Part::Given(buf)) => address(buf)?,
+                (Home::Board(HEAD_BYTES), _) => Placed { fd: IN_HEAD, segment: 0, offset: 0 },
+                (Home::Board(start), _) => Placed { fd: ON_BOARD, segment: 0, offset: start as u64 },
+                (Home::Staged(start), _) => match staged_at {
+                    Some(all) => Placed { offset: all.offset + start as u64, ..all },
+                    None => return Err(no_memory()),
+                },
+                (Home::Open, Part::Copied(_)) => return Err(no_memory()),
+            };
+            // SAFETY: the `i`th of `count` entries; nobody reads them before the ticket. (Bytes in the head overwrite what their entry
+            // has no use for.)
+            unsafe { entries.add(i).write(Entry { id, len: len as u64, to, place }) };
+            if let Some(to) = shown_at {
+                // SAFETY: as above; the bytes are elsewhere, and `homes` has room for them.
+                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, len) };
+            }
             let mut lent = match part {
                 Part::Lent(buf) => Some(buf),
-                Part::Copied(_) => None,
-            };
-            let place = match (place, &lent) {
-                (Some(place), _) => place,
-                (None, Some(buf)) => address(buf)?,
-                (None, None) => return Err(no_memory()),
+                Part::Given(buf) if shown_at.is_none() => Some(buf),
+                Part::Given(_) | Part::Copied(_) => None,
             };
             let own_at = shown_at.or_else(|| lent.as_mut().map(|buf| buf.as_mut_ptr()));
             own.push(Seen { id, to, len, at: own_at.unwrap_or(slot) });
             if let Some(buf) = lent {
                 exposure.lent.push((buf, shown_at));
             }
-            entries.push(Entry { id, len: len as u64, to, pad: 0, place });
         }
         if overflow > 0 {
             exposure.staged.push(staged);
         }
-        let head = boards.head(me, seq);
-        let count = entries.len();
-        if fits {
-            // SAFETY: `FIT` entries end before the place does; nobody reads them before the ticket.
-            unsafe {
-                std::ptr::copy_nonoverlapping(entries.as_ptr(), slot.add(ENTRIES).cast::<Entry>(), count);
-            }
-        } else {
-            let bytes = count * ENTRY;
-            let mut directory = Buf::stale(bytes.max(crate::pool::POOL_FROM));
-            let directory_at = address(&directory)?;
-            // SAFETY: plain integers without padding, to a buffer of enough bytes.
-            unsafe {
-                std::ptr::copy_nonoverlapping(entries.as_ptr().cast::<u8>(), directory.as_mut_ptr(), bytes);
-            }
+        if count > FIT {
+            let place = address(&directory)?;
             // SAFETY: this rank's own place; nobody reads it before the ticket.
-            unsafe { std::ptr::addr_of_mut!((*slot.cast::<Slot>()).directory).write(directory_at) };
+            unsafe { only.write(Entry { id: 0, len: directory.len() as u64, to: 0, place }) };
             exposure.staged.push(directory);
         }
         exposure.seen[me] = Some(own);
+        let head = boards.head(me, seq);
         head.entries.store(count as u32, Ordering::Relaxed);
         head.shape.store(shape, Ordering::Relaxed);
         head.ticket.store(tag, Ordering::Release);
@@ -176,6 +182,7 @@ impl World {
 }
 
 /// Where the bytes of a part lie for the others.
+#[derive(Clone, Copy)]
 enum Home {
     /// Where they are.
     Open,
@@ -193,7 +200,7 @@ fn no_memory() -> NetError {
 }
 
 fn placed(place: Place) -> Placed {
-    Placed { fd: place.fd, pad: 0, segment: place.segment, offset: place.offset }
+    Placed { fd: place.fd, segment: place.segment, offset: place.offset }
 }
 
 impl Exposure {
@@ -238,7 +245,7 @@ impl Exposure {
             return Ok(false);
         }
         let count = head.entries.load(Ordering::Relaxed) as usize;
-        let directory = head.directory;
+        let only = head.only;
         let job_rank = boards.mates[rank].job_rank;
         let broken = |what: String| NetError::Protocol { peer: format!("rank {job_rank} (its board)"), what };
         let slot = boards.slot(rank, self.seq);
@@ -246,6 +253,8 @@ impl Exposure {
         let mate = &mut boards.mates[rank];
         let mut address = |place: Placed, len: u64| -> Result<*mut u8> {
             match place.fd {
+                // SAFETY: inside the place.
+                IN_HEAD if len <= (ENTRIES - HEAD_BYTES) as u64 => Ok(unsafe { slot.add(HEAD_BYTES) }),
                 ON_BOARD if place.offset.checked_add(len).is_some_and(|end| end <= SLOT as u64) => {
                     // SAFETY: inside the place.
                     Ok(unsafe { slot.add(place.offset as usize) })
@@ -257,19 +266,19 @@ impl Exposure {
                         .map_err(|e| cannot_open(job_rank, e)),
                     None => Err(broken("a place in another process's memory".into())),
                 },
-                _ => Err(broken(format!("a part at a place of kind {}", place.fd))),
+                fd => Err(broken(format!("a part at a place of kind {fd}"))),
             }
         };
-        let from = if count <= FIT {
-            // SAFETY: the entries follow the header.
-            unsafe { slot.add(ENTRIES) }
-        } else {
-            address(directory, (count * ENTRY) as u64)?
+        let from = match count {
+            0 | 1 => &raw const only,
+            // SAFETY: the entries follow the head.
+            2..=FIT => unsafe { slot.add(ENTRIES).cast_const().cast() },
+            _ => address(only.place, (count * ENTRY) as u64)?.cast_const().cast(),
         };
-        let mut seen = Vec::with_capacity(count);
+        let mut seen = SmallVec::with_capacity(count);
         for i in 0..count {
             // SAFETY: `count` entries are there, by the check of `address` or by `FIT`; they were written before the ticket.
-            let entry = unsafe { from.cast::<Entry>().add(i).read() };
+            let entry: Entry = unsafe { from.add(i).read() };
             let at = address(entry.place, entry.len)?;
             seen.push(Seen { id: entry.id, to: entry.to, len: entry.len as usize, at });
         }
@@ -284,8 +293,8 @@ impl Exposure {
     }
 
     /// What a rank shows, by ascending place in what it gave; nothing before it was [polled](Exposure::poll_one), or after [`Exposure::done`].
-    pub fn shown(&self, rank: u32) -> impl ExactSizeIterator<Item = Shown<'_>> {
-        let seen = self.seen.get(rank as usize).and_then(Option::as_deref).filter(|_| !self.done);
+    pub fn shown(&self, rank: u32) -> impl ExactSizeIterator<Item = Shown<'_>> + Clone {
+        let seen = self.seen.get(rank as usize).and_then(|seen| seen.as_deref()).filter(|_| !self.done);
         seen.unwrap_or(&[]).iter().map(|s| Shown {
             id: s.id,
             to: s.to,
@@ -309,7 +318,7 @@ impl Exposure {
     ) -> Result<()> {
         self.rewritten = true;
         let size = self.seen.len();
-        let mut at = Vec::with_capacity(size);
+        let mut at = SmallVec::<[*mut u8; 8]>::with_capacity(size);
         let mut len = None;
         for seen in &self.seen {
             let Some(s) = seen.as_ref().and_then(|s| s.get(part)) else {
@@ -376,7 +385,7 @@ impl Exposure {
     }
 
     /// What was lent, once all ranks are done with it, in the order in which it was given.
-    pub fn poll_reclaim(&mut self) -> Option<Vec<Buf>> {
+    pub fn poll_reclaim(&mut self) -> Option<SmallVec<[Buf; 1]>> {
         self.done();
         let all = self.world.boards().as_ref().is_some_and(|b| b.all_done(self.seq));
         if !all {

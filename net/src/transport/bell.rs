@@ -3,9 +3,10 @@
 //! A pipe, because a process of the same node can open the other end through `/proc/PID/fd` without any name in a file
 //! system, and because it can be polled together with sockets. The flag in front of it keeps the ordinary case, a rank
 //! that is awake, free of system calls: the sleeper sets it, looks for work once more, and only then sleeps; whoever
-//! makes work looks at the flag afterwards (Dekker's rule: both sides put a full fence between their store and load).
+//! makes work looks at the flag afterwards (Dekker's rule: both sides put a fence between their store and load; see `fences`).
 
 use crate::error::{NetError, Result};
+use crate::fences;
 use rustix::fs::OFlags;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering, fence};
@@ -71,7 +72,7 @@ impl Ringer {
         self.ring_after_fence(asleep);
     }
 
-    /// As [`Ringer::ring_if_asleep`], for a caller that has put a full fence after publishing.
+    /// As [`Ringer::ring_if_asleep`], for a caller that has put the fence after publishing.
     pub(crate) fn ring_after_fence(&self, asleep: &AtomicU32) {
         if asleep.load(Ordering::Relaxed) != 0 && asleep.swap(0, Ordering::Relaxed) != 0 {
             self.ring();
@@ -82,7 +83,7 @@ impl Ringer {
 /// Before a sleep: raise the flag. The caller looks for work once more afterwards.
 pub(crate) fn fall_asleep(asleep: &AtomicU32) {
     asleep.store(1, Ordering::Relaxed);
-    fence(Ordering::SeqCst);
+    fences::heavy();
 }
 
 #[cfg(test)]
