@@ -56,6 +56,9 @@ pub(crate) struct Options {
     /// Numbers to compute in
     #[arg(long, value_enum, default_value_t = Dtype::F64)]
     pub(crate) dtype: Dtype,
+    /// Results with the same bits on any number of ranks and threads (slower)
+    #[arg(long)]
+    pub(crate) reproducible: bool,
     /// Where to write the centroids (.npy, otherwise CSV)
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

@@ -121,7 +121,7 @@ fn run_as<T: Number>(world: &mut World, options: &Options) -> Result<()> {
             "give a smaller number",
         ));
     }
-    let moments = moments::of(world, &workers, &points, &input_name(options))?;
+    let moments = moments::of(world, &workers, &points, &input_name(options), options.reproducible)?;
     let first = match from_file {
         Some(centroids) => centroids,
         None => start::centroids(world, &workers, &points, (&options.init, k, options.seed), &choosing)?,

@@ -8,7 +8,7 @@ use aeolian_examples::{Matrix, Result};
 
 use crate::kernel::{Accum, Prepared, pass_parallel};
 use crate::moments::Moments;
-use crate::{Number, empty};
+use crate::{Number, empty, total};
 
 /// What the iterations led to.
 pub(crate) struct Fit {
@@ -54,10 +54,11 @@ pub(crate) fn fit<T: Number>(
     let enough = limits.tolerance * moments.variance;
     let mut prepared = Prepared::<T>::new(k, d, &moments.shift);
     let mut accs = vec![Accum::new(k, d).same_rows(); workers.threads()];
+    let mut labels = moments.reproducible.then(|| vec![0; points.rows()]);
     let mut fit = Fit { centroids: Vec::new(), history: Vec::new(), converged: false, stopped: false };
     for iteration in 1..=limits.iterations {
         prepared.update(&centroids);
-        workers.install(|| pass_parallel(points.as_slice(), &prepared, &mut accs, None));
+        workers.install(|| pass_parallel(points.as_slice(), &prepared, &mut accs, labels.as_deref_mut()));
         let mine = &accs[0];
         let counts: Vec<f64> = mine.counts.iter().map(|c| *c as f64).collect();
         let mut table = Table::<f64, Sum>::new(Sum);
@@ -66,7 +67,10 @@ pub(crate) fn fit<T: Number>(
         table.add(SCALARS, vec![mine.inertia, f64::from(u8::from(world.stop_requested()))])?;
         allreduce(world, &mut table)?;
         let take = |id| table.get(id).map(|a| a.to_vec()).unwrap_or_default();
-        let (mut next, mut counts, scalars) = (take(SUMS), take(COUNTS), take(SCALARS));
+        let (mut next, mut counts, mut scalars) = (take(SUMS), take(COUNTS), take(SCALARS));
+        if let Some(labels) = &labels {
+            (next, scalars[0]) = total::by_cluster(world, workers, points, labels, &centroids)?;
+        }
         fit.history.push(scalars[0]);
         if counts.contains(&0.0) {
             empty::relocate(world, workers, points, &prepared, &accs, &mut next, &mut counts)?;

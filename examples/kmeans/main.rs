@@ -7,6 +7,7 @@
 //! | `start` | the first centroids |
 //! | `lloyd`, `empty`, `last` | the iterations, empty clusters, what belongs to the final centroids |
 //! | `kernel/` | nearest centroid and sums, the inner loop |
+//! | `total` | what is added up, and how |
 //! | `digits` | the bundled data |
 //! | `outputs`, `table`, `picture`, `report` | what the user gets |
 
@@ -27,6 +28,7 @@ mod start;
 mod table;
 #[cfg(test)]
 mod tests;
+mod total;
 
 use std::process::ExitCode;
 
