@@ -61,6 +61,9 @@ pub(crate) struct Options {
     /// How the ranks compute new centroids together
     #[arg(long, value_enum, value_name = "MODEL", default_value_t = Kind::Allreduce)]
     pub(crate) model: Kind,
+    /// Results with the same bits on any number of ranks and threads (slower)
+    #[arg(long)]
+    pub(crate) reproducible: bool,
     /// Where to write the centroids (.npy, otherwise CSV)
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,

@@ -123,7 +123,16 @@ fn run_as<T: Number>(world: &mut World, options: &Options) -> Result<()> {
             "give a smaller number",
         ));
     }
-    let moments = moments::of(world, &workers, &points, &input_name(options))?;
+    if options.reproducible && options.model != Kind::Allreduce {
+        return Err(Error::usage(
+            format!(
+                "--reproducible with --model {}: only allreduce adds up alike on any number of ranks",
+                options.model.name()
+            ),
+            "leave one of them out",
+        ));
+    }
+    let moments = moments::of(world, &workers, &points, &input_name(options), options.reproducible)?;
     let first = match from_file {
         Some(centroids) => centroids,
         None => start::centroids(world, &workers, &points, (&options.init, k, options.seed), &choosing)?,

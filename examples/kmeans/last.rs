@@ -1,13 +1,14 @@
 //! What belongs to the final centroids: labels, inertia, and the clusters' sizes and spreads.
 
 use aeolian::World;
-use aeolian::harp::{Max, Sum, allreduce_slice};
+use aeolian::harp::{Binned, Max, allreduce_slice};
 use aeolian_examples::workers::Workers;
 use aeolian_examples::{Element, Matrix, Result};
 
 use crate::Number;
 use crate::kernel::{Accum, Prepared, pass};
 use crate::moments::Moments;
+use crate::total::{Total, over_ranks};
 
 /// The final assignment. Vectors have one entry a cluster and are the same on every rank.
 pub(crate) struct Last {
@@ -38,6 +39,20 @@ pub(crate) fn assign<T: Number>(
     moments: &Moments,
     keep_labels: bool,
 ) -> Result<Last> {
+    match moments.reproducible {
+        true => assign_as::<T, Binned>(world, workers, points, centroids, moments, keep_labels),
+        false => assign_as::<T, f64>(world, workers, points, centroids, moments, keep_labels),
+    }
+}
+
+fn assign_as<T: Number, S: Total>(
+    world: &mut World,
+    workers: &Workers,
+    points: &Matrix<T>,
+    centroids: &[f64],
+    moments: &Moments,
+    keep_labels: bool,
+) -> Result<Last> {
     const BLOCK: usize = 4096;
     let d = points.d();
     let k = centroids.len() / d;
@@ -45,7 +60,7 @@ pub(crate) fn assign<T: Number>(
     prepared.update(centroids);
     let mut labels = vec![0u32; if keep_labels { points.rows() } else { 0 }];
     let one = |range: std::ops::Range<usize>, mut kept: Option<&mut [u32]>| {
-        let mut part = (vec![0.0; 2 * k], vec![0.0f64; k]);
+        let mut part = (vec![S::default(); 2 * k], vec![0.0f64; k]);
         let mut acc = Accum::new(k, d);
         let mut own = [0u32; BLOCK];
         for (b, rows) in points.as_slice()[range.start * d..range.end * d].chunks(BLOCK * d).enumerate() {
@@ -70,12 +85,13 @@ pub(crate) fn assign<T: Number>(
         true => workers.split_mut(&mut labels, 1, |range, kept| one(range, Some(kept))),
         false => workers.split(points.rows(), |range| one(range, None)),
     };
-    let (mut sums, mut farthest) = (vec![0.0; 2 * k], vec![0.0; k]);
+    let mut farthest = vec![0.0; k];
+    let mut sums = Vec::with_capacity(parts.len());
     for part in parts {
-        sums.iter_mut().zip(part.0).for_each(|(a, b)| *a += b);
+        sums.push(part.0);
         farthest.iter_mut().zip(part.1).for_each(|(a, b)| *a = f64::max(*a, b));
     }
-    allreduce_slice(world, &mut sums, Sum)?;
+    let mut sums = over_ranks(world, sums, 2 * k)?;
     allreduce_slice(world, &mut farthest, Max)?;
     let squares = sums.split_off(k);
     Ok(Last { labels, counts: sums, squares, farthest })

@@ -8,6 +8,7 @@
 //! | `lloyd`, `empty`, `last` | the iterations, empty clusters, what belongs to the final centroids |
 //! | `models/` | how the ranks compute new centroids together: Harp's computation models |
 //! | `kernel/` | nearest centroid and sums, the inner loop |
+//! | `total` | what is added up, and how |
 //! | `digits` | the bundled data |
 //! | `outputs`, `table`, `picture`, `report` | what the user gets |
 
@@ -29,6 +30,7 @@ mod start;
 mod table;
 #[cfg(test)]
 mod tests;
+mod total;
 
 use std::process::ExitCode;
 

@@ -1,12 +1,13 @@
 //! Mean and variance of the columns.
 
 use aeolian::World;
-use aeolian::harp::{Max, Sum, allreduce_slice};
+use aeolian::harp::{Binned, Max, allreduce_slice};
 use aeolian_examples::workers::Workers;
 use aeolian_examples::{Element, Error, Matrix, Result};
 
 use crate::Number;
 use crate::kernel::Real;
+use crate::total::{Total, over_ranks};
 
 /// What the columns are like.
 pub(crate) struct Moments {
@@ -16,6 +17,8 @@ pub(crate) struct Moments {
     pub(crate) shift: Vec<f64>,
     /// Mean over the columns of the population variance; what the tolerance is measured in.
     pub(crate) variance: f64,
+    /// Whether sums are to be the same on any number of ranks.
+    pub(crate) reproducible: bool,
 }
 
 /// Two passes over the points: the second sums squared distances from the mean, which loses no digits.
@@ -27,19 +30,31 @@ pub(crate) fn of<T: Number>(
     workers: &Workers,
     points: &Matrix<T>,
     place: &str,
+    reproducible: bool,
+) -> Result<Moments> {
+    match reproducible {
+        true => of_as::<T, Binned>(world, workers, points, place).map(|m| Moments { reproducible, ..m }),
+        false => of_as::<T, f64>(world, workers, points, place),
+    }
+}
+
+fn of_as<T: Number, S: Total>(
+    world: &mut World,
+    workers: &Workers,
+    points: &Matrix<T>,
+    place: &str,
 ) -> Result<Moments> {
     let n = points.n_total.max(1) as f64;
-    let mut means = column_sums(workers, points, |x, _| x);
-    allreduce_slice(world, &mut means, Sum)?;
+    let mut means = over_ranks(world, column_sums::<T, S>(workers, points, |x, _| x), points.d())?;
     means.iter_mut().for_each(|m| *m /= n);
-    let mut squares = column_sums(workers, points, |x, j| (x - means[j]) * (x - means[j]));
-    allreduce_slice(world, &mut squares, Sum)?;
+    let squares = column_sums::<T, S>(workers, points, |x, j| (x - means[j]) * (x - means[j]));
+    let squares = over_ranks(world, squares, points.d())?;
     let mut farthest = [farthest(workers, points, &means)];
     allreduce_slice(world, &mut farthest, Max)?;
     in_range::<T>(farthest[0], points.d(), place)?;
     let shift = means.iter().zip(&squares).map(|(mean, s)| rounded(*mean, (s / n).sqrt())).collect();
     let variance = squares.iter().map(|s| s / n).sum::<f64>() / points.d() as f64;
-    Ok(Moments { shift, variance })
+    Ok(Moments { shift, variance, reproducible: false })
 }
 
 /// The largest distance of a number from its column's mean.
@@ -86,24 +101,21 @@ fn rounded(mean: f64, deviation: f64) -> f64 {
     if deviation > 0.0 && near.is_finite() { near } else { mean }
 }
 
-fn column_sums<T: Number>(
+/// Of each thread.
+fn column_sums<T: Number, S: Total>(
     workers: &Workers,
     points: &Matrix<T>,
     term: impl Fn(f64, usize) -> f64 + Sync + Send,
-) -> Vec<f64> {
+) -> Vec<Vec<S>> {
     let d = points.d();
-    let parts = workers.split(points.rows(), |range| {
-        let mut sums = vec![0.0; d];
+    workers.split(points.rows(), |range| {
+        let mut sums = vec![S::default(); d];
         for row in points.as_slice()[range.start * d..range.end * d].chunks_exact(d) {
             for (j, (sum, x)) in sums.iter_mut().zip(row).enumerate() {
                 *sum += term(Element::to_f64(*x), j);
             }
         }
         sums
-    });
-    parts.into_iter().fold(vec![0.0; d], |mut all, part| {
-        all.iter_mut().zip(part).for_each(|(a, b)| *a += b);
-        all
     })
 }
 

@@ -284,7 +284,7 @@ mod tests {
             let workers = Workers::new(1).unwrap();
             let points = Matrix::from_rows(points.to_vec(), d);
             let silent = Progress::new("", Mode::Silent);
-            let moments = moments::of(&mut world, &workers, &points, "points").unwrap();
+            let moments = moments::of(&mut world, &workers, &points, "points", false).unwrap();
             let first = start::centroids(&mut world, &workers, &points, (how, k, seed), &silent).unwrap();
             let limits = Limits { iterations: 300, tolerance: 0.0 };
             let own = Own { workers: &workers, points: &points, moments: &moments };

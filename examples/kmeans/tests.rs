@@ -67,6 +67,44 @@ fn same_clusters_on_any_number_of_ranks() {
 }
 
 #[test]
+fn same_bits_on_any_number_of_ranks_and_threads() {
+    let dir = Dir::new();
+    let input = dir.write("points.csv", &blobs(501));
+    for (dtype, tolerance) in [("f64", "0"), ("f32", "1e-4")] {
+        let mut wanted = None;
+        for (n, threads) in [(1, "1"), (2, "1"), (3, "2"), (7, "1"), (1, "3")] {
+            let (out, report) = (dir.text("c.npy"), dir.text("r.html"));
+            let args = [
+                "--input",
+                &input,
+                "--k",
+                "7",
+                "--dtype",
+                dtype,
+                "--tolerance",
+                tolerance,
+                "--output",
+                &out,
+                "--plot",
+                &report,
+                "--reproducible",
+                "--threads",
+                threads,
+            ];
+            let args = ["kmeans", "--quiet"].iter().chain(&args).map(Into::into);
+            let options = parse(args).unwrap();
+            testing::run(n, |world| job::run(world, &options)).unwrap();
+            // The picture tells the sizes of the clusters.
+            let got = (std::fs::read(&out).unwrap(), std::fs::read(&report).unwrap());
+            assert!(
+                *wanted.get_or_insert_with(|| got.clone()) == got,
+                "{dtype} on {n} ranks of {threads} threads"
+            );
+        }
+    }
+}
+
+#[test]
 fn empty_cluster_takes_the_farthest_point() {
     let dir = Dir::new();
     // Centroid 2 is far from everything: it must take 100, the point farthest from its centroid.

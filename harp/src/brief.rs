@@ -68,7 +68,7 @@ pub(crate) fn blocking<X: ?Sized>(
             return Ok(());
         }
         world.run(async {
-            call.open_boards().await?;
+            call.open().await?;
             body(&call, values).await.map_err(|e| call.of_job(e))
         })
     });

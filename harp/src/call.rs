@@ -12,6 +12,7 @@ use crate::codec::{Encoded, Head, encode, encode_owned};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
+use crate::far::levels::{self, Level};
 use crate::table::{Parts, Table};
 use aeolian_net::shared::Exposure;
 use aeolian_net::{Buf, Edge, NetError, OpName, TrySendError, World};
@@ -80,6 +81,8 @@ pub(crate) struct Call {
     exposures: Cell<(u64, u64)>,
     /// What was shown the short way, for the long one to go on with.
     kept: Cell<Option<Exposure>>,
+    /// The part of it inside this rank's node, if the world has several and some of them several ranks.
+    level: Option<Level>,
 }
 
 /// Runs a collective to its end.
@@ -92,7 +95,7 @@ pub(crate) fn blocking<T>(
     let call = Call::begin(world, op, agree)?;
     call.enter(op);
     let outcome = world.run(async {
-        call.open_boards().await?;
+        call.open().await?;
         body(&call).await.map_err(|e| call.of_job(e))
     });
     world.leave();
@@ -109,7 +112,7 @@ pub(crate) fn starting<T: 'static>(
     let call = Call::begin(world, op, agree)?;
     let name = Some((&OPS[op as usize], call.seq));
     Ok(world.spawn(name, async move {
-        call.open_boards().await?;
+        call.open().await?;
         body(&call).await.map_err(|e| call.of_job(e))
     }))
 }
@@ -120,13 +123,35 @@ pub type Pending<T> = aeolian_net::Pending<T, HarpError>;
 impl Call {
     pub(crate) fn begin(world: &World, op: Op, agree: u32) -> Result<Call> {
         let (edge, seq) = world.next_collective()?;
+        let mut call = Call::numbered(world, op, agree, (edge, seq), EXPOSURES[op as usize]);
+        let exposures = levels::exposures(op, |op| EXPOSURES[op as usize]);
+        if exposures > 0
+            && let Some(nodes) = world.nodes()
+        {
+            let node = world.on_node(&nodes);
+            let number = (node.join_collective(seq), seq);
+            call.level = Some(Level::new(nodes, Call::numbered(&node, op, agree, number, exposures)));
+        }
+        Ok(call)
+    }
+
+    /// The call `seq` on the stream `edge` of a world; it shows something `count` times if the ranks share memory.
+    fn numbered(world: &World, op: Op, agree: u32, (edge, seq): (Edge, u64), count: u64) -> Call {
         let tag = (seq & 0xffff_ffff) << 32 | (op as u64) << 24 | u64::from(agree & 0xff_ffff);
         let near = world.shares_memory();
-        let count = EXPOSURES[op as usize];
         let first = if near { world.reserve_exposures(count, &OPS[op as usize]) } else { 0 };
         let exposures = Cell::new((first, if near { first + count } else { 0 }));
-        let world = world.handle();
-        Ok(Call { world, edge, seq, tag, near, first: first == 1, exposures, kept: Cell::new(None) })
+        let (world, kept) = (world.handle(), Cell::new(None));
+        Call { world, edge, seq, tag, near, first: first == 1, exposures, kept, level: None }
+    }
+
+    /// Brings the boards together on which ranks that share memory show each other what they have.
+    pub(crate) async fn open(&self) -> Result<()> {
+        self.open_boards().await?;
+        match &self.level {
+            Some(level) => level.lift(level.node().open_boards().await),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn world(&self) -> &World {
@@ -136,6 +161,11 @@ impl Call {
     /// Whether all ranks of the world share memory.
     pub(crate) fn near(&self) -> bool {
         self.near
+    }
+
+    /// The part of it inside this rank's node, if the world has several and some of them several ranks.
+    pub(crate) fn level(&self) -> Option<&Level> {
+        self.level.as_ref()
     }
 
     /// Whether it is the first call of its world that may show something.

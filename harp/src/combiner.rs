@@ -1,6 +1,7 @@
 //! What happens when two partitions of one id meet.
 
 use crate::array::Element;
+use crate::binned::Binned;
 use std::any::TypeId;
 
 /// What is true of a combiner, as its author states it: the collectives choose by it.
@@ -11,13 +12,15 @@ pub struct Law {
     pub associative: bool,
     /// Element `i` of the result depends on element `i` of both only, so that a partition may be combined in pieces.
     pub elementwise: bool,
-    /// `a . b = b . a`, to the bit. (Ranks are combined in their order all the same; two of them may then be combined in place.)
+    /// `a . b = b . a`, to the bit. Inside a node ranks are combined in their order all the same (two of them may then be combined in place); between nodes in
+    /// another one where that is shorter: node by node, if nodes do not have consecutive ranks, or around a ring.
     pub commutative: bool,
 }
 
 /// Makes one partition of two with the same id: `into` becomes `into . other`.
 ///
-/// It need not be commutative: ranks are combined in their order, `into` always holding the lower ones. `U` is what it gets to see of
+/// It need not be commutative: ranks are combined in their order, `into` always holding the lower ones, unless it says that it is
+/// commutative. `U` is what it gets to see of
 /// a partition ([`Data::Unit`](crate::Data::Unit)): `[f64]`, or a value of a `serde` type.
 pub trait Combiner<U: ?Sized>: Clone {
     /// Combines `other` into `into`; arrays have the same length.
@@ -128,7 +131,7 @@ pub(crate) type ByFunction<T> = Custom<fn(&mut [T], &[T])>;
 
 /// Keeps what is there: for tables in which no two ranks have the same id.
 pub(crate) fn keep_first<T>() -> ByFunction<T> {
-    Custom::new("first", |_, _| {})
+    Custom::new("first", (|_, _| {}) as fn(&mut [T], &[T])).commutative()
 }
 
 /// Whether `+` and `*` of this type are what they are of numbers. (A user's type may be a matrix.)
@@ -136,7 +139,7 @@ fn is_number<T: 'static>() -> bool {
     macro_rules! one_of {
         ($($number:ty)*) => { $(TypeId::of::<T>() == TypeId::of::<$number>())||* };
     }
-    one_of!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64)
+    one_of!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 Binned)
 }
 
 /// True for a NaN.

@@ -6,29 +6,17 @@ use crate::collective::allgather;
 use crate::combiner::keep_first;
 use crate::data::Data;
 use crate::error::Result;
-use crate::join::both;
+use crate::far;
 use crate::node;
 use crate::table::{Parts, Table};
 use std::collections::HashMap;
 
 /// Sends `outgoing[r]` to rank `r` and returns what each rank sent here.
-///
-/// Pairwise (Thakur, Rabenseifner, Gropp 2005): in round `i` a rank sends to the `i`th after it and receives from the `i`th before it, so
-/// no rank is sent to by two at a time.
-pub(crate) async fn parts<D: Data>(call: &Call, mut outgoing: Vec<Parts<D>>) -> Result<Vec<Parts<D>>> {
-    let (rank, size) = (call.rank(), call.size());
-    if call.near() {
-        return node::exchanged::<D>(call, outgoing).await;
+pub(crate) async fn parts<D: Data>(call: &Call, outgoing: Vec<Parts<D>>) -> Result<Vec<Parts<D>>> {
+    match call.near() {
+        true => node::exchanged::<D>(call, outgoing).await,
+        false => far::exchange::exchange::<D>(call, outgoing).await,
     }
-    let mut incoming: Vec<Parts<D>> = (0..size).map(|_| Vec::new()).collect();
-    incoming[rank as usize] = std::mem::take(&mut outgoing[rank as usize]);
-    for round in 1..size {
-        let (to, from) = ((rank + round) % size, (rank + size - round) % size);
-        let out = std::mem::take(&mut outgoing[to as usize]);
-        let ((), came) = both(call.send_parts::<D>(to, out), call.recv_parts::<D>(from)).await?;
-        incoming[from as usize] = came;
-    }
-    Ok(incoming)
 }
 
 /// As [`parts`], of one list of ids to each rank.

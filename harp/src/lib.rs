@@ -35,7 +35,7 @@
 //!   ([`HarpError::Net`] with [`NetError::Mismatch`](aeolian_net::NetError::Mismatch), or the job master's verdict if all
 //!   wait): never a hang, never garbage.
 //! * Partitions are combined in rank order, so a combiner needs to be associative, not commutative; and all ranks get the
-//!   same bits from one collective, floating point included. Another number of ranks may round differently. A combiner that says that
+//!   same bits from one collective, floating point included. Another number of ranks may round differently, but for sums of [`Binned`] elements. A combiner that says that
 //!   it is not associative ([`Law`]) is applied one by one in the order of the ranks.
 //! * Tables may be empty, have different ids on every rank, partitions of no elements; one rank is an ordinary case.
 //!
@@ -54,9 +54,11 @@
 //! ```
 
 mod array;
+mod binned;
 mod brief;
 mod call;
 mod check;
+mod choice;
 mod codec;
 mod collective;
 mod combiner;
@@ -66,6 +68,7 @@ mod data;
 mod error;
 mod events;
 mod exchange;
+mod far;
 mod join;
 mod kv;
 #[cfg(test)]
@@ -78,6 +81,7 @@ mod spread;
 mod table;
 
 pub use array::{Array, Element};
+pub use binned::Binned;
 pub use call::Pending;
 pub use check::check_associative;
 pub use collective::aggregate::{aggregate, iaggregate};

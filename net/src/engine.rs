@@ -306,9 +306,10 @@ impl Engine {
         edges.get((edge & 0xffff) as usize)?.arrived.iter().find(|m| m.from == from).map(|m| m.tag)
     }
 
-    /// A message of a group's first edge, the collectives', that nobody has taken.
+    /// A message of a group's collectives, or of those inside its nodes, that nobody has taken.
     pub(crate) fn stray(&self) -> Option<&Message> {
-        self.contexts.iter().filter_map(|c| c.edges.first()).find_map(|e| e.arrived.front())
+        let of_calls = self.contexts.iter().flat_map(|c| [c.edges.first(), c.edges.get(2)]).flatten();
+        of_calls.into_iter().find_map(|e| e.arrived.front())
     }
 
     /// True if everything that was posted has left this rank.

@@ -98,4 +98,4 @@ pub use buffer::Buf;
 pub use engine::{MESSAGE_COST, Message, Traffic, WINDOW};
 pub use error::{Blame, NetError, Result};
 pub use supervisor::OpName;
-pub use world::{Edge, Layout, Pending, TrySendError, World};
+pub use world::{Edge, Layout, Nodes, Pending, TrySendError, World};

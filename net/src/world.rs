@@ -2,9 +2,11 @@
 
 mod core;
 mod group;
+mod nodes;
 mod pending;
 
 pub use group::{Edge, Layout};
+pub use nodes::Nodes;
 pub use pending::Pending;
 
 pub(crate) use self::core::Parts;
@@ -225,7 +227,7 @@ impl World {
     /// that nobody has taken by the end of the job is an error there: the ranks have called different collectives.
     pub fn next_collective(&self) -> Result<(Edge, u64)> {
         self.core.borrow().alive()?;
-        Ok((Core::collective_edge(self.group.context), self.group.begin_call()))
+        Ok((Core::call_edge(self.group.context, self.group.calls_on), self.group.begin_call()))
     }
 
     /// Numbers of the next `count` exposures of this world (see [`shared`](crate::shared)), for the collective `op` that was begun last: the first of
@@ -270,7 +272,7 @@ impl World {
 
     /// `Some(true)` if all ranks are threads of one process, `Some(false)` if they are processes that share memory.
     pub(crate) fn in_threads(&self) -> Option<bool> {
-        if self.group.apart.get() {
+        if self.group.apart.get() || self.group.layout.hosts.len() > 1 {
             return None;
         }
         *self.group.in_threads.get_or_init(|| {

@@ -45,7 +45,7 @@ fn run<T: Number>(
         (points.first_row, points.n_total) = (mine.start as u64, rows as u64);
         let job = |world: &mut World| -> Result<End, Error> {
             let workers = Workers::new(threads)?;
-            let moments = moments::of(world, &workers, &points, "the test")?;
+            let moments = moments::of(world, &workers, &points, "the test", false)?;
             let own = Own { workers: &workers, points: &points, moments: &moments };
             let (limits, quiet) = (Limits { iterations, tolerance: 0.0 }, Mode::choose(rank, true));
             let progress = Progress::new("kmeans", quiet);

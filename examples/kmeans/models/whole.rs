@@ -5,7 +5,7 @@ use aeolian_examples::Result;
 
 use super::{Model, Own, Step, allreduce, moved, stop_vote};
 use crate::kernel::{Accum, Prepared, pass_parallel};
-use crate::{Number, empty};
+use crate::{Number, empty, total};
 
 /// What a rank has found in its own points.
 pub(super) struct Sums<'a> {
@@ -35,6 +35,8 @@ pub(super) struct Whole<'a, T: Number> {
     centroids: Vec<f64>,
     prepared: Prepared<T>,
     accs: Vec<Accum>,
+    /// Of the points, where sums are to be the same on any number of ranks.
+    labels: Option<Vec<u32>>,
     exchange: Exchange,
 }
 
@@ -47,6 +49,7 @@ impl<'a, T: Number> Whole<'a, T> {
             centroids,
             prepared: Prepared::new(k, d, &own.moments.shift),
             accs: vec![Accum::new(k, d).same_rows(); own.workers.threads()],
+            labels: own.moments.reproducible.then(|| vec![0; own.points.rows()]),
             exchange,
         }
     }
@@ -56,8 +59,8 @@ impl<T: Number> Model for Whole<'_, T> {
     fn step(&mut self, world: &mut World) -> Result<Step> {
         let Own { workers, points, .. } = self.own;
         self.prepared.update(&self.centroids);
-        let (prepared, accs) = (&self.prepared, &mut self.accs);
-        workers.install(|| pass_parallel(points.as_slice(), prepared, accs, None));
+        let (prepared, accs, labels) = (&self.prepared, &mut self.accs, self.labels.as_deref_mut());
+        workers.install(|| pass_parallel(points.as_slice(), prepared, accs, labels));
         let found = &self.accs[0];
         let mine = Sums {
             sums: &found.sums,
@@ -65,6 +68,10 @@ impl<T: Number> Model for Whole<'_, T> {
             scalars: [found.inertia, stop_vote(world)],
         };
         let mut all = (self.exchange)(world, &mine)?;
+        if let Some(labels) = &self.labels {
+            (all.values, all.scalars[0]) =
+                total::by_cluster(world, workers, points, labels, &self.centroids)?;
+        }
         if all.counts.contains(&0.0) {
             // Points that change their cluster are taken from sums, which not every model brings to all ranks.
             if all.divided {

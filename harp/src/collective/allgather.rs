@@ -2,19 +2,19 @@
 
 use crate::brief::{self, Plan, only};
 use crate::call::{Call, Op, Pending, agree, starting};
-use crate::codec::{Encoded, Head, encode};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
-use crate::join::both;
+use crate::far;
 use crate::node::{self, ALL};
 use crate::table::Table;
-use aeolian_net::{Buf, World};
+use aeolian_net::World;
 
 /// Every table becomes the union of all (equal ids are combined in rank order), with the same bits everywhere.
 ///
-/// Ranks that share memory copy the partitions from where they lie. Else a ring (Thakur, Rabenseifner, Gropp 2005; Harp's bucket allgather): in `n - 1` rounds each rank passes on to the next what it got from the one before, so
-/// every rank sends and receives each table once.
+/// Ranks that share memory copy the partitions from where they lie. Else short tables come to all in `ceil(log2 n)` rounds (Bruck, Ho, Kipnis, Upfal,
+/// Weathersby 1997), and long ones follow around a ring (Thakur, Rabenseifner, Gropp 2005; Harp's bucket allgather), in which each rank passes on to the next
+/// what it got from the one before. Of nodes with several ranks one each does this, for all of them.
 ///
 /// ```
 /// use aeolian_harp::{Sum, Table, allgather};
@@ -48,44 +48,12 @@ pub fn iallgather<D: Data, C: Combiner<D::Unit> + 'static>(
 }
 
 pub(crate) async fn body<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>) -> Result<()> {
-    let (rank, size) = (call.rank(), call.size());
+    let size = call.size();
     if size == 1 {
         return Ok(());
     }
     if call.near() {
         return node::gathered(call, table, 0..size, None).await;
     }
-    let (before, next) = ((rank + size - 1) % size, (rank + 1) % size);
-    let mut passing = encode::<D>(table.iter())?;
-    let mut mine = Some(table.take());
-    let mut all: Vec<Option<_>> = (0..size).map(|_| None).collect();
-    for round in 1..size {
-        let from = (rank + size - round) % size;
-        let ((), came) = both(call.send_encoded(next, passing), receive::<D>(call, before)).await?;
-        passing = if round + 1 < size {
-            Encoded { head: came.head.clone(), apart: came.apart.clone() }
-        } else {
-            Encoded { head: Buf::empty(), apart: Vec::new() }
-        };
-        all[from as usize] = Some(Head::<D>::decode(&came.head, from)?.with(came.apart, from)?);
-    }
-    for from in 0..size {
-        let parts = match mine.take_if(|_| from == rank) {
-            Some(own) => own,
-            None => all[from as usize].take().unwrap_or_default(),
-        };
-        table.combine_above(parts, from)?;
-    }
-    Ok(())
-}
-
-/// Receives the messages of a table as they are.
-async fn receive<D: Data>(call: &Call, from: u32) -> Result<Encoded> {
-    let head = call.recv(from).await?;
-    let count = Head::<D>::decode(&head, from)?.apart.len();
-    let mut apart = Vec::with_capacity(count.min(1024));
-    for _ in 0..count {
-        apart.push(call.recv(from).await?);
-    }
-    Ok(Encoded { head, apart })
+    far::allgather::allgather(call, table).await
 }

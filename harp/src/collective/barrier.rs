@@ -2,12 +2,14 @@
 
 use crate::call::{Call, Op, Pending, blocking, starting};
 use crate::error::Result;
+use crate::far;
 use crate::node::Shows;
-use aeolian_net::{Buf, World};
+use aeolian_net::World;
 
 /// Returns on no rank before all ranks have called it.
 ///
-/// Ranks that share memory look at each other's boards: one hand-over. Else dissemination (Hensgen, Finkel, Manber 1988): `ceil(log2 n)` rounds of one empty message a rank.
+/// Ranks that share memory look at each other's boards: one hand-over. Else dissemination (Hensgen, Finkel, Manber 1988): `ceil(log2 n)` rounds of one empty
+/// message a rank; of nodes with several ranks one each does that, between two looks at the node's boards.
 ///
 /// ```
 /// aeolian_net::World::local(3, |mut world| {
@@ -36,16 +38,9 @@ pub fn ibarrier(world: &World) -> Result<Pending<()>> {
 }
 
 async fn body(call: &Call) -> Result<()> {
-    let (rank, size) = (call.rank(), call.size());
     if call.near() {
         let mut view = call.show(0, Shows::new).await?;
         return view.all().await;
     }
-    let mut distance = 1;
-    while distance < size {
-        call.send((rank + distance) % size, Buf::empty()).await?;
-        call.recv((rank + size - distance) % size).await?;
-        distance *= 2;
-    }
-    Ok(())
+    far::barrier::barrier(call).await
 }

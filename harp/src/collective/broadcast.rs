@@ -2,23 +2,21 @@
 
 use crate::brief::{self, Plan, only};
 use crate::call::{Call, Op, Pending, agree, starting};
-use crate::codec::{Encoded, Head, encode};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
+use crate::far;
 use crate::node::{ALL, Lent, Shows, copied, is_small};
-use crate::table::{Parts, Table};
+use crate::table::Table;
+use aeolian_net::World;
 use aeolian_net::shared::{Glance, View};
-use aeolian_net::{Buf, World};
-
-/// From this many bytes on, a long partition goes along a chain of the ranks in pieces of this length.
-const PIECE: usize = 256 << 10;
 
 /// Adds copies of the partitions of `root`'s table to all other tables (an id that is there already is combined).
 ///
 /// Ranks that share memory copy the partitions from where the root has them, all at the same time. Else the ids and the short partitions go along a binomial tree, in `ceil(log2 n)` rounds. Long partitions follow in pieces along a chain
 /// of the ranks: each rank receives every byte once and passes it on while the next comes, so the time does not grow with the
-/// ranks (pipelined chain; Harp's chain broadcast).
+/// ranks (pipelined chain; Harp's chain broadcast). Of nodes with several ranks one takes part in that, so that every byte comes to a node once, and the
+/// others copy it from there.
 ///
 /// ```
 /// use aeolian_harp::{Sum, Table, broadcast};
@@ -81,16 +79,15 @@ pub(crate) async fn body<D: Data, C: Combiner<D::Unit>>(
     if call.near() {
         return near(call, table, root).await;
     }
-    if call.rank() == root {
-        spread::<D>(call, root, Some(encode::<D>(table.iter())?)).await?;
-    } else if let Some(came) = spread::<D>(call, root, None).await? {
-        table.combine_above(came, root)?;
-    }
-    Ok(())
+    far::broadcast::broadcast(call, table, root).await
 }
 
 /// The root shows its table; the others copy it from there.
-async fn near<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C>, root: u32) -> Result<()> {
+pub(crate) async fn near<D: Data, C: Combiner<D::Unit>>(
+    call: &Call,
+    table: &mut Table<D, C>,
+    root: u32,
+) -> Result<()> {
     if call.rank() != root {
         let mut view = call.show(0, Shows::new).await?;
         view.of(root).await?;
@@ -106,84 +103,4 @@ async fn near<D: Data, C: Combiner<D::Unit>>(call: &Call, table: &mut Table<D, C
     let (lent, parts) = Lent::of(table)?;
     let view = call.show(0, || parts).await?;
     lent.back(table, view.back().await?)
-}
-
-/// Brings what `root` has encoded to all others, which get it decoded.
-pub(crate) async fn spread<D: Data>(
-    call: &Call,
-    root: u32,
-    mine: Option<Encoded>,
-) -> Result<Option<Parts<D>>> {
-    let (head, apart) = match mine {
-        Some(encoded) => (encoded.head, Some(encoded.apart)),
-        None => (Buf::empty(), None),
-    };
-    let head = tree(call, root, head).await?;
-    match apart {
-        Some(apart) => {
-            // Alone, nobody would take what goes to the next rank.
-            for buf in apart.iter().filter(|_| call.size() > 1) {
-                chain_from_root(call, root, buf).await?;
-            }
-            Ok(None)
-        }
-        None => {
-            let head = Head::<D>::decode(&head, root)?;
-            let mut apart = Vec::with_capacity(head.apart.len().min(1024));
-            for &len in &head.apart {
-                apart.push(chain(call, root, len).await?);
-            }
-            Ok(Some(head.with(apart, root)?))
-        }
-    }
-}
-
-/// Sends `body` from `root` to all along a binomial tree; every rank gets it back.
-async fn tree(call: &Call, root: u32, mut body: Buf) -> Result<Buf> {
-    let (rank, size) = (call.rank(), call.size());
-    let place = (rank + size - root) % size;
-    let mut step = 1;
-    while step < size && place & step == 0 {
-        step *= 2;
-    }
-    if place != 0 {
-        body = call.recv((place - step + root) % size).await?;
-    }
-    step /= 2;
-    while step > 0 {
-        if place + step < size {
-            call.send((place + step + root) % size, body.clone()).await?;
-        }
-        step /= 2;
-    }
-    Ok(body)
-}
-
-async fn chain_from_root(call: &Call, root: u32, bytes: &[u8]) -> Result<()> {
-    let next = (root + 1) % call.size();
-    for piece in bytes.chunks(PIECE) {
-        call.send(next, Buf::from_slice(piece)).await?;
-    }
-    Ok(())
-}
-
-/// Receives `len` bytes in pieces and passes them on.
-async fn chain(call: &Call, root: u32, len: u64) -> Result<Buf> {
-    let (rank, size) = (call.rank(), call.size());
-    let (before, next) = ((rank + size - 1) % size, (rank + 1) % size);
-    let mut all = Buf::zeroed(len as usize);
-    let mut at = 0;
-    while at < all.len() {
-        let piece = call.recv(before).await?;
-        let Some(to) = all.get_mut(at..at + piece.len()).filter(|to| !to.is_empty()) else {
-            let what = format!("{} bytes where {} were due", piece.len(), len as usize - at);
-            return Err(crate::HarpError::Decode { rank: before, what });
-        };
-        to.copy_from_slice(&piece);
-        at += piece.len();
-        if next != root {
-            call.send(next, piece).await?;
-        }
-    }
-    Ok(all)
 }

@@ -5,6 +5,7 @@ use crate::call::{Call, Op, Pending, agree, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
+use crate::far;
 use crate::node::{self, ALL};
 use crate::table::Table;
 use aeolian_net::World;
@@ -12,7 +13,8 @@ use aeolian_net::shared::View;
 
 /// All partitions move to the table of `root` (equal ids are combined in rank order); the other tables become empty.
 ///
-/// If the ranks share memory the root copies the partitions from where they lie. Else every rank sends straight to the root: one round, and the root receives each byte once.
+/// If the ranks share memory the root copies the partitions from where they lie. Else every rank sends straight to the root, in one round;
+/// of nodes with several ranks one each, for all of them.
 ///
 /// ```
 /// use aeolian_harp::{Sum, Table, gather};
@@ -71,17 +73,5 @@ pub(crate) async fn body<D: Data, C: Combiner<D::Unit>>(
     if call.near() {
         return node::gathered(call, table, 0..call.size(), Some(root)).await;
     }
-    if call.rank() != root {
-        return call.send_parts::<D>(root, table.take()).await;
-    }
-    let mine = table.take();
-    let mut mine = Some(mine);
-    for from in 0..call.size() {
-        let parts = match mine.take_if(|_| from == root) {
-            Some(own) => own,
-            None => call.recv_parts::<D>(from).await?,
-        };
-        table.combine_above(parts, from)?;
-    }
-    Ok(())
+    far::gather::gather(call, table, root).await
 }

@@ -1,11 +1,11 @@
 //! Reduce.
 
-use super::gather;
 use crate::brief::{self, Plan, only};
 use crate::call::{Call, Op, Pending, agree, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
+use crate::far;
 use crate::node::{self, ALL};
 use crate::table::Table;
 use aeolian_net::World;
@@ -14,7 +14,8 @@ use aeolian_net::shared::View;
 /// The table of `root` becomes the combination, by partition id, of all tables in rank order; the other tables become
 /// empty, as their partitions have moved.
 ///
-/// Ranks that share memory each combine a share of the bytes from where the partitions lie into the root's. Else a binomial tree onto rank 0, which keeps rank order, then one message to `root`: `ceil(log2 n)` rounds (plus one).
+/// Ranks that share memory each combine a share of the bytes from where the partitions lie into the root's. Else a binomial tree onto rank 0, which keeps rank order, then one
+/// message to `root`: `ceil(log2 n)` rounds (plus one); of nodes with several ranks one each, after the ranks of the node.
 ///
 /// ```
 /// use aeolian_harp::{Sum, Table, reduce};
@@ -74,30 +75,5 @@ pub(crate) async fn body<D: Data, C: Combiner<D::Unit>>(
     if call.near() {
         return node::reduced(call, table, Some(root)).await;
     }
-    if !table.combiner().law().associative {
-        return gather::body(call, table, root).await;
-    }
-    let (rank, size) = (call.rank(), call.size());
-    let mut step = 1;
-    while step < size {
-        if rank & step != 0 {
-            call.send_parts::<D>(rank - step, table.take()).await?;
-            break;
-        }
-        if rank + step < size {
-            let higher = call.recv_parts::<D>(rank + step).await?;
-            table.check(higher.iter().map(|(id, part)| (*id, part)))?;
-            table.combine_above(higher, rank + step)?;
-        }
-        step *= 2;
-    }
-    if root != 0 {
-        if rank == 0 {
-            call.send_parts::<D>(root, table.take()).await?;
-        } else if rank == root {
-            let all = call.recv_parts::<D>(0).await?;
-            table.combine_above(all, 0)?;
-        }
-    }
-    Ok(())
+    far::reduce::reduce(call, table, root).await
 }

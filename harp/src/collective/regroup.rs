@@ -5,7 +5,7 @@ use crate::call::{Call, Op, Pending, agree, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
-use crate::exchange;
+use crate::far;
 use crate::node;
 use crate::partitioner::{Partitioner, place};
 use crate::table::{Parts, Table};
@@ -16,8 +16,9 @@ use std::ops::Range;
 
 /// All partitions move to the rank that `partitioner` gives for their id; those that meet there are combined in rank order.
 ///
-/// On tables with the same ids everywhere this is MPI's reduce-scatter. One pairwise exchange: `n - 1` rounds, every partition is sent
-/// once, straight to where it belongs.
+/// On tables with the same ids everywhere this is MPI's reduce-scatter. One pairwise exchange, in which every partition is sent
+/// once, straight to where it belongs, and of many ranks only those send that have something to say. Nodes of as many ranks each combine inside first, so that of each
+/// partition one comes from a node.
 ///
 /// ```
 /// use aeolian_harp::{Modulo, Sum, Table, regroup};
@@ -93,11 +94,7 @@ pub(crate) async fn body<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>
     if call.near() {
         return node::regrouped(call, table, rank_of).await;
     }
-    let outgoing = by_rank::<D>(table.take(), call.size(), rank_of)?;
-    for (parts, from) in exchange::parts::<D>(call, outgoing).await?.into_iter().zip(0..) {
-        table.combine_above(parts, from)?;
-    }
-    Ok(())
+    far::regroup::regroup(call, table, rank_of).await
 }
 
 /// Partitions by the rank that they go to.

@@ -26,21 +26,33 @@ fn all_agree<K: Kind>(n: usize, seed: u64, kinds: &[usize], size: Size) {
         })
         .collect();
     for share in [true, false] {
-        run_all(n, &plan, share);
+        run_all(&vec![0; n], &plan, share);
     }
+    // On several nodes, of consecutive ranks or not.
+    run_all(&layout(&mut rng, n, seed.is_multiple_of(2)), &plan, true);
+}
+
+/// The nodes of `n` ranks.
+pub(crate) fn layout(rng: &mut Rng, n: usize, consecutive: bool) -> Vec<u32> {
+    let count = 1 + rng.below(n);
+    let mut nodes: Vec<u32> = (0..n).map(|_| rng.below(count) as u32).collect();
+    if consecutive {
+        nodes.sort_unstable();
+    }
+    nodes
 }
 
 /// Through shared memory, or by messages as between nodes.
 #[expect(clippy::type_complexity, reason = "a call, what goes in and what comes out")]
-fn run_all<K: Kind>(n: usize, plan: &[(Step, Vec<Vec<Model<K>>>, Vec<Output<K>>)], share: bool) {
-    World::local(n as u32, |mut world| {
+fn run_all<K: Kind>(nodes: &[u32], plan: &[(Step, Vec<Vec<Model<K>>>, Vec<Output<K>>)], share: bool) {
+    World::local_nodes(nodes, |mut world| {
         world.use_shared_memory(share);
         let me = world.rank() as usize;
         for (step, given, want) in plan {
             let got = call::<K>(step, &mut world, &given[me])?;
-            want[me].check(&got, &format!("rank {me} of {n}, {step:?}, blocking"));
+            want[me].check(&got, &format!("rank {me} on {nodes:?}, {step:?}, blocking"));
             let got = start::<K>(step, &world, &given[me])?.wait()?;
-            want[me].check(&got, &format!("rank {me} of {n}, {step:?}, non-blocking"));
+            want[me].check(&got, &format!("rank {me} on {nodes:?}, {step:?}, non-blocking"));
         }
         world.finish()
     })

@@ -1,7 +1,7 @@
 //! Several collectives under way at a time: of random kinds, in the world and in parts of it, between blocking ones, waited for in
 //! another order on every rank or not at all.
 
-use crate::each::RANKS;
+use crate::each::{RANKS, layout};
 use crate::kinds::{Affines, Digests, Kind, Model, Rng, Texts};
 use crate::reference::{Output, expected};
 use crate::steps::{Flying, KINDS, Size, Step, call, given, start};
@@ -110,9 +110,13 @@ fn fly(n: usize, seed: u64, size: Size) {
             (Scope::Parts(which), blocking, parts)
         })
         .collect();
-    World::local(n as u32, |mut world| {
-        // Else by messages, as between nodes.
-        world.use_shared_memory(seed.is_multiple_of(2));
+    // A third of them on several nodes, a third by messages only.
+    let nodes = match seed % 3 {
+        0 => vec![0; n],
+        _ => layout(&mut rng, n, seed.is_multiple_of(2)),
+    };
+    World::local_nodes(&nodes, |mut world| {
+        world.use_shared_memory(!(seed + 2).is_multiple_of(3));
         let me = world.rank() as usize;
         let mut parts = Vec::new();
         for colors in &colors {

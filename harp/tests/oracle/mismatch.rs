@@ -105,6 +105,11 @@ const FOR_EVER: Duration = Duration::from_secs(120);
 
 /// Runs the cases, many at a time (they mostly sleep), and tells all that are not as they must be.
 fn all_end(cases: Vec<Case>) {
+    all_end_on([0; RANKS as usize], cases);
+}
+
+/// The same on these nodes.
+fn all_end_on(nodes: [u32; RANKS as usize], cases: Vec<Case>) {
     let total = cases.len();
     let cases = Arc::new(Mutex::new(cases));
     let (tell, told) = channel();
@@ -113,7 +118,7 @@ fn all_end(cases: Vec<Case>) {
         std::thread::spawn(move || {
             loop {
                 let Some(case) = cases.lock().unwrap().pop() else { return };
-                let outcome = World::local_with(RANKS, Duration::from_millis(300), |mut world| {
+                let outcome = World::local_nodes_with(&nodes, Duration::from_millis(300), |mut world| {
                     (case.run)(&mut world)?;
                     world.finish()
                 });
@@ -169,6 +174,12 @@ fn of_each_pair_of_collectives_both_are_named_if_rank_0_is_in_another() {
 #[test]
 fn of_each_pair_of_collectives_both_are_named_if_the_last_rank_is_in_another() {
     all_end(pairs(&blocking(), RANKS - 1));
+}
+
+#[test]
+fn of_each_pair_of_collectives_both_are_named_on_several_nodes() {
+    all_end_on([0, 0, 1], pairs(&blocking(), 0));
+    all_end_on([0, 1, 1], pairs(&blocking(), 0));
 }
 
 #[test]

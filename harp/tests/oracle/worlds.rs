@@ -72,8 +72,10 @@ proptest! {
 
 #[test]
 fn all_collectives_in_parts_of_different_sizes_at_the_same_time() {
-    for n in [2, 3, 5, 8, 16] {
-        World::local(n, |mut world| {
+    // All on one node, and on nodes of three.
+    for (n, each) in [(2, 2), (3, 3), (5, 3), (8, 8), (8, 3), (16, 16), (16, 3)] {
+        let nodes: Vec<u32> = (0..n).map(|rank| rank / each).collect();
+        World::local_nodes(&nodes, |mut world| {
             let me = world.rank();
             // Of the colors 0, 1, 2 there are about 1 : 2 : 5, and keys turn the order around.
             let color = [2, 1, 2, 2, 0, 2, 1, 2][me as usize % 8];
@@ -229,6 +231,26 @@ fn all_ranks_of_a_node_and_events_between_them() {
         })
         .unwrap();
     }
+}
+
+#[test]
+fn a_part_for_each_node_shares_memory() {
+    World::local_nodes(&[0, 1, 0, 2, 1, 0], |mut world| {
+        let me = world.rank();
+        assert!(!world.shares_memory());
+        let mut part = split_by_node(&mut world)?;
+        let want: &[u32] = match me {
+            3 => &[3],
+            1 | 4 => &[1, 4],
+            _ => &[0, 2, 5],
+        };
+        assert_eq!(members(&part), want);
+        assert_eq!(part.shares_memory(), want.len() > 1);
+        assert_eq!(ranks_in(&mut part, me)?, want.iter().sum());
+        assert_eq!(ranks_in(&mut world, me)?, 15);
+        world.finish()
+    })
+    .unwrap();
 }
 
 #[test]

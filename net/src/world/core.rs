@@ -1,6 +1,6 @@
 //! What all worlds of a rank share: the engine, whoever watches, and how to wait.
 
-use super::group::{Edge, Layout};
+use super::group::{Calls, Edge, Layout};
 use super::pending::Task;
 use crate::engine::{Engine, edge_number};
 use crate::error::{Blame, NetError, Result};
@@ -91,7 +91,7 @@ impl Core {
         core
     }
 
-    /// A context of that number, with its first two edges: that of collectives and that of events.
+    /// A context of that number, with its first edges: that of collectives, that of events, and that of the collectives inside each node.
     pub(super) fn open_context(&mut self, context: u32) -> Result<u16> {
         if context < self.next_context {
             return Err(NetError::Usage(format!("context {context} was used before")));
@@ -99,13 +99,14 @@ impl Core {
         let number = u16::try_from(context)
             .map_err(|_| NetError::Usage("more than 65536 worlds were made of one".into()))?;
         self.next_context = context + 1;
-        self.engine.open_edge(number)?;
-        self.engine.open_edge(number)?;
+        for _ in 0..3 {
+            self.engine.open_edge(number)?;
+        }
         Ok(number)
     }
 
-    pub(super) fn collective_edge(context: u16) -> Edge {
-        Edge(edge_number(context, 0))
+    pub(super) fn call_edge(context: u16, calls: Calls) -> Edge {
+        Edge(edge_number(context, calls as u16))
     }
 
     pub(super) fn event_edge(context: u16) -> Edge {

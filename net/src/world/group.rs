@@ -1,5 +1,6 @@
 //! The ranks of a [`World`](crate::World): all of the job, or some.
 
+use super::nodes::Nodes;
 use crate::error::{NetError, Result};
 use crate::shared::Boards;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -24,6 +25,20 @@ impl Layout {
         Layout { node_of: vec![0; size as usize], hosts: vec![crate::node::host_name()] }
     }
 
+    /// The layout of ranks that are on these nodes, which may be any numbers.
+    pub(crate) fn pretended(nodes: &[u32]) -> Layout {
+        let mut seen: Vec<u32> = Vec::new();
+        let place = |node: &u32| {
+            let known = seen.iter().position(|n| n == node);
+            known.unwrap_or_else(|| {
+                seen.push(*node);
+                seen.len() - 1
+            }) as u32
+        };
+        let node_of: Vec<u32> = nodes.iter().map(place).collect();
+        Layout { node_of, hosts: seen.iter().map(|node| format!("node{node}")).collect() }
+    }
+
     /// The ranks of a node, ascending.
     pub fn ranks_on(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
         self.node_of.iter().zip(0..).filter(move |(n, _)| **n == node).map(|(_, r)| r)
@@ -46,10 +61,20 @@ impl Layout {
     }
 }
 
+/// The edge of a context on which a group's collectives are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Calls {
+    /// Of the world that has the context.
+    OfAll = 0,
+    /// Of its ranks on one node, by themselves.
+    OfNode = 2,
+}
+
 /// Which ranks, and what they count together.
 pub(super) struct Group {
     /// Tells its messages from those of other groups.
     pub(super) context: u16,
+    pub(super) calls_on: Calls,
     /// This rank's number in it.
     pub(super) rank: u32,
     pub(super) layout: Layout,
@@ -67,17 +92,24 @@ pub(super) struct Group {
     pub(super) apart: Cell<bool>,
     /// Whether its ranks share memory, and if so, whether they are threads.
     pub(super) in_threads: OnceCell<Option<bool>>,
+    /// How its ranks lie on several nodes, if they do.
+    pub(super) nodes: OnceCell<Option<Rc<Nodes>>>,
 }
 
 impl Group {
     /// All ranks of the job.
     pub(super) fn whole(rank: u32, size: u32, layout: Layout) -> Group {
         debug_assert_eq!(layout.node_of.len(), size as usize);
+        Group::new(0, rank, layout, None)
+    }
+
+    fn new(context: u16, rank: u32, layout: Layout, part: Option<(Vec<u32>, HashMap<u32, u32>)>) -> Group {
         Group {
-            context: 0,
+            context,
+            calls_on: Calls::OfAll,
             rank,
             layout,
-            part: None,
+            part,
             calls: Cell::new(0),
             open_calls: RefCell::default(),
             exposures: Cell::new(0),
@@ -85,6 +117,7 @@ impl Group {
             boards: Rc::default(),
             apart: Cell::new(false),
             in_threads: OnceCell::new(),
+            nodes: OnceCell::new(),
         }
     }
 
@@ -101,19 +134,9 @@ impl Group {
                 parent.rank
             )));
         };
-        Ok(Group {
-            context,
-            rank,
-            layout: parent.layout.of(ranks),
-            part: Some((job, back)),
-            calls: Cell::new(0),
-            open_calls: RefCell::default(),
-            exposures: Cell::new(0),
-            last_op: Cell::new(""),
-            boards: Rc::default(),
-            apart: parent.apart.clone(),
-            in_threads: OnceCell::new(),
-        })
+        let group = Group::new(context, rank, parent.layout.of(ranks), Some((job, back)));
+        group.apart.set(parent.apart.get());
+        Ok(group)
     }
 
     pub(super) fn is_whole(&self) -> bool {
@@ -138,9 +161,14 @@ impl Group {
 
     pub(super) fn begin_call(&self) -> u64 {
         let seq = self.calls.get() + 1;
+        self.begin_call_at(seq);
+        seq
+    }
+
+    /// Begins the collective of that number; those before it that were not begun never will be.
+    pub(super) fn begin_call_at(&self, seq: u64) {
         self.calls.set(seq);
         self.open_calls.borrow_mut().push(seq);
-        seq
     }
 
     /// The number of the last collective that this rank began.

@@ -1,0 +1,141 @@
+//! Allgather: Bruck for short tables, a ring for long ones; node first.
+//!
+//! Bruck's algorithm (Bruck, Ho, Kipnis, Upfal, Weathersby 1997) brings the short tables of all to all in `ceil(log2 n)` rounds, and of the long ones the word
+//! that they are long. So all know which tables follow around the ring (Thakur, Rabenseifner, Gropp 2005), where each goes to the next as it came.
+
+use super::team::Team;
+use crate::call::Call;
+use crate::choice::Choice;
+use crate::codec::{Encoded, Head, encode};
+use crate::combiner::Combiner;
+use crate::data::Data;
+use crate::error::Result;
+use crate::join::both;
+use crate::table::Table;
+use aeolian_net::Buf;
+
+/// Every table becomes the union of all, combined in the order of the ranks.
+pub(crate) async fn allgather<D: Data, C: Combiner<D::Unit>>(
+    call: &Call,
+    table: &mut Table<D, C>,
+) -> Result<()> {
+    let Some(level) = call.level().filter(|level| level.orders(table.combiner())) else {
+        return in_team(&Team::all(call), table).await;
+    };
+    level.gathered(table, 0).await?;
+    if let Some(team) = Team::of(call, level.heads(None)) {
+        in_team(&team, table).await?;
+    }
+    level.spread(table, 0).await
+}
+
+async fn in_team<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Table<D, C>) -> Result<()> {
+    let (me, size) = (team.me(), team.size());
+    let mine = encode::<D>(table.iter())?;
+    let short = mine.apart.is_empty() && mine.head.len() <= Choice::current().eager;
+    let blocks = bruck(team, if short { Some(&mine.head[..]) } else { None }).await?;
+    let mut all: Vec<Option<_>> = (0..size).map(|_| None).collect();
+    let mut passing = Some(mine);
+    for round in 1..size {
+        // Block `i` is that of the `i`th after this one.
+        let of = |round: u32| (me + size - round % size) % size;
+        let long = |place: u32| blocks[((place + size - me) % size) as usize].is_none();
+        let (gone, come) = (of(round - 1), of(round));
+        let send = async {
+            match passing.take().filter(|_| long(gone)) {
+                Some(encoded) => team.send_encoded((me + 1) % size, encoded).await,
+                None => Ok(()),
+            }
+        };
+        let receive = async {
+            match long(come) {
+                true => team.recv_encoded::<D>((me + size - 1) % size).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let ((), came) = both(send, receive).await?;
+        if let Some(came) = came {
+            passing =
+                (round + 1 < size).then(|| Encoded { head: came.head.clone(), apart: came.apart.clone() });
+            let from = team.rank(come);
+            all[come as usize] = Some(Head::<D>::decode(&came.head, from)?.with(came.apart, from)?);
+        }
+    }
+    for (block, step) in blocks.into_iter().zip(0..size).skip(1) {
+        let place = (me + step) % size;
+        if let Some(bytes) = block {
+            let from = team.rank(place);
+            all[place as usize] = Some(Head::<D>::decode(&bytes, from)?.with(Vec::new(), from)?);
+        }
+    }
+    all[me as usize] = Some(table.take());
+    for (parts, place) in all.into_iter().zip(0..) {
+        table.combine_above(parts.unwrap_or_default(), team.rank(place))?;
+    }
+    Ok(())
+}
+
+/// The block of each, from this one on around to the one before it; without bytes those that were given none.
+async fn bruck(team: &Team<'_>, mine: Option<&[u8]>) -> Result<Vec<Option<Vec<u8>>>> {
+    let (me, size) = (team.me(), team.size());
+    let mut blocks = vec![mine.map(<[u8]>::to_vec)];
+    let mut distance = 1;
+    while distance < size {
+        let count = distance.min(size - distance) as usize;
+        let (to, from) = ((me + size - distance) % size, (me + distance) % size);
+        let ((), came) = both(team.send(to, written(&blocks[..count])), team.recv(from)).await?;
+        let Some(came) = read(&came, count) else {
+            return Err(team.broken(from, "not the blocks that were due"));
+        };
+        blocks.extend(came);
+        distance *= 2;
+    }
+    Ok(blocks)
+}
+
+/// The length that says that there are no bytes.
+const NONE: u64 = u64::MAX;
+
+fn written(blocks: &[Option<Vec<u8>>]) -> Buf {
+    let mut bytes = Vec::new();
+    for block in blocks {
+        let len = block.as_ref().map_or(NONE, |b| b.len() as u64);
+        bytes.extend_from_slice(&len.to_le_bytes());
+        bytes.extend_from_slice(block.as_deref().unwrap_or_default());
+    }
+    Buf::from_slice(&bytes)
+}
+
+fn read(mut bytes: &[u8], count: usize) -> Option<Vec<Option<Vec<u8>>>> {
+    let mut blocks = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (len, rest) = bytes.split_first_chunk()?;
+        let len = u64::from_le_bytes(*len);
+        bytes = rest;
+        if len == NONE {
+            blocks.push(None);
+            continue;
+        }
+        let (block, rest) = bytes.split_at_checked(usize::try_from(len).ok()?)?;
+        blocks.push(Some(block.to_vec()));
+        bytes = rest;
+    }
+    bytes.is_empty().then_some(blocks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_read_as_they_were_written_and_nothing_else_is() {
+        let blocks = vec![Some(vec![1, 2, 3]), None, Some(vec![]), Some(vec![9; 100])];
+        let bytes = written(&blocks);
+        assert_eq!(read(&bytes, 4), Some(blocks));
+        assert_eq!(read(&bytes, 3), None);
+        assert_eq!(read(&bytes, 5), None);
+        for end in 0..bytes.len() {
+            assert_eq!(read(&bytes[..end], 4), None, "{end} bytes of it");
+        }
+    }
+}

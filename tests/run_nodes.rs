@@ -1,0 +1,177 @@
+//! Two hosts with a slow link between them: what collectives send over it, by the counters of its interfaces.
+//!
+//! The hosts are network namespaces of this machine, with host names of their own and a pair of virtual interfaces between them, which
+//! nothing outside can reach.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so and ends")]
+
+mod common;
+
+use aeolian::World;
+use aeolian::harp::{HarpError, Result};
+use aeolian::harp::{Modulo, Sum, Table, allgather, allreduce, barrier, broadcast, gather, reduce, regroup};
+use common::site::{AEOLIAN, clean};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// Of the worker: what makes it one.
+const ROLE: &str = "RUN_NODES_WORKER";
+/// The link's interface on either host.
+const LINK: &str = "slow";
+const TIMES: u64 = 3;
+const MIB: u64 = 1 << 20;
+
+/// Two hosts, gone when dropped.
+struct Hosts {
+    dir: tempfile::TempDir,
+    names: [String; 2],
+}
+
+fn tried(program: &str, args: &[&str]) -> bool {
+    let done = Command::new(program).args(args).output();
+    done.is_ok_and(|done| done.status.success())
+}
+
+impl Hosts {
+    /// Makes them; `None` (with a word why) where that is not possible.
+    fn start() -> Option<Hosts> {
+        let names = ["a", "b"].map(|host| format!("aeolian{}{host}", std::process::id()));
+        if !rustix::process::geteuid().is_root() || !tried("ip", &["netns", "add", &names[0]]) {
+            common::site::skip("needs root and network namespaces (ip netns add)");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let hosts = Hosts { dir, names };
+        let ip = |args: &str| {
+            let args: Vec<_> = args.split(' ').collect();
+            assert!(tried("ip", &args), "ip {args:?}");
+        };
+        let [a, b] = &hosts.names;
+        ip(&format!("netns add {b}"));
+        ip(&format!("link add {LINK} netns {a} type veth peer name {LINK} netns {b}"));
+        for (name, address) in [(a, "10.213.7.1/24"), (b, "10.213.7.2/24")] {
+            ip(&format!("-n {name} addr add {address} dev {LINK}"));
+            ip(&format!("-n {name} link set {LINK} up"));
+            ip(&format!("-n {name} link set lo up"));
+            let cap = format!(
+                "netns exec {name} tc qdisc add dev {LINK} root tbf rate 400mbit burst 64kb latency 200ms"
+            );
+            if !tried("ip", &cap.split(' ').collect::<Vec<_>>()) {
+                println!("the link has no limit: this kernel has no token bucket filter (tc ... tbf)");
+            }
+        }
+        Some(hosts)
+    }
+
+    /// A stand-in for ssh that runs a command on a host, which has its name to itself.
+    fn ssh(&self) -> PathBuf {
+        let text = "#!/bin/sh\nhost=$1\nshift\n\
+                    exec ip netns exec \"$host\" unshare --uts --ipc sh -c \"hostname $host; exec $*\"\n";
+        common::script(self.dir.path(), "on-host", text)
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        for name in &self.names {
+            tried("ip", &["netns", "del", name]);
+        }
+    }
+}
+
+/// Bytes that this host has sent and received over the link.
+fn counted() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/self/net/dev").unwrap();
+    let line = text.lines().find_map(|line| line.trim().strip_prefix(&format!("{LINK}:"))).unwrap();
+    let numbers: Vec<u64> = line.split_whitespace().map(|n| n.parse().unwrap()).collect();
+    (numbers[8], numbers[0])
+}
+
+fn table(first: u64, ids: u64, bytes: u64) -> Table<u64, Sum> {
+    let mut table = Table::<u64, Sum>::new(Sum);
+    for id in first..first + ids {
+        table.insert(id, vec![1; (bytes / ids / 8) as usize]);
+    }
+    table
+}
+
+/// Calls it some times and tells what went over the link, in and out of the host of rank 0.
+fn series(world: &mut World, name: &str, mut call: impl FnMut(&mut World) -> Result<()>) -> Result<()> {
+    call(world)?;
+    barrier(world)?;
+    let before = counted();
+    // Nobody sends before all have looked.
+    barrier(world)?;
+    for _ in 0..TIMES {
+        call(world)?;
+    }
+    barrier(world)?;
+    let after = counted();
+    if world.rank() == 0 {
+        println!("link {name} {} {}", after.0 - before.0, after.1 - before.1);
+    }
+    Ok(())
+}
+
+fn collectives(mut world: World) -> Result<()> {
+    let w = &mut world;
+    if w.layout().node_of != [0, 0, 1, 1] {
+        return Err(HarpError::Usage(format!("not two hosts of two ranks: {:?}", w.layout())));
+    }
+    let me = u64::from(w.rank());
+    series(w, "allreduce", |w| allreduce(w, &mut table(0, 4, 4 * MIB)))?;
+    series(w, "broadcast", |w| {
+        let mut model = if me == 0 { table(0, 4, 4 * MIB) } else { Table::new(Sum) };
+        broadcast(w, &mut model, 0)
+    })?;
+    series(w, "reduce", |w| reduce(w, &mut table(0, 4, 4 * MIB), 0))?;
+    series(w, "gather", |w| gather(w, &mut table(me, 1, MIB), 0))?;
+    series(w, "allgather", |w| allgather(w, &mut table(me, 1, MIB)))?;
+    series(w, "regroup", |w| regroup(w, &mut table(0, 64, 4 * MIB), &Modulo))?;
+    Ok(world.finish()?)
+}
+
+/// What runs on the ranks.
+#[test]
+#[ignore = "runs on the ranks that the other test starts"]
+fn worker() {
+    if std::env::var_os(ROLE).is_some() {
+        collectives(World::init().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn over_a_slow_link_collectives_send_the_least() {
+    let Some(hosts) = Hosts::start() else { return };
+    let [a, b] = &hosts.names;
+    let mut command = clean(Command::new("ip"));
+    let ssh = format!("--ssh={}", hosts.ssh().display());
+    command.args(["netns", "exec", a, AEOLIAN, "run", &ssh, "--host", &format!("{a}:2,{b}:2"), "-x", ROLE]);
+    command.arg(std::env::current_exe().unwrap());
+    command.args(["worker", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env(ROLE, "1");
+    let done = common::trial::run(command, Duration::from_secs(180));
+    assert!(done.status.success(), "{done:?}");
+    // MiB out of the host of rank 0, and into it.
+    for (name, out, into) in [
+        ("allreduce", 4, 4),
+        ("broadcast", 4, 0),
+        ("reduce", 0, 4),
+        ("gather", 0, 2),
+        ("allgather", 2, 2),
+        ("regroup", 2, 2),
+    ] {
+        let line = done.out.lines().find_map(|line| line.split_once(&format!("link {name} "))).unwrap().1;
+        let bytes: Vec<u64> = line.split(' ').map(|n| n.parse().unwrap()).collect();
+        println!(
+            "{name}: {} and {} bytes, the least are {out} and {into} MiB",
+            bytes[0] / TIMES,
+            bytes[1] / TIMES
+        );
+        for (bytes, least) in bytes.iter().zip([out, into]) {
+            let least = TIMES * least * MIB;
+            // Headers and acknowledgements.
+            assert!(*bytes >= least && *bytes <= least + least / 10 + TIMES * MIB / 5, "{name}: {done:?}");
+        }
+    }
+}
