@@ -92,7 +92,7 @@ fn at_root(world: &World, g: Given) -> Result<Floats> {
 }
 
 /// All of them, in the order of their operation's number.
-pub const CALLS: [Call; 22] = [
+pub const CALLS: [Call; 26] = [
     call("barrier", false, |w, g| if g.started { ibarrier(w)?.wait() } else { barrier(w) }),
     call("broadcast", false, |w, g| {
         let mut t = at_root(w, g)?;
@@ -216,6 +216,14 @@ pub const CALLS: [Call; 22] = [
         } else {
             group_by_key::<u64, f64>(w, keys, values).map(drop)
         }
+    }),
+    // (Of slices there is only the blocking form.)
+    call("allreduce_slice", true, |w, g| allreduce_slice(w, &mut vec![1.0; g.len], Armed)),
+    call("reduce_slice", true, |w, g| reduce_slice(w, &mut vec![1.0; g.len], Armed, g.root)),
+    call("broadcast_slice", false, |w, g| broadcast_slice(w, &mut vec![1.0; g.len], g.root)),
+    call("allgather_slice", false, |w, g| {
+        let mut all = vec![0.0; g.len * w.size() as usize];
+        allgather_slice(w, &vec![1.0; g.len], &mut all)
     }),
 ];
 

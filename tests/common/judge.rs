@@ -80,12 +80,13 @@ pub fn judge_error(fault: &Fault, victim: u32, cause: &str, error: &str) -> Resu
         // Whoever compares first speaks; both are named.
         "mismatch" => check(
             error.contains(&format!("rank {victim} is in barrier #51"))
-                && error.contains("is in allreduce #51"),
+                && error.contains("is in allreduce_slice #51"),
             "the error does not name both sides",
         )?,
         // All are to blame.
         "deadlock" => check(
-            error.contains(&format!("rank {victim} is in recv")) && error.contains("are in allreduce #51"),
+            error.contains(&format!("rank {victim} is in recv"))
+                && error.contains("are in allreduce_slice #51"),
             "the error does not say who waits where",
         )?,
         _ => {

@@ -137,7 +137,8 @@ pub fn broadcast_slice<T: Element>(world: &mut World, values: &mut [T], root: u3
 /// use aeolian_harp::allgather_slice;
 /// let got = aeolian_net::World::local(3, |mut world| {
 ///     let mut all = [0; 3];
-///     allgather_slice(&mut world, &[world.rank() * 10], &mut all)?;
+///     let mine = [world.rank() * 10];
+///     allgather_slice(&mut world, &mine, &mut all)?;
 ///     world.finish()?;
 ///     Ok(all)
 /// })?;
