@@ -93,6 +93,28 @@ pub(super) fn slices(world: &mut World) -> Result<(), Failure> {
         allgather_slice(world, &mine(me), &mut all)?;
         expect(all == (0..n).flat_map(mine).collect::<Vec<_>>(), || format!("allgather of slices of {len}"))?;
     }
+    // One rank comes late: the others run out of places on their boards where it does not.
+    for late in roots(n) {
+        for call in 0..20 {
+            if me == late {
+                std::thread::sleep(std::time::Duration::from_micros(300));
+            }
+            for _ in 0..6 {
+                let mut values = [me + call];
+                reduce_slice(world, &mut values, Sum, late)?;
+                let want = if me == late { n * call + n * (n - 1) / 2 } else { me + call };
+                expect(values == [want], || format!("reduce of a number to rank {late}, which comes late"))?;
+                let mut values = [if me == late { call } else { 0 }];
+                broadcast_slice(world, &mut values, late)?;
+                expect(values == [call], || {
+                    format!("broadcast of a number from rank {late}, which comes late")
+                })?;
+            }
+            let mut values = [me];
+            allreduce_slice(world, &mut values, Sum)?;
+            expect(values == [n * (n - 1) / 2], || format!("allreduce, rank {late} late"))?;
+        }
+    }
     Ok(())
 }
 

@@ -67,9 +67,6 @@ pub fn reduce_slice<T: Element, C: Combiner<[T]>>(
     combiner: C,
     root: u32,
 ) -> Result<()> {
-    if root >= world.size() {
-        return Err(HarpError::Root { root, size: world.size() });
-    }
     reduction(world, Op::ReduceSlice, values, &combiner, Some(root))
 }
 
@@ -90,13 +87,11 @@ pub fn reduce_slice<T: Element, C: Combiner<[T]>>(
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
 pub fn broadcast_slice<T: Element>(world: &mut World, values: &mut [T], root: u32) -> Result<()> {
-    if root >= world.size() {
-        return Err(HarpError::Root { root, size: world.size() });
-    }
     let agree = fingerprint(&[T::name().as_bytes(), &root.to_le_bytes()]);
     let plan = brief::plan::<[T], _>(|world, values| match world.rank() == root {
         true => Some(Plan { part: Some((0, ALL, small(values)?)), ..Plan::silent() }),
-        false => Some(Plan { wait: root..root + 1, ..Plan::silent() }),
+        false if root < world.size() => Some(Plan { wait: root..root + 1, ..Plan::silent() }),
+        false => None,
     });
     let take = |view: &View<'_>, world: &World, values: &mut [T]| match view.of(root) {
         _ if world.rank() == root => Ok(true),
@@ -104,7 +99,7 @@ pub fn broadcast_slice<T: Element>(world: &mut World, values: &mut [T], root: u3
         _ => Ok(false),
     };
     brief::blocking(world, Op::BroadcastSlice, agree, values, plan, take, async |call, values| {
-        let here = call.rank() == root;
+        let here = call.rank() == call.root(root)?;
         if !call.near() {
             let mut table = Table::<T, _>::new(keep_first());
             if here {
@@ -147,18 +142,14 @@ pub fn broadcast_slice<T: Element>(world: &mut World, values: &mut [T], root: u3
 /// ```
 pub fn allgather_slice<T: Element>(world: &mut World, mine: &[T], all: &mut [T]) -> Result<()> {
     let (len, size) = (mine.len(), world.size() as usize);
-    if all.len() != len * size {
-        return Err(HarpError::Usage(format!(
-            "{len} elements of each of {size} ranks do not make {}\n  help: give room for {}",
-            all.len(),
-            len * size
-        )));
-    }
+    let fits = all.len() == len * size;
     let agree = fingerprint(&[T::name().as_bytes()]);
     let at = |rank: u32| rank as usize * len..(rank as usize + 1) * len;
-    all[at(world.rank())].copy_from_slice(mine);
+    if fits {
+        all[at(world.rank())].copy_from_slice(mine);
+    }
     let plan = brief::plan::<[T], _>(|world, all| {
-        let part = Some((0, ALL, small(&all[at(world.rank())])?));
+        let part = Some((0, ALL, small(all.get(at(world.rank())).filter(|_| fits)?)?));
         Some(Plan { part, wait: 0..world.size(), ..Plan::silent() })
     });
     let take = |view: &View<'_>, world: &World, all: &mut [T]| {
@@ -169,6 +160,13 @@ pub fn allgather_slice<T: Element>(world: &mut World, mine: &[T], all: &mut [T])
         Ok(true)
     };
     brief::blocking(world, Op::AllgatherSlice, agree, all, plan, take, async |call, all| {
+        if !fits {
+            return Err(HarpError::Usage(format!(
+                "{len} elements of each of {size} ranks do not make {}\n  help: give room for {}",
+                all.len(),
+                len * size
+            )));
+        }
         if !call.near() {
             let mut table = Table::<T, _>::new(keep_first());
             table.insert(u64::from(call.rank()), mine);
@@ -229,6 +227,9 @@ fn reduction<T: Element, C: Combiner<[T]>>(
     let agree = fingerprint(&[T::name().as_bytes(), combiner.name().as_bytes(), &root_bytes]);
     let wanted = root.is_none_or(|root| root == world.rank());
     let plan = brief::plan::<[T], _>(|world, values| {
+        if root.is_some_and(|root| root >= world.size()) {
+            return None;
+        }
         let wait = if wanted { 0..world.size() } else { 0..0 };
         Some(Plan { part: Some((0, ALL, small(values)?)), wait, ..Plan::silent() })
     });
@@ -255,7 +256,13 @@ fn reduction<T: Element, C: Combiner<[T]>>(
         Ok(true)
     };
     brief::blocking(world, op, agree, values, plan, take, async |call, values| {
-        match T::element().filter(|_| call.near() && combiner.law().elementwise) {
+        if let Some(root) = root {
+            call.root(root)?;
+        }
+        // What decides must be equal on all ranks: one may be here only because a place on its board was not free. A table shows what
+        // the short way does.
+        let long = size_of_val(&*values) > INLINE;
+        match T::element().filter(|_| call.near() && long && combiner.law().elementwise) {
             Some(element) => by_shares(call, values, combiner, root, element).await,
             None => as_table(call, values, combiner, root).await,
         }

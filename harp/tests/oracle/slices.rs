@@ -208,3 +208,40 @@ fn the_short_way_meets_the_long_one() {
         }
     });
 }
+
+/// One rank comes late, so that the others find no free place on their boards where it does, and take another way.
+fn late(world: &mut World, which: u32, pause: &dyn Fn()) {
+    let (me, size) = (world.rank(), world.size());
+    for call in 0..60u32 {
+        if me == which {
+            pause();
+        }
+        for root in [0, size - 1] {
+            for _ in 0..5 {
+                let mut values = [f64::from(me + call)];
+                reduce_slice(world, &mut values, Sum, root).unwrap();
+                let sum = f64::from(size * call + size * (size - 1) / 2);
+                assert_eq!(values, [if me == root { sum } else { f64::from(me + call) }], "call {call}");
+                let mut values = [if me == root { call } else { 0 }; 3];
+                broadcast_slice(world, &mut values, root).unwrap();
+                assert_eq!(values, [call; 3]);
+            }
+            let mut values = [1u64, u64::from(me)];
+            allreduce_slice(world, &mut values, Sum).unwrap();
+            assert_eq!(values, [u64::from(size), u64::from(size * (size - 1) / 2)], "call {call}");
+        }
+    }
+}
+
+#[test]
+fn a_late_rank_finds_the_others_on_another_way() {
+    for n in [2, 3, 5] {
+        for which in [0, n - 1] {
+            World::local(n, |mut world| {
+                late(&mut world, which, &|| std::thread::sleep(std::time::Duration::from_micros(200)));
+                world.finish()
+            })
+            .unwrap();
+        }
+    }
+}

@@ -4,7 +4,7 @@ use super::INLINE;
 use crate::error::{NetError, Result};
 use crate::fences;
 use crate::pool::{Block, Fill, Foreign, Place};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -53,8 +53,8 @@ pub(super) struct Slot {
     pub(super) entries: AtomicU32,
     /// Fingerprint of ids and lengths.
     pub(super) shape: AtomicU32,
-    /// The only entry; of several, where they are.
-    pub(super) only: Entry,
+    /// The only entry; of several, where they are. Its owner writes it before the ticket; others read it after that.
+    pub(super) only: UnsafeCell<Entry>,
 }
 
 /// A [`Place`] as it is written down.
@@ -234,8 +234,7 @@ impl Boards {
     }
 
     pub(super) fn head(&self, rank: usize, seq: u64) -> &Slot {
-        // SAFETY: a place begins with a slot header on a 64-byte boundary. Its plain field is written before the ticket is released and read
-        // after it was acquired.
+        // SAFETY: a place begins with a slot header on a 64-byte boundary, all of which others may change meanwhile: atomics and a cell.
         unsafe { &*self.slot(rank, seq).cast::<Slot>() }
     }
 

@@ -3,7 +3,7 @@
 //! It keeps no lists, so that a small collective costs little more than the hand-over of a cache line. Ranks choose it each by itself: what
 //! they write is what an [`Exposure`] writes. Who sees that another shows more goes on with one.
 
-use super::boards::{Boards, ENTRIES, Entry, HEAD_BYTES, IN_HEAD, ON_BOARD, Placed, SLOT, SLOTS, Slot};
+use super::boards::{Boards, ENTRIES, Entry, HEAD_BYTES, IN_HEAD, ON_BOARD, Placed, SLOT, SLOTS};
 use super::{Exposure, INLINE, Shown};
 use crate::world::World;
 use std::cell::Ref;
@@ -53,12 +53,7 @@ impl World {
             // SAFETY: this rank's own place, which nobody reads before the ticket; the bytes fit it, by the check of their length. (Those in
             // the head overwrite the entry's offset.)
             unsafe {
-                std::ptr::addr_of_mut!((*slot.cast::<Slot>()).only).write(Entry {
-                    id,
-                    len: len as u64,
-                    to,
-                    place,
-                });
+                boards.head(me, seq).only.get().write(Entry { id, len: len as u64, to, place });
                 std::ptr::copy_nonoverlapping(bytes.as_ptr(), slot.add(start), len);
             }
         }
@@ -154,7 +149,8 @@ impl View<'_> {
             1 => {}
             _ => return Glance::More,
         }
-        let Entry { id, len, to, place } = head.only;
+        // SAFETY: written before the ticket, which was acquired; any bytes are an entry, and what it says is checked below.
+        let Entry { id, len, to, place } = unsafe { head.only.get().read() };
         let start = match place.fd {
             IN_HEAD if len <= (ENTRIES - HEAD_BYTES) as u64 => HEAD_BYTES,
             ON_BOARD if place.offset.checked_add(len).is_some_and(|end| end <= SLOT as u64) => {

@@ -1,8 +1,7 @@
 //! One call: what a rank shows in it, and what it sees of the others.
 
 use super::boards::{
-    AT_ADDRESS, ENTRIES, ENTRY, Entry, FIT, HEAD_BYTES, IN_HEAD, ON_BOARD, Placed, SLOT, SLOTS, Slot,
-    cannot_open,
+    AT_ADDRESS, ENTRIES, ENTRY, Entry, FIT, HEAD_BYTES, IN_HEAD, ON_BOARD, Placed, SLOT, SLOTS, cannot_open,
 };
 use super::{Part, Shown, Shows};
 use crate::buffer::Buf;
@@ -102,8 +101,7 @@ impl World {
             staged = Buf::stale(overflow.max(crate::pool::POOL_FROM));
             staged_at = Some(address(&staged)?);
         }
-        // SAFETY: this rank's own place, which nobody reads before the ticket.
-        let only = unsafe { std::ptr::addr_of_mut!((*slot.cast::<Slot>()).only) };
+        let only = boards.head(me, seq).only.get();
         let mut directory = Buf::empty();
         let entries = match count {
             0 | 1 => only,
@@ -278,7 +276,8 @@ impl Exposure {
             return Ok(false);
         }
         let count = head.entries.load(Ordering::Relaxed) as usize;
-        let only = head.only;
+        // SAFETY: written before the ticket, which was acquired; any bytes are an entry, and what it says is checked below.
+        let only = unsafe { head.only.get().read() };
         let job_rank = boards.mates[rank].job_rank;
         let broken = |what: String| NetError::Protocol { peer: format!("rank {job_rank} (its board)"), what };
         let slot = boards.slot(rank, self.seq);
