@@ -6,10 +6,10 @@
 //! of a block costs nothing. A node-mate opens a segment through `/proc/PID/fd`, as it does a ring's, and checks its token.
 //!
 //! Dropped blocks keep their pages while all together are no more than what was in use at a time lately (or [`KEPT`] bytes): a loop finds what it
-//! left. Beyond that the pages are given back.
+//! left. Beyond that the pages of those go back that have been idle longest.
 
 use memmap2::{MmapOptions, MmapRaw};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -46,19 +46,22 @@ struct Segment {
 struct Idle {
     segment: u32,
     offset: usize,
-    /// It may hold bytes of before; else it has no pages and reads as zeros.
-    dirty: bool,
+    /// When it was dropped, in drops.
+    since: u64,
 }
 
 struct Pool {
     segments: Vec<Segment>,
     /// The segment that small blocks are cut from.
     open: Option<u32>,
-    /// log2 of the length -> idle blocks, the last used one last
-    idle: [Vec<Idle>; 64],
-    /// Bytes of blocks in use, and of dirty idle ones.
+    /// log2 of the length -> idle blocks that may hold bytes of before, the last used one last
+    kept: [VecDeque<Idle>; 64],
+    /// log2 of the length -> idle blocks without pages, which read as zeros
+    empty: [Vec<Idle>; 64],
+    /// Bytes of blocks in use, and of those that are kept.
     in_use: usize,
-    kept: usize,
+    idle: usize,
+    drops: u64,
     /// The most that was in use lately: it falls by a thousandth with every block that is taken.
     peak: usize,
 }
@@ -66,9 +69,11 @@ struct Pool {
 static POOL: Mutex<Pool> = Mutex::new(Pool {
     segments: Vec::new(),
     open: None,
-    idle: [const { Vec::new() }; 64],
+    kept: [const { VecDeque::new() }; 64],
+    empty: [const { Vec::new() }; 64],
     in_use: 0,
-    kept: 0,
+    idle: 0,
+    drops: 0,
     peak: 0,
 });
 
@@ -126,13 +131,15 @@ impl Block {
         let class = len.max(POOL_FROM).next_power_of_two().trailing_zeros() as u8;
         let size = 1usize << class;
         let mut pool = pool();
-        let idle = match pool.idle[usize::from(class)].pop() {
+        let kept = pool.kept[usize::from(class)].pop_back();
+        let dirty = kept.is_some();
+        if dirty {
+            pool.idle -= size;
+        }
+        let idle = match kept.or_else(|| pool.empty[usize::from(class)].pop()) {
             Some(idle) => idle,
             None => pool.cut(size)?,
         };
-        if idle.dirty {
-            pool.kept -= size;
-        }
         pool.in_use += size;
         pool.peak = pool.in_use.max(pool.peak - pool.peak / 1024);
         let segment = &pool.segments[idle.segment as usize];
@@ -142,7 +149,7 @@ impl Block {
         drop(pool);
         let place = Place { fd, segment: bytes, offset: idle.offset as u64 };
         let mut block = Block { at, class, segment: idle.segment, place };
-        if idle.dirty && fill == Fill::Zero {
+        if dirty && fill == Fill::Zero {
             block.bytes_mut()[..len].fill(0);
         }
         Ok(block)
@@ -170,28 +177,41 @@ impl Drop for Block {
         let size = 1usize << self.class;
         let mut pool = pool();
         pool.in_use -= size;
-        let mut dirty = true;
-        if pool.in_use + pool.kept + size > pool.peak.max(KEPT) {
-            // SAFETY: the block lies within the map, on page boundaries, and nobody uses it any more.
-            let gone = unsafe { rustix::mm::madvise(self.at.cast(), size, rustix::mm::Advice::LinuxRemove) };
-            dirty = gone.is_err();
-        }
-        if dirty {
-            pool.kept += size;
-        }
-        let offset = self.place.offset as usize;
-        pool.idle[usize::from(self.class)].push(Idle { segment: self.segment, offset, dirty });
+        pool.idle += size;
+        pool.drops += 1;
+        let idle = Idle { segment: self.segment, offset: self.place.offset as usize, since: pool.drops };
+        pool.kept[usize::from(self.class)].push_back(idle);
+        while pool.in_use + pool.idle > pool.peak.max(KEPT) && pool.give_back() {}
     }
 }
 
 impl Pool {
+    /// The pages of the block that has been idle longest go back to the system; false if none could be given.
+    fn give_back(&mut self) -> bool {
+        let oldest = |(class, kept): (usize, &VecDeque<Idle>)| Some((kept.front()?.since, class));
+        let Some((_, class)) = self.kept.iter().enumerate().filter_map(oldest).min() else { return false };
+        let Some(idle) = self.kept[class].pop_front() else { return false };
+        let size = 1usize << class;
+        // SAFETY: the block lies within the segment's map, on page boundaries, and nobody uses it.
+        let gone = unsafe {
+            let at = self.segments[idle.segment as usize].map.as_mut_ptr().add(idle.offset);
+            rustix::mm::madvise(at.cast(), size, rustix::mm::Advice::LinuxRemove)
+        };
+        if gone.is_err() {
+            self.kept[class].push_front(idle);
+            return false;
+        }
+        self.idle -= size;
+        self.empty[class].push(idle);
+        true
+    }
+
     /// A block that was never used.
     fn cut(&mut self, size: usize) -> io::Result<Idle> {
-        let dirty = false;
         if size > SEGMENT / 2 {
             let segment = self.add(size + HEADER)?;
             self.segments[segment as usize].used = size + HEADER;
-            return Ok(Idle { segment, offset: HEADER, dirty });
+            return Ok(Idle { segment, offset: HEADER, since: 0 });
         }
         let segment = match self.open {
             Some(open) if self.segments[open as usize].used + size <= SEGMENT => open,
@@ -204,7 +224,7 @@ impl Pool {
         let used = &mut self.segments[segment as usize].used;
         let offset = *used;
         *used += size;
-        Ok(Idle { segment, offset, dirty })
+        Ok(Idle { segment, offset, since: 0 })
     }
 
     fn add(&mut self, len: usize) -> io::Result<u32> {
@@ -291,6 +311,32 @@ mod tests {
         drop(block);
         let again = Block::new(9_000, Fill::Zero).unwrap();
         assert!(again.bytes()[..9_000].iter().all(|&b| b == 0));
+    }
+
+    /// What a small loop uses stays, though much was used before it: else it would touch fresh pages in every step.
+    #[test]
+    fn the_pages_that_were_idle_longest_go_first() {
+        let mut pool = Pool {
+            segments: Vec::new(),
+            open: None,
+            kept: [const { VecDeque::new() }; 64],
+            empty: [const { Vec::new() }; 64],
+            in_use: 0,
+            idle: 0,
+            drops: 0,
+            peak: 0,
+        };
+        for (class, since) in [(20, 1), (16, 2), (20, 3)] {
+            let mut idle = pool.cut(1 << class).unwrap();
+            idle.since = since;
+            pool.kept[class].push_back(idle);
+            pool.idle += 1 << class;
+        }
+        assert!(pool.give_back());
+        assert_eq!((pool.kept[20].len(), pool.kept[16].len(), pool.empty[20].len()), (1, 1, 1));
+        assert_eq!(pool.idle, (1 << 20) + (1 << 16));
+        assert!(pool.give_back() && pool.give_back() && !pool.give_back());
+        assert_eq!((pool.idle, pool.empty[20].len(), pool.empty[16].len()), (0, 2, 1));
     }
 
     #[test]
