@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aeolian_examples::npy::header_bytes;
-use program::kmeans;
+use program::{built, kmeans};
 
 mod program;
 
@@ -78,17 +78,7 @@ fn every_mistake_has_its_message_and_code() {
         ),
         (&["--input", "/dev/null", "--k", "2"], 66, "/dev/null: is not a regular file"),
     ];
-    let before = std::fs::read_dir(dir.path()).unwrap().count();
-    for (args, code, want) in cases {
-        let (got, _, text) = kmeans(dir.path(), args);
-        assert!(
-            got == *code && text.contains(want),
-            "{args:?}: code {got}, said: {text}\nwanted {code}: {want}"
-        );
-        assert!(text.contains("help: ") || text.contains("--help"), "{args:?}: no help in {text}");
-        assert!(!text.contains("panicked"), "{text}");
-    }
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before, "nothing is left behind");
+    built::assert_mistakes(env!("CARGO_BIN_EXE_kmeans"), dir.path(), cases);
 }
 
 #[test]
@@ -145,36 +135,23 @@ fn a_lone_process_stops_in_order() {
         })
         .collect();
     std::fs::write(dir.path().join("x.npy"), npy("<f8", &[60_000, 8], &body)).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kmeans"))
-        .current_dir(dir.path())
-        .args([
-            "--input",
-            "x.npy",
-            "--k",
-            "900",
-            "--init",
-            "first",
-            "--iterations",
-            "1000000",
-            "--tolerance",
-            "0",
-        ])
-        .args(["--output", "c.csv", "--threads", "1"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(Duration::from_secs(1));
-    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let begin = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "it goes on");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let out = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.code() == Some(75) && text.contains("stopped on request"), "{} {text}", out.status);
+    let args = [
+        "--input",
+        "x.npy",
+        "--k",
+        "900",
+        "--init",
+        "first",
+        "--iterations",
+        "1000000",
+        "--tolerance",
+        "0",
+        "--output",
+        "c.csv",
+        "--threads",
+        "1",
+    ];
+    built::assert_stops_in_order(env!("CARGO_BIN_EXE_kmeans"), dir.path(), &args, 1);
     assert!(dir.path().join("c.csv").exists(), "the results so far are written");
 }
 

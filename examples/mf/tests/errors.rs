@@ -1,10 +1,7 @@
 //! What a user sees when something is wrong: message, help, exit code, and nothing left behind.
 #![allow(clippy::unwrap_used)] // a test that cannot go on should stop
 
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
-use program::mf;
+use program::built;
 
 mod program;
 
@@ -71,42 +68,14 @@ fn every_mistake_has_its_message_and_code() {
         // What was made for the results goes again.
         (&["--input", "word.csv", "--output", "model"], 65, "word.csv:2"),
     ];
-    let before = std::fs::read_dir(dir.path()).unwrap().count();
-    for (args, code, want) in cases {
-        let (got, _, text) = mf(dir.path(), args);
-        assert!(
-            got == *code && text.contains(want),
-            "{args:?}: code {got}, said: {text}\nwanted {code}: {want}"
-        );
-        assert!(text.contains("help: ") || text.contains("--help"), "{args:?}: no help in {text}");
-        assert!(!text.contains("panicked"), "{text}");
-    }
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before, "nothing is left behind");
+    built::assert_mistakes(env!("CARGO_BIN_EXE_mf"), dir.path(), cases);
 }
 
 #[test]
 fn a_lone_process_stops_in_order() {
     let dir = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mf"))
-        .current_dir(dir.path())
-        .args(["--epochs", "1000000000", "--output", "model", "--threads", "1"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(Duration::from_secs(2));
-    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let begin = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if begin.elapsed() > Duration::from_secs(60) {
-            child.kill().unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let out = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.code() == Some(75) && text.contains("stopped on request"), "{} {text}", out.status);
+    let args = ["--epochs", "1000000000", "--output", "model", "--threads", "1"];
+    built::assert_stops_in_order(env!("CARGO_BIN_EXE_mf"), dir.path(), &args, 2);
     let users = std::fs::read_to_string(dir.path().join("model/users.csv")).unwrap();
     assert_eq!(users.lines().next().unwrap().split(',').count(), 34, "the model so far is written");
 }

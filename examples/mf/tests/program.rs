@@ -1,11 +1,12 @@
-//! The built program, for tests of what a user sees.
+//! The built program.
+
+#[path = "../../common/built.rs"]
+pub(crate) mod built;
 
 use std::path::Path;
-use std::process::Command;
 
-/// Runs the program in `dir`; returns its exit code (-1 after a signal) and what it wrote to standard output and error.
+/// As [`built::run`].
+#[allow(dead_code)] // not each test program calls it itself
 pub(crate) fn mf(dir: &Path, args: &[&str]) -> (i32, String, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_mf")).current_dir(dir).args(args).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (out.status.code().unwrap_or(-1), text(&out.stdout), text(&out.stderr))
+    built::run(env!("CARGO_BIN_EXE_mf"), dir, args)
 }

@@ -14,6 +14,9 @@ use aeolian_net::shared::{Glance, View};
 use std::cell::Cell;
 use std::ops::Range;
 
+/// Partitions of a table that may go the short way.
+const FEW: usize = 8;
+
 /// All partitions move to the rank that `partitioner` gives for their id; those that meet there are combined in rank order.
 ///
 /// On tables with the same ids everywhere this is MPI's reduce-scatter. One pairwise exchange, in which every partition is sent
@@ -42,6 +45,10 @@ pub fn regroup<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>(
     let agree = agree(table, partitioner.name().as_bytes());
     let leaves = Cell::new(None);
     let plan = brief::plan::<Table<D, C>, _>(|world, table| {
+        // Of more partitions hardly one alone leaves, and the partitioner would be asked twice for each.
+        if table.len() > FEW {
+            return None;
+        }
         let rank_of = |id| place(partitioner, id, world.size());
         let all: Range<u32> = 0..world.size();
         let part = match node::leaving(world.rank(), table, rank_of).ok()?[..] {
