@@ -1,4 +1,4 @@
-//! Collectives of tables of one small partition, on ranks that share memory: no list is made, no future polled.
+//! Collectives of tables of one small partition (or a few), on ranks that share memory: no list is made, no future polled.
 //!
 //! Each rank decides for itself; what it shows is what [`node`](crate::node) would show. Where another rank shows more, the call goes on
 //! there.
@@ -11,7 +11,8 @@ use crate::error::Result;
 use crate::node::{ALL, INLINE};
 use crate::table::Table;
 use aeolian_net::World;
-use aeolian_net::shared::{Brief, Glance, View};
+use aeolian_net::shared::{Brief, Glance, Shown, View};
+use smallvec::{SmallVec, smallvec};
 use std::ops::Range;
 
 /// Looks at a ticket before other messages are moved.
@@ -20,17 +21,25 @@ const LOOKS: u32 = 1000;
 /// Calls after which messages are moved even if nothing has to be waited for.
 const CALLS: u64 = 64;
 
+/// Partitions of a table that may go the short way.
+pub(crate) const FEW: usize = 8;
+
 /// What a call shows, and whom it waits for.
 pub(crate) struct Plan<'p> {
     pub(crate) shape: u32,
-    pub(crate) part: Option<(u64, u32, &'p [u8])>,
+    pub(crate) parts: SmallVec<[Shown<'p>; 4]>,
     pub(crate) wait: Range<u32>,
 }
 
-impl Plan<'_> {
-    /// Nothing is shown, nobody is waited for.
-    pub(crate) fn silent() -> Plan<'static> {
-        Plan { shape: 0, part: None, wait: 0..0 }
+impl<'p> Plan<'p> {
+    /// One part.
+    pub(crate) fn one(part: Shown<'p>, wait: Range<u32>) -> Plan<'p> {
+        Plan { shape: 0, parts: smallvec![part], wait }
+    }
+
+    /// Only others show something.
+    pub(crate) fn of_others(wait: Range<u32>) -> Plan<'p> {
+        Plan { shape: 0, parts: SmallVec::new(), wait }
     }
 }
 
@@ -43,11 +52,22 @@ where
 }
 
 /// The only partition of a table, if it is an array that fits a board.
-pub(crate) fn only<D: Data, C: Combiner<D::Unit>>(table: &Table<D, C>, to: u32) -> Option<(u64, u32, &[u8])> {
+pub(crate) fn only<D: Data, C: Combiner<D::Unit>>(table: &Table<D, C>, to: u32) -> Option<Shown<'_>> {
     let mut parts = table.iter();
     let (Some((id, part)), None, Some(_)) = (parts.next(), parts.next(), D::element()) else { return None };
     let bytes = D::bytes(part);
-    (bytes.len() <= INLINE).then_some((id, to, bytes))
+    (bytes.len() <= INLINE).then_some(Shown { id, to, bytes })
+}
+
+/// Those of a table's partitions, if they are few arrays; whether they fit a board is seen when they are shown.
+pub(crate) fn parts<'t, D: Data, C: Combiner<D::Unit>>(
+    table: &'t Table<D, C>,
+    leaving: &[(u64, u32)],
+) -> Option<SmallVec<[Shown<'t>; 4]>> {
+    if leaving.len() > FEW || D::element().is_none() {
+        return None;
+    }
+    leaving.iter().map(|&(id, to)| Some(Shown { id, to, bytes: D::bytes(table.get(id)?) })).collect()
 }
 
 /// Runs a collective on `values`, a table or a slice. Where `plan` has one, it is tried the short way: `take` looks at what the ranks show, and says whether that was
@@ -93,7 +113,7 @@ fn short<X: ?Sized>(
     let (brief, wait) = {
         let Some(plan) = plan(world, values) else { return Ok(false) };
         let (number, tag) = call.coming_exposure();
-        let Some(brief) = world.try_brief(number, tag, plan.shape, plan.part) else { return Ok(false) };
+        let Some(brief) = world.try_brief(number, tag, plan.shape, &plan.parts) else { return Ok(false) };
         (brief, plan.wait)
     };
     call.next_exposure()?;
@@ -102,7 +122,7 @@ fn short<X: ?Sized>(
     }
     let done = take(&brief.view(), world, values).map_err(|e| call.of_job(e))?;
     if !done {
-        call.keep(brief.into_exposure());
+        call.keep(brief.into_exposure()?);
     }
     Ok(done)
 }
@@ -125,7 +145,7 @@ pub(crate) fn combine<D: Data, C: Combiner<D::Unit>>(
     table: &mut Table<D, C>,
 ) -> Result<bool> {
     let (me, size) = (world.rank(), world.size());
-    let Some((id, _, mine)) = only(table, ALL) else { return Ok(false) };
+    let Some(Shown { id, bytes: mine, .. }) = only(table, ALL) else { return Ok(false) };
     let alike = |rank| matches!(view.of(rank), Glance::One(s) if s.id == id && s.bytes.len() == mine.len());
     if !(0..size).all(|rank| rank == me || alike(rank)) {
         return Ok(false);

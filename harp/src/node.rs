@@ -122,6 +122,12 @@ impl View<'_> {
             })
     }
 
+    /// Whether all ranks show as many parts, of the same lengths one by one.
+    fn same_lengths(&self) -> bool {
+        let lengths = |rank| self.shown(rank).map(|shown| shown.bytes.len());
+        (1..self.call.size()).all(|rank| lengths(rank).eq(lengths(0)))
+    }
+
     /// See [`Exposure::rewrite`].
     pub(crate) fn rewrite(
         &mut self,
@@ -175,6 +181,20 @@ impl Lent {
             ids.push(id);
         }
         Ok((Lent(ids), shown))
+    }
+
+    /// They come back under these ids, ascending and as many.
+    fn renamed<D: Data, C: Combiner<D::Unit>>(
+        self,
+        table: &mut Table<D, C>,
+        ids: SmallVec<[u64; 1]>,
+    ) -> Lent {
+        if ids != self.0 {
+            for (part, id) in table.take().into_iter().zip(&ids) {
+                table.insert(*id, part.1);
+            }
+        }
+        Lent(ids)
     }
 
     /// The table gets them back.
@@ -319,26 +339,37 @@ fn combine_all<D: Data, C: Combiner<D::Unit>>(view: &View<'_>, table: &mut Table
     Ok(())
 }
 
-/// Every table goes to another rank: this one's to `to`, and what it becomes comes from `from`.
+/// Every table goes to another rank: that of rank `sources[r]` to rank `r`. Tables of the same lengths change places where they lie, each
+/// rank moving a share of all of them; else each rank copies what it gets.
 pub(crate) async fn rotated<D: Data, C: Combiner<D::Unit>>(
     call: &Call,
     table: &mut Table<D, C>,
-    to: u32,
-    from: u32,
+    sources: &[u32],
 ) -> Result<()> {
-    let mut view = if is_small(table) {
-        call.show(0, || copied(table, to)).await?
-    } else {
-        let mut parts = Shows::with_capacity(table.len());
-        for (id, part) in table.take() {
-            let buf = D::into_buf(part).map_err(|what| HarpError::Encode { id, what })?;
-            parts.push((id, to, Part::Given(buf)));
-        }
-        call.show(0, || parts).await?
-    };
-    view.of(from).await?;
-    table.become_bytes(view.shown(from).map(|shown| (shown.id, shown.bytes)), from)?;
-    view.back().await.map(drop)
+    let me = call.rank();
+    let from = sources[me as usize];
+    if is_small(table) {
+        let mut view = call.show(0, || copied(table, ALL)).await?;
+        view.of(from).await?;
+        table.become_bytes(view.shown(from).map(|shown| (shown.id, shown.bytes)), from)?;
+        return view.back().await.map(drop);
+    }
+    let (lent, parts) = Lent::of(table)?;
+    let mut view = call.show(0, || parts).await?;
+    // All ranks come to the same answer: they look at the same.
+    view.all().await?;
+    if D::element().is_none() || !view.same_lengths() {
+        table.clear();
+        table.become_bytes(view.shown(from).map(|shown| (shown.id, shown.bytes)), from)?;
+        return view.back().await.map(drop);
+    }
+    let count = view.shown(me).len();
+    for part in 0..count {
+        view.exposure.permute(part, sources)?;
+    }
+    let ids = view.shown(from).map(|shown| shown.id).collect();
+    let bufs = view.back().await?;
+    lent.renamed(table, ids).back(table, bufs)
 }
 
 /// What goes to other ranks is shown, and each takes what is for it: the parts to show, and what stays.
@@ -409,12 +440,15 @@ pub(crate) async fn regrouped<D: Data, C: Combiner<D::Unit>>(
     view.back().await.map(drop)
 }
 
+/// Ids, with where they go.
+pub(crate) type Leaving = SmallVec<[(u64, u32); 8]>;
+
 /// The ids that do not stay on this rank, with where they go.
 pub(crate) fn leaving<D: Data, C: Combiner<D::Unit>>(
     me: u32,
     table: &Table<D, C>,
     rank_of: impl Fn(u64) -> Result<u32>,
-) -> Result<SmallVec<[(u64, u32); 8]>> {
+) -> Result<Leaving> {
     let mut leaving = SmallVec::new();
     for id in table.ids() {
         let to = rank_of(id)?;

@@ -171,13 +171,13 @@ impl<D: Data, C: Combiner<D::Unit>> Table<D, C> {
     /// The table gets these partitions instead of its own, in their place if they are like them.
     pub(crate) fn become_bytes<'b>(
         &mut self,
-        parts: impl ExactSizeIterator<Item = (u64, &'b [u8])> + Clone,
+        parts: impl Iterator<Item = (u64, &'b [u8])> + Clone,
         from: u32,
     ) -> Result<()> {
         let alike = |(have, part): (&u64, &D::Part), (id, bytes): (u64, &[u8])| {
             *have == id && D::element().is_some_and(|element| D::len(part) * element == bytes.len())
         };
-        let same = parts.len() == self.partitions.len()
+        let same = parts.clone().count() == self.partitions.len()
             && self.partitions.iter().zip(parts.clone()).all(|(have, came)| alike(have, came));
         if same {
             self.overwrite(parts.map(|(_, bytes)| bytes));

@@ -29,9 +29,8 @@ use aeolian_net::World;
 /// ```
 pub fn allgather<D: Data, C: Combiner<D::Unit>>(world: &mut World, table: &mut Table<D, C>) -> Result<()> {
     let agree = agree(table, &[]);
-    let plan = brief::plan::<Table<D, C>, _>(|world, table| {
-        Some(Plan { shape: 0, part: Some(only(table, ALL)?), wait: 0..world.size() })
-    });
+    let plan =
+        brief::plan::<Table<D, C>, _>(|world, table| Some(Plan::one(only(table, ALL)?, 0..world.size())));
     brief::blocking(world, Op::Allgather, agree, table, plan, brief::unite, body)
 }
 

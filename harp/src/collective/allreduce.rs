@@ -34,7 +34,7 @@ use aeolian_net::World;
 pub fn allreduce<D: Data, C: Combiner<D::Unit>>(world: &mut World, table: &mut Table<D, C>) -> Result<()> {
     let agree = agree(table, &[]);
     let plan = brief::plan::<Table<D, C>, _>(|world, table| {
-        Some(Plan { part: Some(only(table, ALL)?), shape: Table::shape(table), wait: 0..world.size() })
+        Some(Plan { shape: Table::shape(table), ..Plan::one(only(table, ALL)?, 0..world.size()) })
     });
     brief::blocking(world, Op::Allreduce, agree, table, plan, brief::combine, body)
 }

@@ -1,12 +1,14 @@
 //! Alltoall.
 
-use crate::call::{Call, Op, Pending, blocking, fingerprint, starting};
+use crate::brief::{self, FEW, Plan};
+use crate::call::{Call, Op, Pending, fingerprint, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
 use crate::exchange;
 use crate::table::{Parts, Table};
 use aeolian_net::World;
+use aeolian_net::shared::{Shown, View};
 
 /// Sends `tables[r]` to rank `r`, whatever its size, and returns the tables that came, by the rank that sent them: MPI's alltoallv.
 ///
@@ -33,9 +35,35 @@ use aeolian_net::World;
 /// ```
 pub fn alltoall<D: Data, C: Combiner<D::Unit>>(
     world: &mut World,
-    tables: Vec<Table<D, C>>,
+    mut tables: Vec<Table<D, C>>,
 ) -> Result<Vec<Table<D, C>>> {
-    blocking(world, Op::Alltoall, agreed(&tables), async |call| body(call, tables).await)
+    let agree = agreed(&tables);
+    let plan = brief::plan::<Vec<Table<D, C>>, _>(|world, tables| {
+        let count: usize = tables.iter().map(Table::len).sum();
+        if tables.len() != world.size() as usize || count > FEW || D::element().is_none() {
+            return None;
+        }
+        let mut plan = Plan::of_others(0..world.size());
+        for (to, table) in (0..).zip(tables).filter(|&(to, _)| to != world.rank()) {
+            plan.parts.extend(table.iter().map(|(id, part)| Shown { id, to, bytes: D::bytes(part) }));
+        }
+        Some(plan)
+    });
+    let take = |view: &View<'_>, world: &World, tables: &mut Vec<Table<D, C>>| {
+        if (0..world.size()).any(|rank| view.parts(rank).is_none()) {
+            return Ok(false);
+        }
+        for (from, table) in (0..).zip(tables).filter(|&(from, _)| from != world.rank()) {
+            let for_me = view.parts(from).into_iter().flatten().filter(|shown| shown.to == world.rank());
+            table.become_bytes(for_me.map(|shown| (shown.id, shown.bytes)), from)?;
+        }
+        Ok(true)
+    };
+    brief::blocking(world, Op::Alltoall, agree, &mut tables, plan, take, async |call, tables| {
+        *tables = body(call, std::mem::take(tables)).await?;
+        Ok(())
+    })?;
+    Ok(tables)
 }
 
 /// Starts an [`alltoall`]; the tables that came come back.

@@ -1,6 +1,7 @@
 //! Barrier.
 
-use crate::call::{Call, Op, Pending, blocking, starting};
+use crate::brief::{self, Plan};
+use crate::call::{Call, Op, Pending, starting};
 use crate::error::Result;
 use crate::far;
 use crate::node::Shows;
@@ -19,7 +20,16 @@ use aeolian_net::World;
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
 pub fn barrier(world: &mut World) -> Result<()> {
-    blocking(world, Op::Barrier, 0, body)
+    let plan = brief::plan::<(), _>(|world, ()| Some(Plan::of_others(0..world.size())));
+    brief::blocking(
+        world,
+        Op::Barrier,
+        0,
+        &mut (),
+        plan,
+        |_, _, ()| Ok(true),
+        async |call, ()| body(call).await,
+    )
 }
 
 /// Starts a [`barrier`]: it is over once all ranks have started it.

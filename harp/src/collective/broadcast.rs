@@ -38,8 +38,8 @@ pub fn broadcast<D: Data, C: Combiner<D::Unit>>(
 ) -> Result<()> {
     let agree = agree(table, &root.to_le_bytes());
     let plan = brief::plan::<Table<D, C>, _>(|world, table| match world.rank() == root {
-        true => Some(Plan { part: Some(only(table, ALL)?), ..Plan::silent() }),
-        false if root < world.size() => Some(Plan { wait: root..root + 1, ..Plan::silent() }),
+        true => Some(Plan::one(only(table, ALL)?, 0..0)),
+        false if root < world.size() => Some(Plan::of_others(root..root + 1)),
         false => None,
     });
     let take = |view: &View<'_>, world: &World, table: &mut Table<D, C>| match view.of(root) {

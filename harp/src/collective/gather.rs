@@ -38,7 +38,7 @@ pub fn gather<D: Data, C: Combiner<D::Unit>>(
             return None;
         }
         let wait = if world.rank() == root { 0..world.size() } else { 0..0 };
-        Some(Plan { shape: 0, part: Some(only(table, ALL)?), wait })
+        Some(Plan::one(only(table, ALL)?, wait))
     });
     let take = |view: &View<'_>, world: &World, table: &mut Table<D, C>| {
         if world.rank() == root {

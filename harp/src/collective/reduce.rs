@@ -39,7 +39,7 @@ pub fn reduce<D: Data, C: Combiner<D::Unit>>(
             return None;
         }
         let wait = if world.rank() == root { 0..world.size() } else { 0..0 };
-        Some(Plan { part: Some(only(table, ALL)?), shape: Table::shape(table), wait })
+        Some(Plan { shape: Table::shape(table), ..Plan::one(only(table, ALL)?, wait) })
     });
     let take = |view: &View<'_>, world: &World, table: &mut Table<D, C>| {
         if world.rank() == root {

@@ -1,21 +1,17 @@
 //! Regroup.
 
-use crate::brief::{self, Plan};
+use crate::brief::{self, FEW, Plan};
 use crate::call::{Call, Op, Pending, agree, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
 use crate::far;
-use crate::node;
+use crate::node::{self, Leaving};
 use crate::partitioner::{Partitioner, place};
 use crate::table::{Parts, Table};
 use aeolian_net::World;
-use aeolian_net::shared::{Glance, View};
+use aeolian_net::shared::View;
 use std::cell::Cell;
-use std::ops::Range;
-
-/// Partitions of a table that may go the short way.
-const FEW: usize = 8;
 
 /// All partitions move to the rank that `partitioner` gives for their id; those that meet there are combined in rank order.
 ///
@@ -43,35 +39,23 @@ pub fn regroup<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>(
     partitioner: &P,
 ) -> Result<()> {
     let agree = agree(table, partitioner.name().as_bytes());
-    let leaves = Cell::new(None);
+    let leaves = Cell::new(Leaving::new());
     let plan = brief::plan::<Table<D, C>, _>(|world, table| {
-        // Of more partitions hardly one alone leaves, and the partitioner would be asked twice for each.
+        // The partitioner is asked again if it does not come to an end that way.
         if table.len() > FEW {
             return None;
         }
-        let rank_of = |id| place(partitioner, id, world.size());
-        let all: Range<u32> = 0..world.size();
-        let part = match node::leaving(world.rank(), table, rank_of).ok()?[..] {
-            [] => None,
-            [(id, to)] => {
-                leaves.set(Some(id));
-                Some((id, to, D::element().and(table.get(id)).map(D::bytes)?))
-            }
-            _ => return None,
-        };
-        Some(Plan { part, wait: all, ..Plan::silent() })
+        let gone = node::leaving(world.rank(), table, |id| place(partitioner, id, world.size())).ok()?;
+        let parts = brief::parts(table, &gone)?;
+        leaves.set(gone);
+        Some(Plan { parts, ..Plan::of_others(0..world.size()) })
     });
     let take = |view: &View<'_>, world: &World, table: &mut Table<D, C>| {
-        if (0..world.size()).any(|rank| matches!(view.of(rank), Glance::More)) {
+        if (0..world.size()).any(|rank| view.parts(rank).is_none()) {
             return Ok(false);
         }
-        if let Some(id) = leaves.take() {
-            table.remove(id);
-        }
-        let for_me = |rank| match view.of(rank) {
-            Glance::One(shown) if shown.to == world.rank() => Some(shown).into_iter(),
-            _ => None.into_iter(),
-        };
+        leaves.take().iter().for_each(|&(id, _)| drop(table.remove(id)));
+        let for_me = |rank| view.parts(rank).into_iter().flatten().filter(|shown| shown.to == world.rank());
         node::combine_coming(world, table, for_me)?;
         Ok(true)
     };

@@ -10,6 +10,7 @@ use crate::node;
 use crate::table::Table;
 use aeolian_net::World;
 use aeolian_net::shared::{Glance, View};
+use smallvec::SmallVec;
 
 /// Where the tables go in a [`rotate`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,14 +29,24 @@ impl Rotation {
             Rotation::Ring => return Ok(((rank + 1) % size, (rank + size - 1) % size)),
             Rotation::To(to) => to,
         };
+        let from = self.sources(size)?;
+        Ok((to[rank as usize], from[rank as usize]))
+    }
+
+    /// From which rank each rank receives.
+    fn sources(&self, size: u32) -> Result<SmallVec<[u32; 8]>> {
+        let to = match self {
+            Rotation::Ring => return Ok((0..size).map(|rank| (rank + size - 1) % size).collect()),
+            Rotation::To(to) => to,
+        };
         let mut from = vec![None; size as usize];
         for (&t, r) in to.iter().zip(0..) {
             if let Some(slot) = from.get_mut(t as usize) {
                 *slot = Some(r);
             }
         }
-        match (to.len() == size as usize, from.iter().copied().collect::<Option<Vec<u32>>>()) {
-            (true, Some(from)) => Ok((to[rank as usize], from[rank as usize])),
+        match (to.len() == size as usize, from.into_iter().collect()) {
+            (true, Some(from)) => Ok(from),
             _ => Err(HarpError::Usage(format!("{to:?} is not a permutation of {size} ranks"))),
         }
     }
@@ -77,7 +88,7 @@ pub fn rotate<D: Data, C: Combiner<D::Unit>>(
     let ends = rotation.ends(world.rank(), world.size());
     let plan = brief::plan::<Table<D, C>, _>(|_, table| {
         let &(to, from) = ends.as_ref().ok()?;
-        Some(Plan { shape: 0, part: Some(only(table, to)?), wait: from..from + 1 })
+        Some(Plan::one(only(table, to)?, from..from + 1))
     });
     let take = |view: &View<'_>, _: &World, table: &mut Table<D, C>| {
         let &Ok((_, from)) = &ends else { return Ok(false) };
@@ -110,7 +121,7 @@ async fn body<D: Data, C: Combiner<D::Unit>>(
 ) -> Result<()> {
     let (to, from) = rotation.ends(call.rank(), call.size())?;
     if call.near() {
-        return node::rotated(call, table, to, from).await;
+        return node::rotated(call, table, &rotation.sources(call.size())?).await;
     }
     if to == call.rank() {
         return Ok(());

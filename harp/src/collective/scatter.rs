@@ -1,14 +1,17 @@
 //! Scatter.
 
 use super::regroup::by_rank;
-use crate::call::{Call, Op, Pending, agree, blocking, starting};
+use crate::brief::{self, FEW, Plan};
+use crate::call::{Call, Op, Pending, agree, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
-use crate::node;
+use crate::node::{self, Leaving};
 use crate::partitioner::{Partitioner, place};
 use crate::table::{Parts, Table};
 use aeolian_net::World;
+use aeolian_net::shared::View;
+use std::cell::Cell;
 
 /// The partitions of `root`'s table move to the ranks that `partitioner` gives for their ids (those that stay, stay); on the
 /// other ranks they are added to the table, combined into what is there.
@@ -38,7 +41,29 @@ pub fn scatter<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>(
     partitioner: &P,
 ) -> Result<()> {
     let agree = agree(table, &[&root.to_le_bytes(), partitioner.name().as_bytes()].concat());
-    blocking(world, Op::Scatter, agree, async |call| body(call, table, root, partitioner).await)
+    let leaves = Cell::new(Leaving::new());
+    let plan = brief::plan::<Table<D, C>, _>(|world, table| {
+        if root >= world.size() || world.rank() != root {
+            return (root < world.size()).then(|| Plan::of_others(root..root + 1));
+        }
+        if table.len() > FEW {
+            return None;
+        }
+        let gone = node::leaving(root, table, |id| place(partitioner, id, world.size())).ok()?;
+        let parts = brief::parts(table, &gone)?;
+        leaves.set(gone);
+        Some(Plan { parts, ..Plan::of_others(0..0) })
+    });
+    let take = |view: &View<'_>, world: &World, table: &mut Table<D, C>| {
+        let Some(parts) = view.parts(root) else { return Ok(false) };
+        leaves.take().iter().for_each(|&(id, _)| drop(table.remove(id)));
+        for shown in parts.filter(|shown| shown.to == world.rank()) {
+            table.add_bytes(shown.id, shown.bytes, root)?;
+        }
+        Ok(true)
+    };
+    let body = async |call: &Call, table: &mut _| body(call, table, root, partitioner).await;
+    brief::blocking(world, Op::Scatter, agree, table, plan, take, body)
 }
 
 /// Starts a [`scatter`]; the table comes back with this rank's partitions.

@@ -12,7 +12,7 @@ use crate::data::Data;
 use crate::error::{HarpError, Result};
 use crate::node::{ALL, INLINE, Shows};
 use crate::table::Table;
-use aeolian_net::shared::{Glance, Part, View, share};
+use aeolian_net::shared::{Glance, Part, Shown, View, share};
 use aeolian_net::{Buf, World};
 use bytemuck::{cast_slice, cast_slice_mut};
 use std::ops::Range;
@@ -89,8 +89,8 @@ pub fn reduce_slice<T: Element, C: Combiner<[T]>>(
 pub fn broadcast_slice<T: Element>(world: &mut World, values: &mut [T], root: u32) -> Result<()> {
     let agree = fingerprint(&[T::name().as_bytes(), &root.to_le_bytes()]);
     let plan = brief::plan::<[T], _>(|world, values| match world.rank() == root {
-        true => Some(Plan { part: Some((0, ALL, small(values)?)), ..Plan::silent() }),
-        false if root < world.size() => Some(Plan { wait: root..root + 1, ..Plan::silent() }),
+        true => Some(Plan::one(small(values)?, 0..0)),
+        false if root < world.size() => Some(Plan::of_others(root..root + 1)),
         false => None,
     });
     let take = |view: &View<'_>, world: &World, values: &mut [T]| match view.of(root) {
@@ -149,8 +149,7 @@ pub fn allgather_slice<T: Element>(world: &mut World, mine: &[T], all: &mut [T])
         all[at(world.rank())].copy_from_slice(mine);
     }
     let plan = brief::plan::<[T], _>(|world, all| {
-        let part = Some((0, ALL, small(all.get(at(world.rank())).filter(|_| fits)?)?));
-        Some(Plan { part, wait: 0..world.size(), ..Plan::silent() })
+        Some(Plan::one(small(all.get(at(world.rank())).filter(|_| fits)?)?, 0..world.size()))
     });
     let take = |view: &View<'_>, world: &World, all: &mut [T]| {
         for rank in 0..world.size() {
@@ -186,10 +185,10 @@ pub fn allgather_slice<T: Element>(world: &mut World, mine: &[T], all: &mut [T])
     })
 }
 
-/// The bytes of a slice that fits a board.
-fn small<T: Element>(values: &[T]) -> Option<&[u8]> {
+/// A slice that fits a board, as it is shown there.
+fn small<T: Element>(values: &[T]) -> Option<Shown<'_>> {
     let bytes = cast_slice::<T, u8>(values);
-    (bytes.len() <= INLINE).then_some(bytes)
+    (bytes.len() <= INLINE).then_some(Shown { id: 0, to: ALL, bytes })
 }
 
 /// What rank `from` has shown becomes `values`.
@@ -231,7 +230,7 @@ fn reduction<T: Element, C: Combiner<[T]>>(
             return None;
         }
         let wait = if wanted { 0..world.size() } else { 0..0 };
-        Some(Plan { part: Some((0, ALL, small(values)?)), wait, ..Plan::silent() })
+        Some(Plan::one(small(values)?, wait))
     });
     let take = |view: &View<'_>, world: &World, values: &mut [T]| {
         if !wanted {

@@ -1,21 +1,21 @@
-//! The short way through a call: every rank shows one part that fits its board, or none.
+//! The short way through a call: every rank shows a few parts that fit its board, or none.
 //!
 //! It keeps no lists, so that a small collective costs little more than the hand-over of a cache line. Ranks choose it each by itself: what
 //! they write is what an [`Exposure`] writes. Who sees that another shows more goes on with one.
 
-use super::boards::{Boards, ENTRIES, Entry, HEAD_BYTES, IN_HEAD, ON_BOARD, Placed, SLOT, SLOTS};
+use super::boards::{Boards, ENTRIES, ENTRY, Entry, FIT, HEAD_BYTES, IN_HEAD, ON_BOARD, Placed, SLOT, SLOTS};
 use super::{Exposure, INLINE, Shown};
+use crate::error::Result;
 use crate::world::World;
 use std::cell::Ref;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-/// One part of this rank, or none, shown in a call.
+/// What this rank shows in a call.
 pub struct Brief {
     world: World,
     seq: u64,
     tag: u64,
-    part: Option<(u64, u32, usize)>,
     over: bool,
 }
 
@@ -30,49 +30,53 @@ pub enum Glance<'a> {
 }
 
 impl World {
-    /// Shows `(id, rank that it is for or ALL, bytes)`, or nothing, as [`World::try_expose`] does; `None` if it cannot be done the short way.
+    /// Shows these, as [`World::try_expose`] does with copies of them; `None` if it cannot be done the short way.
     #[inline]
-    pub fn try_brief(
-        &self,
-        seq: u64,
-        tag: u64,
-        shape: u32,
-        part: Option<(u64, u32, &[u8])>,
-    ) -> Option<Brief> {
+    pub fn try_brief(&self, seq: u64, tag: u64, shape: u32, parts: &[Shown<'_>]) -> Option<Brief> {
         let boards = self.boards();
         let boards = boards.as_ref().filter(|b| b.ready())?;
-        let len = part.map_or(0, |(_, _, bytes)| bytes.len());
-        if len > INLINE || (seq > SLOTS as u64 && !boards.all_done(seq - SLOTS as u64)) {
+        let count = parts.len();
+        if count > FIT || parts.iter().map(|part| part.bytes.len()).sum::<usize>() > INLINE {
+            return None;
+        }
+        if seq > SLOTS as u64 && !boards.all_done(seq - SLOTS as u64) {
             return None;
         }
         let me = boards.rank as usize;
-        if let Some((id, to, bytes)) = part {
-            let slot = boards.slot(me, seq);
-            let (fd, start) = home(len);
-            let place = Placed { fd, segment: 0, offset: start as u64 };
-            // SAFETY: this rank's own place, which nobody reads before the ticket; the bytes fit it, by the check of their length. (Those in
-            // the head overwrite the entry's offset.)
-            unsafe {
-                boards.head(me, seq).only.get().write(Entry { id, len: len as u64, to, place });
-                std::ptr::copy_nonoverlapping(bytes.as_ptr(), slot.add(start), len);
+        let (slot, head) = (boards.slot(me, seq), boards.head(me, seq));
+        // SAFETY: this rank's own place, which nobody reads before the ticket. Entries and bytes fit it, by the checks above and the one of
+        // `FIT` below. (Bytes in the head overwrite the offset of their entry.)
+        unsafe {
+            if let &[Shown { id, to, bytes }] = parts {
+                let (fd, start) = if HEAD_BYTES + bytes.len() <= ENTRIES {
+                    (IN_HEAD, HEAD_BYTES)
+                } else {
+                    (ON_BOARD, ENTRIES)
+                };
+                let place = Placed { fd, segment: 0, offset: start as u64 };
+                head.only.get().write(Entry { id, len: bytes.len() as u64, to, place });
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), slot.add(start), bytes.len());
+            } else {
+                let mut start = ENTRIES + count * ENTRY;
+                for (&Shown { id, to, bytes }, i) in parts.iter().zip(0..) {
+                    start = start.next_multiple_of(16);
+                    let place = Placed { fd: ON_BOARD, segment: 0, offset: start as u64 };
+                    let entry = Entry { id, len: bytes.len() as u64, to, place };
+                    slot.add(ENTRIES).cast::<Entry>().add(i).write(entry);
+                    std::ptr::copy_nonoverlapping(bytes.as_ptr(), slot.add(start), bytes.len());
+                    start += bytes.len();
+                }
             }
         }
-        let head = boards.head(me, seq);
-        head.entries.store(u32::from(part.is_some()), Ordering::Relaxed);
+        head.entries.store(count as u32, Ordering::Relaxed);
         head.shape.store(shape, Ordering::Relaxed);
         head.ticket.store(tag, Ordering::Release);
         self.nudge_all();
-        let part = part.map(|(id, to, bytes)| (id, to, bytes.len()));
-        Some(Brief { world: self.handle(), seq, tag, part, over: false })
+        Some(Brief { world: self.handle(), seq, tag, over: false })
     }
 }
 
-/// Where a single part of that length lies in its place.
-fn home(len: usize) -> (i32, usize) {
-    if len <= ENTRIES - HEAD_BYTES { (IN_HEAD, HEAD_BYTES) } else { (ON_BOARD, ENTRIES) }
-}
-
-const _: () = assert!(ENTRIES + INLINE <= SLOT);
+const _: () = assert!(ENTRIES + INLINE <= SLOT && ENTRIES + FIT * (ENTRY + 16) + INLINE <= SLOT);
 
 impl Brief {
     /// Whether these ranks show theirs; looks at most so many times.
@@ -105,14 +109,12 @@ impl Brief {
     }
 
     /// Goes on the long way, with what is shown already.
-    pub fn into_exposure(mut self) -> Exposure {
+    ///
+    /// # Errors
+    /// As of [`Exposure::poll_one`].
+    pub fn into_exposure(mut self) -> Result<Exposure> {
         self.over = true;
-        Exposure::of_brief(
-            &self.world,
-            self.seq,
-            self.tag,
-            self.part.map(|(id, to, len)| (id, to, len, home(len).1)),
-        )
+        Exposure::of_brief(&self.world, self.seq, self.tag)
     }
 }
 
@@ -138,30 +140,54 @@ impl View<'_> {
     /// What a rank shows; nothing unless it is ready.
     #[inline]
     pub fn of(&self, rank: u32) -> Glance<'_> {
-        let Some(boards) = self.boards.as_ref() else { return Glance::Nothing };
-        let seq = self.brief.seq;
-        let head = boards.head(rank as usize, seq);
-        if head.ticket.load(Ordering::Acquire) != self.brief.tag {
-            return Glance::Nothing;
+        match self.parts(rank) {
+            Some(mut parts) if parts.len() <= 1 => parts.next().map_or(Glance::Nothing, Glance::One),
+            _ => Glance::More,
         }
-        match head.entries.load(Ordering::Relaxed) {
-            0 => return Glance::Nothing,
-            1 => {}
-            _ => return Glance::More,
-        }
-        // SAFETY: written before the ticket, which was acquired; any bytes are an entry, and what it says is checked below.
-        let Entry { id, len, to, place } = unsafe { head.only.get().read() };
-        let start = match place.fd {
-            IN_HEAD if len <= (ENTRIES - HEAD_BYTES) as u64 => HEAD_BYTES,
-            ON_BOARD if place.offset.checked_add(len).is_some_and(|end| end <= SLOT as u64) => {
-                place.offset as usize
-            }
-            _ => return Glance::More,
-        };
-        // SAFETY: inside the place, written before the ticket, and left alone until this rank says that it is done, for which the brief
-        // must go that this borrows.
-        let bytes =
-            unsafe { std::slice::from_raw_parts(boards.slot(rank as usize, seq).add(start), len as usize) };
-        Glance::One(Shown { id, to, bytes })
     }
+
+    /// All that a rank shows; `None` if it is more than can be seen the short way.
+    #[inline]
+    pub fn parts(&self, rank: u32) -> Option<impl ExactSizeIterator<Item = Shown<'_>> + Clone> {
+        let (slot, first, count) = self.entries(rank);
+        // SAFETY: so many entries are there, written before the ticket, which was acquired.
+        let part = move |i| shown(slot, unsafe { first.add(i).read() });
+        // Any bytes are an entry: what each says is looked at before the first is given away.
+        if count > FIT || (0..count).any(|i| part(i).is_none()) {
+            return None;
+        }
+        Some((0..count).map(move |i| part(i).unwrap_or(Shown { id: 0, to: 0, bytes: &[] })))
+    }
+
+    /// The place of a rank, its first entry, and how many there are: none unless it is ready.
+    #[inline]
+    fn entries(&self, rank: u32) -> (*mut u8, *const Entry, usize) {
+        let Some(boards) = self.boards.as_ref() else { return (std::ptr::null_mut(), std::ptr::null(), 0) };
+        let (slot, head) =
+            (boards.slot(rank as usize, self.brief.seq), boards.head(rank as usize, self.brief.seq));
+        let count = match head.ticket.load(Ordering::Acquire) == self.brief.tag {
+            true => head.entries.load(Ordering::Relaxed) as usize,
+            false => 0,
+        };
+        match count {
+            0 | 1 => (slot, head.only.get().cast_const(), count),
+            // SAFETY: the entries follow the head.
+            _ => (slot, unsafe { slot.add(ENTRIES) }.cast_const().cast(), count),
+        }
+    }
+}
+
+/// What an entry of a place shows, if it is in the place.
+#[inline]
+fn shown<'a>(slot: *mut u8, Entry { id, len, to, place }: Entry) -> Option<Shown<'a>> {
+    let start = match place.fd {
+        IN_HEAD if len <= (ENTRIES - HEAD_BYTES) as u64 => HEAD_BYTES,
+        ON_BOARD if place.offset.checked_add(len).is_some_and(|end| end <= SLOT as u64) => {
+            place.offset as usize
+        }
+        _ => return None,
+    };
+    // SAFETY: inside the place, written before the ticket, and left alone until this rank says that it is done, for which the brief must go
+    // that every caller borrows.
+    Some(Shown { id, to, bytes: unsafe { std::slice::from_raw_parts(slot.add(start), len as usize) } })
 }

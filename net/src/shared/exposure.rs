@@ -8,7 +8,7 @@ use crate::buffer::Buf;
 use crate::error::{NetError, Result};
 use crate::pool::Place;
 use crate::world::World;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
@@ -230,24 +230,12 @@ impl Exposure {
         self.world.boards().as_ref()?.parted(self.seq, self.tag)
     }
 
-    /// What is shown already: at most one part, `(id, to, length, where on the board)`.
-    pub(super) fn of_brief(
-        world: &World,
-        seq: u64,
-        tag: u64,
-        part: Option<(u64, u32, usize, usize)>,
-    ) -> Exposure {
+    /// What is shown already, all of it on the board.
+    pub(super) fn of_brief(world: &World, seq: u64, tag: u64) -> Result<Exposure> {
         let mut exposure = Exposure::new(world, seq, tag);
-        if let Some(boards) = world.boards().as_ref() {
-            let me = boards.rank as usize;
-            let slot = boards.slot(me, seq);
-            exposure.seen.resize(boards.mates.len(), None);
-            exposure.seen[me] = Some(part.map_or_else(SmallVec::new, |(id, to, len, start)| {
-                // SAFETY: inside the place.
-                smallvec![Seen { id, to, len, at: unsafe { slot.add(start) } }]
-            }));
-        }
-        exposure
+        exposure.seen.resize(world.size() as usize, None);
+        exposure.poll_one(world.rank())?;
+        Ok(exposure)
     }
 
     fn new(world: &World, seq: u64, tag: u64) -> Exposure {
@@ -350,18 +338,7 @@ impl Exposure {
     ) -> Result<()> {
         self.rewritten = true;
         let size = self.seen.len();
-        let mut at = SmallVec::<[*mut u8; 8]>::with_capacity(size);
-        let mut len = None;
-        for seen in &self.seen {
-            let Some(s) = seen.as_ref().and_then(|s| s.get(part)) else {
-                return Err(NetError::Internal(format!("part {part} is not shown by all ranks")));
-            };
-            if *len.get_or_insert(s.len) != s.len {
-                return Err(NetError::Internal(format!("part {part} has several lengths")));
-            }
-            at.push(s.at);
-        }
-        let len = len.unwrap_or(0);
+        let (at, len) = self.places(part)?;
         let rank = self.world.rank() as usize;
         let unit = unit(element);
         let Range { start: mut from, end } = share(len, element, rank as u32, size as u32);
@@ -399,6 +376,73 @@ impl Exposure {
             from += n;
         }
         Ok(())
+    }
+
+    /// Moves this rank's share of part `part`, which must be there and of the same length on all ranks: what rank `from[r]` shows replaces what
+    /// rank `r` shows. `from` is a permutation of the ranks, the same on all.
+    ///
+    /// All ranks must call it for the same parts: each does its share, and all are done when all have said so.
+    ///
+    /// # Errors
+    /// [`NetError::Internal`] for parts that differ in length, or a list that is no permutation.
+    pub fn permute(&mut self, part: usize, from: &[u32]) -> Result<()> {
+        self.rewritten = true;
+        let (at, len) = self.places(part)?;
+        let mut starts = SmallVec::<[bool; 8]>::from_elem(true, at.len());
+        if from.len() != at.len()
+            || from.iter().any(|&f| !starts.get_mut(f as usize).is_some_and(std::mem::take))
+        {
+            return Err(NetError::Internal(format!("{from:?} is not a permutation of the ranks")));
+        }
+        let Range { start: mut low, end } = share(len, 1, self.world.rank(), at.len() as u32);
+        let mut kept = Buf::stale(CHUNK.min(end - low));
+        while low < end {
+            let n = CHUNK.min(end - low);
+            // SAFETY: `low + n <= len` of every part; of all of them this rank alone touches its share, and no slice of it lives here.
+            let copy = |from: usize, to: usize| unsafe {
+                std::ptr::copy_nonoverlapping(at[from].add(low).cast_const(), at[to].add(low), n);
+            };
+            let mut moved = SmallVec::<[bool; 8]>::from_elem(false, at.len());
+            for first in 0..at.len() {
+                if moved[first] || from[first] as usize == first {
+                    continue;
+                }
+                // SAFETY: as above; `kept` has room for a chunk.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(at[first].add(low).cast_const(), kept.as_mut_ptr(), n)
+                };
+                let mut to = first;
+                loop {
+                    moved[to] = true;
+                    let source = from[to] as usize;
+                    if source == first {
+                        break;
+                    }
+                    copy(source, to);
+                    to = source;
+                }
+                // SAFETY: as above.
+                unsafe { std::ptr::copy_nonoverlapping(kept.as_ptr(), at[to].add(low), n) };
+            }
+            low += n;
+        }
+        Ok(())
+    }
+
+    /// Where part `part` of every rank lies, and how long all of them are.
+    fn places(&self, part: usize) -> Result<(SmallVec<[*mut u8; 8]>, usize)> {
+        let mut at = SmallVec::<[*mut u8; 8]>::with_capacity(self.seen.len());
+        let mut len = None;
+        for seen in &self.seen {
+            let Some(s) = seen.as_ref().and_then(|s| s.get(part)) else {
+                return Err(NetError::Internal(format!("part {part} is not shown by all ranks")));
+            };
+            if *len.get_or_insert(s.len) != s.len {
+                return Err(NetError::Internal(format!("part {part} has several lengths")));
+            }
+            at.push(s.at);
+        }
+        Ok((at, len.unwrap_or(0)))
     }
 
     /// Combines this rank's [`share`] of the only part of all ranks, in their order, of which this rank's is `mine`: the result is then in
