@@ -173,14 +173,23 @@ impl Lent {
     pub(crate) fn of<D: Data, C: Combiner<D::Unit>>(
         table: &mut Table<D, C>,
     ) -> Result<(Lent, Shows<'static>)> {
-        let mut ids = SmallVec::with_capacity(table.len());
         let mut shown = Shows::with_capacity(table.len());
+        Ok((Lent::to(table, ALL, &mut shown)?, shown))
+    }
+
+    /// As [`of`](Lent::of), for one rank, behind what is shown besides.
+    fn to<D: Data, C: Combiner<D::Unit>>(
+        table: &mut Table<D, C>,
+        to: u32,
+        shown: &mut Shows<'static>,
+    ) -> Result<Lent> {
+        let mut ids = SmallVec::with_capacity(table.len());
         for (id, part) in table.iter_mut() {
             let buf = D::lend(part).map_err(|what| HarpError::Encode { id, what })?;
-            shown.push((id, ALL, Part::Lent(buf)));
+            shown.push((id, to, Part::Lent(buf)));
             ids.push(id);
         }
-        Ok((Lent(ids), shown))
+        Ok(Lent(ids))
     }
 
     /// They come back under these ids, ascending and as many.
@@ -370,6 +379,50 @@ pub(crate) async fn rotated<D: Data, C: Combiner<D::Unit>>(
     let ids = view.shown(from).map(|shown| shown.id).collect();
     let bufs = view.back().await?;
     lent.renamed(table, ids).back(table, bufs)
+}
+
+/// `tables[r]` goes to rank `r`, and becomes what comes from there. Two tables of the same lengths change places where they lie, each of the two
+/// ranks moving one half; else each copies what it gets.
+pub(crate) async fn swapped<D: Data, C: Combiner<D::Unit>>(
+    call: &Call,
+    tables: &mut [Table<D, C>],
+) -> Result<()> {
+    let me = call.rank();
+    let (mut lent, mut parts) = (Vec::with_capacity(tables.len()), Shows::new());
+    for (to, table) in (0..).zip(&mut *tables).filter(|&(to, _)| to != me) {
+        lent.push((to, Lent::to(table, to, &mut parts)?));
+    }
+    let mut view = call.show(0, || parts).await?;
+    view.all().await?;
+    let mut back = Vec::with_capacity(lent.len());
+    for (peer, lent) in lent {
+        let of = |from, to| (0..).zip(view.shown(from)).filter(move |(_, shown)| shown.to == to);
+        let lengths = |from, to| of(from, to).map(|(_, shown)| shown.bytes.len());
+        // What fits a board may have been copied there, and comes back as it was.
+        let large = lengths(me, peer).sum::<usize>() > INLINE;
+        if D::element().is_none() || !large || !lengths(me, peer).eq(lengths(peer, me)) {
+            let table = &mut tables[peer as usize];
+            table.clear();
+            table.become_bytes(of(peer, me).map(|(_, shown)| (shown.id, shown.bytes)), peer)?;
+            back.push((peer, lent, None));
+            continue;
+        }
+        let ids = of(peer, me).map(|(_, shown)| shown.id).collect();
+        let pairs = of(me, peer).zip(of(peer, me)).map(|((mine, _), (theirs, _))| (mine, theirs));
+        for (mine, theirs) in pairs.collect::<SmallVec<[(usize, usize); 4]>>() {
+            view.exposure.swap(mine, peer, theirs)?;
+        }
+        back.push((peer, lent, Some(ids)));
+    }
+    let mut bufs = view.back().await?.into_iter();
+    for (peer, lent, ids) in back {
+        let (table, bufs) = (&mut tables[peer as usize], bufs.by_ref().take(lent.0.len()));
+        match ids {
+            Some(ids) => lent.renamed(table, ids).back(table, bufs)?,
+            None => bufs.for_each(drop),
+        }
+    }
+    Ok(())
 }
 
 /// What goes to other ranks is shown, and each takes what is for it: the parts to show, and what stays.

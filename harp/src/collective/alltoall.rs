@@ -5,7 +5,8 @@ use crate::call::{Call, Op, Pending, fingerprint, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
-use crate::exchange;
+use crate::far::exchange::exchange;
+use crate::node;
 use crate::table::{Parts, Table};
 use aeolian_net::World;
 use aeolian_net::shared::{Shown, View};
@@ -90,9 +91,13 @@ async fn body<D: Data, C: Combiner<D::Unit>>(
             call.size()
         )));
     }
+    if call.near() {
+        node::swapped(call, &mut tables).await?;
+        return Ok(tables);
+    }
     let outgoing: Vec<Parts<D>> = tables.iter_mut().map(Table::take).collect();
     for (parts, (table, from)) in
-        exchange::parts::<D>(call, outgoing).await?.into_iter().zip(tables.iter_mut().zip(0..))
+        exchange::<D>(call, outgoing).await?.into_iter().zip(tables.iter_mut().zip(0..))
     {
         table.combine_above(parts, from)?;
     }

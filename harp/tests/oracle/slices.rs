@@ -204,6 +204,67 @@ fn the_short_way_meets_the_long_one() {
             let gone: Vec<u64> = here.ids().filter(|id| id % u64::from(size) != u64::from(me)).collect();
             gone.into_iter().for_each(|id| drop(here.remove(id)));
             assert!(got == here, "regroup, case {case}, {size} ranks");
+            let mut got = table(me);
+            scatter(world, &mut got, root, &Modulo).unwrap();
+            let mine = |id: u64| id % u64::from(size) == u64::from(me);
+            let mut here = if me == root { Table::new(Sum) } else { table(me) };
+            for (id, part) in table(root).iter().filter(|&(id, _)| mine(id)) {
+                here.add(id, part.to_vec()).unwrap();
+            }
+            assert!(got == here, "scatter, case {case}, {size} ranks");
+            // Between two ranks as much goes one way as the other, under other ids.
+            let between = |from: u32, to: u32| -> Table<f64, Sum> {
+                let mut table = Table::new(Sum);
+                for (id, len) in lens(from + to, case) {
+                    let (from, to) = (f64::from(from), f64::from(to));
+                    table.insert(
+                        id + 100 * from as u64,
+                        (0..len).map(|i| from + 0.1 * to + i as f64).collect::<Vec<_>>(),
+                    );
+                }
+                table
+            };
+            let got = alltoall(world, (0..size).map(|to| between(me, to)).collect()).unwrap();
+            assert!(
+                got == (0..size).map(|from| between(from, me)).collect::<Vec<_>>(),
+                "alltoall, case {case}, {size} ranks"
+            );
+            barrier(world).unwrap();
+        }
+    });
+}
+
+#[test]
+fn large_tables_rotate_where_they_lie() {
+    let lens = [20_000usize, 0, 700, 4099];
+    everywhere(|world| {
+        let (me, size) = (world.rank(), world.size());
+        let table = |rank: u32, same_ids: bool| -> Table<u16, Sum> {
+            let mut table = Table::new(Sum);
+            for (len, id) in lens.iter().zip(0..) {
+                let id = if same_ids { id } else { u64::from(100 - rank) * 10 + 2 * id };
+                table.insert(
+                    id,
+                    (0..*len).map(|i| (i as u16).wrapping_mul(7) ^ rank as u16).collect::<Vec<_>>(),
+                );
+            }
+            table
+        };
+        // All in turn; the other way around; two by two; three in a cycle, the others stay; nobody moves.
+        let to = [
+            (0..size).map(|r| (r + 1) % size).collect::<Vec<u32>>(),
+            (0..size).map(|r| size - 1 - r).collect(),
+            (0..size).map(|r| if r ^ 1 < size { r ^ 1 } else { r }).collect(),
+            (0..size).map(|r| if size < 3 || r > 2 { r } else { (r + 1) % 3 }).collect(),
+            (0..size).collect(),
+        ];
+        for (to, same_ids) in to.iter().flat_map(|to| [(to, true), (to, false)]) {
+            let mut got = table(me, same_ids);
+            rotate(world, &mut got, &Rotation::To(to.clone())).unwrap();
+            let from = to.iter().position(|&t| t == me).unwrap() as u32;
+            assert!(got == table(from, same_ids), "{to:?}, the same ids: {same_ids}");
+            // What came is this rank's own now.
+            got.apply(|_, values| values.iter_mut().for_each(|v| *v = v.wrapping_add(1)));
             barrier(world).unwrap();
         }
     });

@@ -429,6 +429,35 @@ impl Exposure {
         Ok(())
     }
 
+    /// Moves this rank's half of two parts that change places: its own `mine` and `theirs` of rank `peer`, which are of the same length.
+    ///
+    /// Both ranks must call it for the same two parts, and are done when both have said so.
+    ///
+    /// # Errors
+    /// [`NetError::Internal`] for parts that are not there or differ in length.
+    pub fn swap(&mut self, mine: usize, peer: u32, theirs: usize) -> Result<()> {
+        self.rewritten = true;
+        let rank = self.world.rank();
+        let part = |rank: u32, part: usize| self.seen.get(rank as usize)?.as_ref()?.get(part).copied();
+        let (Some(a), Some(b)) = (part(rank, mine), part(peer, theirs)) else {
+            return Err(NetError::Internal(format!("part {mine} or {theirs} of rank {peer} is not shown")));
+        };
+        if a.len != b.len || rank == peer {
+            return Err(NetError::Internal(format!(
+                "part {mine} cannot take the place of {theirs} of rank {peer}"
+            )));
+        }
+        let mut half = share(a.len, 1, u32::from(rank > peer), 2);
+        while !half.is_empty() {
+            let n = CHUNK.min(half.len());
+            // SAFETY: within both parts, of which this rank alone touches this half; no slice of it lives here. Parts of different ranks
+            // do not overlap.
+            unsafe { std::ptr::swap_nonoverlapping(a.at.add(half.start), b.at.add(half.start), n) };
+            half.start += n;
+        }
+        Ok(())
+    }
+
     /// Where part `part` of every rank lies, and how long all of them are.
     fn places(&self, part: usize) -> Result<(SmallVec<[*mut u8; 8]>, usize)> {
         let mut at = SmallVec::<[*mut u8; 8]>::with_capacity(self.seen.len());
