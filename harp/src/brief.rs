@@ -15,8 +15,9 @@ use aeolian_net::shared::{Brief, Glance, Shown, View};
 use smallvec::{SmallVec, smallvec};
 use std::ops::Range;
 
-/// Looks at a ticket before other messages are moved.
-const LOOKS: u32 = 1000;
+/// Looks at a ticket before other messages are moved, for each of what [`World::spins`] allows: many, unless the rank that is waited for may need this
+/// core.
+const LOOKS: u32 = 5;
 
 /// Calls after which messages are moved even if nothing has to be waited for.
 const CALLS: u64 = 64;
@@ -117,7 +118,7 @@ fn short<X: ?Sized>(
         (brief, plan.wait)
     };
     call.next_exposure()?;
-    if !brief.ready(wait.clone(), LOOKS) {
+    if !brief.ready(wait.clone(), LOOKS * world.spins().max(1)) {
         wait_long(world, call, &brief, wait)?;
     }
     let done = take(&brief.view(), world, values).map_err(|e| call.of_job(e))?;
