@@ -62,8 +62,9 @@ mod choice;
 mod codec;
 mod collective;
 mod combiner;
-#[cfg(test)]
-mod damaged;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod damaged;
 mod data;
 mod error;
 mod events;

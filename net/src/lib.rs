@@ -65,6 +65,9 @@ pub mod buffer;
 pub mod bytes;
 mod cgroup;
 pub mod control;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod damaged;
 mod dl;
 pub mod doctor;
 mod engine;
@@ -78,6 +81,9 @@ mod local;
 pub mod master;
 pub mod memory;
 pub mod mpi;
+#[cfg(test)]
+#[path = "../tests/mutate/mod.rs"]
+mod mutate;
 pub mod node;
 pub mod noise;
 mod panics;

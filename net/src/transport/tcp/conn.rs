@@ -4,6 +4,9 @@
 //! records of their own, which are read straight into the message's buffer and checked there; the message is handed on
 //! only when all of them were right.
 
+#[cfg(any(test, fuzzing))]
+pub mod damaged;
+
 use super::answer::Watch;
 use super::guard::{Guard, LEN};
 use crate::buffer::Buf;

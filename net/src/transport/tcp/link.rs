@@ -1,5 +1,8 @@
 //! A connection until its other end has proven itself: the handshake, one step at a time.
 
+#[cfg(any(test, fuzzing))]
+pub mod damaged;
+
 use super::mesh::MeshConfig;
 use crate::error::{NetError, Result};
 use crate::noise::{Established, Handshake, Role};
@@ -87,11 +90,17 @@ impl Link {
             return Err(unreachable(peer, address, &ErrorKind::ConnectionRefused.into()));
         }
         self.ringing = false;
+        self.introduce(peer, config, context)?;
+        Ok(true)
+    }
+
+    /// Sends the first message.
+    fn introduce(&mut self, peer: u32, config: &MeshConfig, context: &[u8]) -> Result<()> {
         let mut shake = Handshake::new(Role::Initiator, &config.secret, context)?;
         let hello = [config.rank.to_le_bytes(), peer.to_le_bytes()].concat();
         self.send(&shake.write(&hello)?)?;
         self.shake = Some(shake);
-        Ok(true)
+        Ok(())
     }
 
     /// After `error`: when to call again, if it was the peer that hung up and this has not lasted too long.
@@ -111,9 +120,14 @@ impl Link {
     pub(super) fn new(stream: TcpStream, wants: Option<(u32, SocketAddr)>) -> Result<Link> {
         stream.set_nodelay(true).map_err(NetError::os("setting TCP_NODELAY"))?;
         stream.set_nonblocking(true).map_err(NetError::os("setting a socket to non-blocking"))?;
+        Ok(Link::over(stream, wants))
+    }
+
+    /// Over a stream that is set up.
+    fn over(stream: TcpStream, wants: Option<(u32, SocketAddr)>) -> Link {
         let since = Instant::now();
         let until = since + UNPROVEN_TIME;
-        Ok(Link {
+        Link {
             stream,
             wants,
             ringing: false,
@@ -124,7 +138,7 @@ impl Link {
             input: Vec::new(),
             since,
             until,
-        })
+        }
     }
 
     pub(super) fn outgoing(&self) -> bool {

@@ -11,6 +11,9 @@ mod link;
 mod mesh;
 
 pub use mesh::{Mesh, MeshConfig};
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use {conn::damaged as damaged_records, link::damaged as damaged_handshakes};
 
 use super::{Arrival, Packet, Transport, TransportKind};
 use crate::error::{NetError, Result};

@@ -1,0 +1,2 @@
+#![no_main]
+aeolian_fuzz::target!(aeolian_net::damaged::sessions);
