@@ -174,9 +174,10 @@ fn text(finding: &Finding) -> String {
     text.truncate(text.trim_end().len());
     text.push('\n');
     for case in cases {
-        let fastest = case.times.iter().copied().fold(f64::INFINITY, f64::min);
+        let times = case.times();
+        let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
         text += &format!("  {:width$}", case.what);
-        for time in &case.times {
+        for time in &times {
             let mark = if *time == fastest { '*' } else { ' ' };
             text += &format!("{:>column$}{mark}", micros(*time));
         }
@@ -206,7 +207,10 @@ mod tests {
 
     #[test]
     fn a_finding_is_a_small_table() {
-        let case = |what: &str, times: &[f64]| Case { what: what.into(), times: times.to_vec() };
+        let case = |what: &str, times: &[f64]| Case {
+            what: what.into(),
+            samples: times.iter().map(|time| vec![*time]).collect(),
+        };
         let mut finding = Finding {
             name: "eager",
             about: "tables of up to so many bytes",
