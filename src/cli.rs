@@ -39,6 +39,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         repeat: u32,
     },
+    /// Measure which algorithms of collectives are fastest here, and write it down for later jobs
+    Tune(commands::tune::TuneArgs),
     /// Print the version and what this build contains
     Version,
     /// Start the ranks of one host (what `aeolian run` starts through ssh)
@@ -132,6 +134,17 @@ pub(crate) enum Transport {
     Tcp,
 }
 
+impl Transport {
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Transport::Auto => "auto",
+            Transport::Shm => "shm",
+            Transport::Tcp => "tcp",
+        }
+    }
+}
+
 /// `on` or `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnOff {
@@ -159,9 +172,18 @@ pub(crate) fn main(args: Vec<OsString>) -> u8 {
         Command::Explain { code } => commands::explain::main(code.as_deref()),
         Command::Drill(args) => commands::drill::main(&args),
         Command::Selftest { repeat } => commands::selftest::main(repeat),
+        Command::Tune(args) => commands::tune::main(&args),
         Command::Version => commands::version::main(),
         Command::Agent => launch::remote::serve(),
         Command::Guard => launch::guard::serve(),
+    }
+}
+
+/// The arguments of an `aeolian run` that another command is.
+pub(crate) fn run_args(args: Vec<OsString>) -> Result<RunArgs, clap::Error> {
+    match parse(args)?.command {
+        Command::Run(args) => Ok(*args),
+        _ => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
     }
 }
 

@@ -9,10 +9,11 @@ mod common;
 use aeolian::World;
 use aeolian::harp::{HarpError, Result};
 use aeolian::harp::{Modulo, Sum, Table, allgather, allreduce, barrier, broadcast, gather, reduce, regroup};
+use aeolian::net::tuning::{Shape, Tuning};
 use common::site::{AEOLIAN, clean};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Of the worker: what makes it one.
 const ROLE: &str = "RUN_NODES_WORKER";
@@ -174,4 +175,31 @@ fn over_a_slow_link_collectives_send_the_least() {
             assert!(*bytes >= least && *bytes <= least + least / 10 + TIMES * MIB / 5, "{name}: {done:?}");
         }
     }
+}
+
+/// Ranks of a host share memory; what is measured, by one of each, is the link. The next job between the hosts takes it.
+#[test]
+fn tuning_between_hosts_measures_the_link() {
+    let Some(hosts) = Hosts::start() else { return };
+    let [a, b] = &hosts.names;
+    let (ssh, file) = (hosts.ssh(), hosts.dir.path().join("cache/tune.txt"));
+    let on_a = |words: &[&str]| {
+        let mut command = clean(Command::new("ip"));
+        command.args(["netns", "exec", a, AEOLIAN]).args(words);
+        command.env("AEOLIAN_SSH", &ssh).env("AEOLIAN_TUNE", &file);
+        let done = common::trial::run(command, Duration::from_secs(120));
+        assert!(done.status.success() && done.err.is_empty(), "{done:?}");
+        done.out
+    };
+    let places = format!("{a}:2,{b}:2");
+    let begin = Instant::now();
+    let out = on_a(&["tune", "--quick", "--host", &places]);
+    println!("{out}\nafter {:.1} s", begin.elapsed().as_secs_f64());
+    assert!(out.contains("aeolian tune: 4 ranks on 2 nodes over tcp+encrypted, about 5 s\n"), "{out}");
+    let tuning = Tuning::read(&file).unwrap().unwrap();
+    let shape = Shape { wire: "tcp+encrypted".into(), nodes: 2, ranks: 4 };
+    let [row] = tuning.rows.as_slice() else { panic!("{tuning:?}") };
+    assert!(row.shape == shape && row.values.keys().eq(["eager", "piece", "sparse"]), "{row:?}");
+    let out = on_a(&["run", "--host", &places, AEOLIAN, "selftest"]);
+    assert!(out.contains(&format!("  tuned: eager {}, piece", row.values["eager"])), "{out}");
 }

@@ -80,6 +80,7 @@ mod partitioner;
 pub mod schedule;
 mod spread;
 mod table;
+pub mod tune;
 
 pub use array::{Array, Element};
 pub use binned::Binned;

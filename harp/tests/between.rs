@@ -85,6 +85,56 @@ fn long_tables_go_around_a_ring_where_the_order_does_not_matter() {
 }
 
 /// One of the ranks has another partition, or a long one where others have short ones: no shortcut, but the same answer.
+/// Whatever the bounds between the algorithms are.
+#[test]
+fn any_bounds_give_the_same_tables() {
+    let bounds = |eager: u64, ring_share: u64, piece: u64, sparse: u64| {
+        let values = [("eager", eager), ("ring_share", ring_share), ("piece", piece), ("sparse", sparse)];
+        values.map(|(name, value)| (name.to_owned(), value)).into()
+    };
+    let all =
+        [(0, 0, 0, 0), (u64::MAX, 0, 1 << 10, 2), (0, u64::MAX, u64::MAX, u64::MAX), (1 << 16, 1, 5000, 3)];
+    for layout in [&[0, 0][..], &[0, 0, 0], &[0, 1, 1, 2], &[0, 1, 2, 3, 4], &[0, 0, 1, 1, 2, 2]] {
+        World::local_nodes(layout, |mut world| {
+            let (n, me) = (u64::from(world.size()), u64::from(world.rank()));
+            for share in [true, false] {
+                world.use_shared_memory(share);
+                for (eager, ring_share, piece, sparse) in all {
+                    world.set_tuned(bounds(eager, ring_share, piece, sparse));
+                    for len in [1, 1000, 5000, 100_001] {
+                        let mine = || {
+                            let mut table = Table::<u64, Sum>::new(Sum);
+                            for id in 0..=n {
+                                table.insert(id, vec![me + id; len]);
+                            }
+                            table
+                        };
+                        let sum = |id: u64| vec![n * (n - 1) / 2 + n * id; len];
+                        let mut table = mine();
+                        allreduce(&mut world, &mut table)?;
+                        assert!(table.len() as u64 == n + 1 && table.iter().all(|(id, p)| p[..] == sum(id)));
+                        let mut table = mine();
+                        allgather(&mut world, &mut table)?;
+                        assert!(table.len() as u64 == n + 1 && table.iter().all(|(id, p)| p[..] == sum(id)));
+                        let mut table = if me == n - 1 { mine() } else { Table::new(Sum) };
+                        broadcast(&mut world, &mut table, n as u32 - 1)?;
+                        assert!(
+                            table.len() as u64 == n + 1
+                                && table.iter().all(|(id, p)| p.iter().all(|x| *x == n - 1 + id))
+                        );
+                        let mut table = mine();
+                        regroup(&mut world, &mut table, &Modulo)?;
+                        assert!(table.iter().all(|(id, p)| id % n == me && p[..] == sum(id)));
+                        assert_eq!(table.len(), if me == 0 { 2 } else { 1 });
+                    }
+                }
+            }
+            world.finish()
+        })
+        .unwrap();
+    }
+}
+
 #[test]
 fn tables_of_different_shapes_are_combined_all_the_same() {
     for n in [2, 3, 5, 8] {

@@ -57,7 +57,7 @@
 //! | [`transport`] | the contract of wires, and the wires |
 //! | [`master`], [`control`], [`noise`], [`secret`], [`verdict`] | the job master and the way to it |
 //! | [`error`], [`exit`] | errors, exit codes |
-//! | [`topology`], [`node`], [`memory`], [`interfaces`] | what this machine is like |
+//! | [`topology`], [`node`], [`memory`], [`interfaces`], [`tuning`] | what this machine is like |
 
 mod alone;
 mod bootstrap;
@@ -96,6 +96,7 @@ pub mod shared;
 mod supervisor;
 pub mod topology;
 pub mod transport;
+pub mod tuning;
 pub mod verdict;
 mod wait;
 pub mod world;

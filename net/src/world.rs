@@ -4,6 +4,7 @@ mod core;
 mod group;
 mod nodes;
 mod pending;
+mod tuned;
 
 pub use group::{Edge, Layout};
 pub use nodes::Nodes;

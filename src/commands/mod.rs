@@ -5,4 +5,5 @@ pub(crate) mod drill;
 pub(crate) mod explain;
 pub(crate) mod mpi;
 pub(crate) mod selftest;
+pub(crate) mod tune;
 pub(crate) mod version;

@@ -12,6 +12,11 @@ pub(crate) fn main(repeat: u32) -> u8 {
                 ranks.join(", "),
                 world.transport()
             );
+            let tuning: Vec<_> =
+                world.tuning().iter().map(|(name, value)| format!("{name} {value}")).collect();
+            if !tuning.is_empty() {
+                println!("  tuned: {}", tuning.join(", "));
+            }
         }
         for round in 0..repeat {
             aeolian::selftest::run(world, round == 0)?;

@@ -24,6 +24,8 @@ pub fn aeolian(args: &[&str]) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AEOLIAN_")) {
         command.env_remove(name);
     }
+    // Nor by what this machine was tuned to.
+    command.env("AEOLIAN_TUNE", "off");
     command
 }
 

@@ -109,6 +109,8 @@ pub fn clean(mut command: Command) -> Command {
             command.env_remove(name);
         }
     }
+    // Nor what this machine was tuned to.
+    command.env("AEOLIAN_TUNE", "off");
     command
 }
 

@@ -5,7 +5,6 @@
 
 use super::team::Team;
 use crate::call::Call;
-use crate::choice::Choice;
 use crate::codec::{Encoded, Head, encode};
 use crate::combiner::Combiner;
 use crate::data::Data;
@@ -32,7 +31,7 @@ pub(crate) async fn allgather<D: Data, C: Combiner<D::Unit>>(
 async fn in_team<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Table<D, C>) -> Result<()> {
     let (me, size) = (team.me(), team.size());
     let mine = encode::<D>(table.iter())?;
-    let short = mine.apart.is_empty() && mine.head.len() <= Choice::current().eager;
+    let short = mine.apart.is_empty() && mine.head.len() <= team.choice().eager;
     let blocks = bruck(team, if short { Some(&mine.head[..]) } else { None }).await?;
     let mut all: Vec<Option<_>> = (0..size).map(|_| None).collect();
     let mut passing = Some(mine);

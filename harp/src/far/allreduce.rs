@@ -8,7 +8,6 @@ use super::shares;
 use super::team::Team;
 use super::{broadcast, gather};
 use crate::call::Call;
-use crate::choice::Choice;
 use crate::codec::{Encoded, Head, encode};
 use crate::combiner::Combiner;
 use crate::data::Data;
@@ -90,7 +89,7 @@ async fn in_team<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Tab
     if team.size() == 1 {
         return Ok(());
     }
-    let eager = Choice::current().eager;
+    let eager = team.choice().eager;
     // To go back to.
     let first = match table.bytes().is_none_or(|bytes| bytes <= eager) {
         true => Some(encode::<D>(table.iter())?).filter(|e| e.apart.is_empty() && e.head.len() <= eager),

@@ -2,7 +2,6 @@
 
 use super::team::Team;
 use crate::call::Call;
-use crate::choice::Choice;
 use crate::codec::{Encoded, Head, encode};
 use crate::combiner::Combiner;
 use crate::data::Data;
@@ -100,7 +99,7 @@ async fn tree(team: &Team<'_>, root: u32, mut body: Buf) -> Result<Buf> {
 
 async fn chain_from_root(team: &Team<'_>, root: u32, bytes: &[u8]) -> Result<()> {
     let next = (root + 1) % team.size();
-    for piece in bytes.chunks(Choice::current().piece) {
+    for piece in bytes.chunks(team.choice().piece) {
         team.send(next, Buf::from_slice(piece)).await?;
     }
     Ok(())

@@ -12,7 +12,6 @@ use super::bundle::{self, Item};
 use super::levels::Level;
 use super::team::Team;
 use crate::call::Call;
-use crate::choice::Choice;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
 use crate::join::both;
@@ -34,7 +33,7 @@ pub(crate) async fn exchange<D: Data>(call: &Call, outgoing: Vec<Parts<D>>) -> R
 /// Pairwise; if there are many, only with those who have something to say.
 pub(crate) async fn in_team<D: Data>(team: &Team<'_>, mut outgoing: Vec<Parts<D>>) -> Result<Vec<Parts<D>>> {
     let (me, size) = (team.me(), team.size());
-    let speaks = match size >= Choice::current().sparse {
+    let speaks = match size >= team.choice().sparse {
         true => Some(whispered(team, outgoing.iter().map(|parts| !parts.is_empty()).collect()).await?),
         false => None,
     };

@@ -1,7 +1,6 @@
 //! [`Flat`]: the arrays of a table one behind the other, to be combined in pieces wherever these begin.
 
 use super::team::Team;
-use crate::choice::Choice;
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
@@ -96,7 +95,7 @@ impl<D: Data> Flat<D> {
         combiner: &C,
     ) -> Result<()> {
         let width = self.width;
-        let piece = (Choice::current().piece / width).max(1) * width;
+        let piece = (team.choice().piece / width).max(1) * width;
         let bytes = |range: Range<usize>| range.start * width..range.end * width;
         let Some((out, come)) = apart(&mut self.data, bytes(out), bytes(come)) else {
             return Err(HarpError::Usage("shares of one table overlap".into()));

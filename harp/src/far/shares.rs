@@ -5,7 +5,6 @@
 
 use super::flat::{Arriving, Flat};
 use super::team::Team;
-use crate::choice::Choice;
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
@@ -17,7 +16,7 @@ pub(crate) async fn allreduce<D: Data, C: Combiner<D::Unit>>(
     combiner: &C,
 ) -> Result<()> {
     let size = team.size();
-    let long = flat.bytes() / size as usize >= Choice::current().ring_share;
+    let long = flat.bytes() / size as usize >= team.choice().ring_share;
     match !size.is_power_of_two() && combiner.law().commutative && long {
         true => ring(team, flat, combiner).await,
         false => halving(team, flat, combiner).await,

@@ -1,6 +1,7 @@
 //! [`Team`]: the ranks that an algorithm runs on, by their places in it.
 
 use crate::call::Call;
+use crate::choice::Choice;
 use crate::codec::{Encoded, Head, encode_owned};
 use crate::data::Data;
 use crate::error::{HarpError, Result};
@@ -39,6 +40,11 @@ impl<'c> Team<'c> {
     /// The rank of the call at a place.
     pub(crate) fn rank(&self, place: u32) -> u32 {
         self.ranks.as_ref().map_or(place, |ranks| ranks[place as usize])
+    }
+
+    /// The bounds between algorithms.
+    pub(crate) fn choice(&self) -> Choice {
+        Choice::of(self.call.world())
     }
 
     /// What the member at `place` has sent is not what was due.

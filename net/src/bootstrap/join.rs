@@ -14,6 +14,7 @@ use crate::rendezvous;
 use crate::transport::Bell;
 use crate::transport::shm::Own;
 use crate::transport::tcp::Mesh;
+use crate::tuning;
 use crate::world::{Layout, Parts, World};
 use std::path::Path;
 use std::time::Duration;
@@ -75,7 +76,8 @@ impl Joining {
         let pending = Control::connect(meeting.master, &meeting.secret, meeting.job, meeting.epoch, limit)?;
         let mesh = Mesh::listen(pending.local_addr()?.ip())?;
         let shm = Own::new(size)?;
-        let extra = Extra { shm: Some(shm.card().clone()), mpi: mpi.is_some(), cpus: own_cpus() };
+        let tuned = if rank == 0 { tuning::load() } else { Vec::new() };
+        let extra = Extra { shm: Some(shm.card().clone()), mpi: mpi.is_some(), cpus: own_cpus(), tuned };
         let card = Card {
             rank,
             size,
@@ -146,6 +148,10 @@ impl Joining {
             cores: cpus_of(&info, &info.cards[rank as usize].node)?.min(quota),
         });
         world.keep_raw_communicator(raw);
+        world.keep_protection(info.settings.protection);
+        if let Some(row) = tuning::pick(&Extra::of(&info.cards[0])?.tuned, &world.shape()) {
+            world.set_tuned(row.values.clone());
+        }
         if let Some(mpi) = own {
             world.keep_mpi(mpi);
         }

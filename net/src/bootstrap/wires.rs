@@ -8,6 +8,7 @@ use crate::transport::Transport;
 use crate::transport::mpi::MpiWire;
 use crate::transport::shm::{Own, Shm, ShmCard};
 use crate::transport::tcp::{Mesh, MeshConfig};
+use crate::tuning::Row;
 use std::time::Duration;
 
 /// What a rank's transports tell the others, as [`Card::extra`].
@@ -17,10 +18,12 @@ pub(super) struct Extra {
     pub(super) mpi: bool,
     /// The CPUs that this rank may run on, one bit each.
     pub(super) cpus: Vec<u64>,
+    /// What rank 0 has read of how to choose between algorithms.
+    pub(super) tuned: Vec<Row>,
 }
 
 impl Extra {
-    fn of(card: &Card) -> Result<Extra> {
+    pub(super) fn of(card: &Card) -> Result<Extra> {
         postcard::from_bytes(&card.extra).map_err(|e| NetError::Protocol {
             peer: format!("rank {}", card.rank),
             what: format!("its card does not decode: {e}"),
@@ -158,8 +161,13 @@ mod tests {
                     exe: [0; 32],
                     version: String::new(),
                     data: None,
-                    extra: postcard::to_stdvec(&Extra { shm: None, mpi: false, cpus: cpus.to_vec() })
-                        .unwrap(),
+                    extra: postcard::to_stdvec(&Extra {
+                        shm: None,
+                        mpi: false,
+                        cpus: cpus.to_vec(),
+                        tuned: Vec::new(),
+                    })
+                    .unwrap(),
                 })
                 .collect(),
             settings: JobSettings::default(),

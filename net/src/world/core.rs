@@ -2,6 +2,7 @@
 
 use super::group::{Calls, Edge, Layout};
 use super::pending::Task;
+use crate::control::Protection;
 use crate::engine::{Engine, edge_number};
 use crate::error::{Blame, NetError, Result};
 use crate::exit;
@@ -10,6 +11,7 @@ use crate::mpi::Mpi;
 use crate::shared::Boards;
 use crate::supervisor::{OpName, Supervisor, failed};
 use crate::transport::{Bell, Transport};
+use crate::tuning::Values;
 use crate::wait::WaitPolicy;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -35,7 +37,11 @@ pub(super) struct Core {
     pub(super) engine: Engine,
     pub(super) supervisor: Box<dyn Supervisor>,
     wake: Option<Bell>,
-    layout: Layout,
+    pub(super) layout: Layout,
+    /// Of TCP between ranks.
+    pub(super) protection: Protection,
+    /// Numbers by which upper layers choose between algorithms.
+    pub(super) tuned: Values,
     pub(super) policy: WaitPolicy,
     /// Hosted by rank 0 where `aeolian run` is not there to do it.
     pub(super) master: Option<Master>,
@@ -73,6 +79,8 @@ impl Core {
             supervisor: parts.supervisor,
             wake: parts.wake,
             layout: parts.layout,
+            protection: Protection::Checksummed,
+            tuned: Values::new(),
             master: None,
             mpi: None,
             raw_communicator: None,
