@@ -16,7 +16,7 @@ const INLINE_LEN: u64 = INLINE as u64;
 /// Bytes of messages in one script.
 const MOST: usize = 512 << 10;
 
-/// What the other end does: bytes as they are; a piece in a record of its own; one behind a header; a message.
+/// What the other end does: bytes as they are; a piece, so many times, in a record of its own; one behind a header; a message.
 const RAW: u8 = 0;
 const RECORD: u8 = 1;
 const HEADED: u8 = 2;
@@ -31,7 +31,7 @@ pub fn good() -> Vec<Vec<u8>> {
     let headed = |len: u64, part: &[u8]| {
         [&[HEADED, Kind::Data as u8, 1][..], &len.to_le_bytes(), &piece(part)].concat()
     };
-    let parts = [headed(4, &[7; 4]), headed(10_000, &[]), vec![RECORD], piece(&[8; 10_000])].concat();
+    let parts = [headed(4, &[7; 4]), headed(10_000, &[]), vec![RECORD, 250], piece(&[8; 40])].concat();
     (0..3).map(|guard| [&[guard][..], &messages, &parts].concat()).collect()
 }
 
@@ -82,8 +82,9 @@ pub fn decode(script: &[u8]) -> Result<bool, String> {
                 clean &= bytes.is_empty();
             }
             RECORD => {
-                let part = script.piece();
-                let part = &part[..part.len().min(far.guard.max_record())];
+                let (times, part) = (script.number::<1>() as usize, script.piece());
+                let len = (part.len() * times).min(far.guard.max_record());
+                let part: &[u8] = &part.iter().copied().cycle().take(len).collect::<Vec<_>>();
                 far.guard.seal(far.record_out, part, &[], &mut bytes).map_err(text)?;
                 far.record_out += 1;
                 match &mut begun {
