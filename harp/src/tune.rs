@@ -30,7 +30,7 @@ const ROUNDS: usize = 61;
 /// How many times as fast as by its default a bound must make what it concerns.
 const CLEARLY: f64 = 1.05;
 
-/// It must be faster in three quarters of the rounds, of at least so many: one sample says nothing on a machine with other work.
+/// It must be faster in clearly more than half of the rounds, of at least so many: one sample says nothing on a machine with other work.
 const FEWEST: usize = 5;
 
 /// A partition of what is measured has up to so many bytes, so that it goes inside a message with others.
@@ -266,7 +266,9 @@ fn best(
         changed.iter().map(faster).sum::<f64>() > 0.0
     };
     let mean = gain / changed.len().max(1) as f64;
-    let often = rounds >= FEWEST && (0..rounds).filter(wins).count() * 4 >= rounds * 3;
+    let won = (0..rounds).filter(wins).count();
+    // A sign test: more than half by two standard deviations.
+    let often = rounds >= FEWEST && 2 * won > rounds && (2 * won - rounds).pow(2) >= 4 * rounds;
     if often && mean >= CLEARLY.ln() { (value, mean.exp()) } else { (default, 1.0) }
 }
 
@@ -380,11 +382,14 @@ mod tests {
         let case = |samples: [&[f64]; 2]| {
             [Case { what: String::new(), samples: samples.map(<[f64]>::to_vec).into() }]
         };
-        let chosen = |samples| best(8, [8, 3], &case(samples), |bound, _| usize::from(bound < 8));
+        let chosen =
+            |samples: [&[f64]; 2]| best(8, [8, 3], &case(samples), |bound, _| usize::from(bound < 8));
         assert_eq!(chosen([&[2.0; 5], &[1.0; 5]]), (3, 2.0));
         assert_eq!(chosen([&[2.0; 4], &[1.0; 4]]), (8, 1.0), "too few rounds");
         let wild = [&[9.0, 9.0, 9.0, 1.0, 1.0][..], &[1.0, 1.0, 1.0, 2.0, 2.0]];
         assert_eq!(chosen(wild), (8, 1.0), "three of five");
+        let chosen = |won: usize| chosen([&[vec![3.0; won], vec![1.0; 64 - won]].concat(), &[2.0; 64]]);
+        assert_eq!((chosen(39), chosen(40)), ((8, 1.0), (3, 1.5)), "by two standard deviations");
     }
 
     #[test]
