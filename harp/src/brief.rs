@@ -8,11 +8,13 @@ use crate::check;
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
-use crate::node::{ALL, INLINE};
+use crate::node::{self, ALL, INLINE, Leaving};
+use crate::partitioner::{Partitioner, place};
 use crate::table::Table;
 use aeolian_net::World;
 use aeolian_net::shared::{Brief, Glance, Shown, View};
 use smallvec::{SmallVec, smallvec};
+use std::cell::Cell;
 use std::ops::Range;
 
 /// Looks at a ticket before other messages are moved, for each of what [`World::spins`] allows: many, unless the rank that is waited for may need this
@@ -25,22 +27,28 @@ const CALLS: u64 = 64;
 /// Partitions of a table that may go the short way.
 pub(crate) const FEW: usize = 8;
 
+type Parts<'p> = SmallVec<[Shown<'p>; 4]>;
+
 /// What a call shows, and whom it waits for.
 pub(crate) struct Plan<'p> {
     pub(crate) shape: u32,
-    pub(crate) parts: SmallVec<[Shown<'p>; 4]>,
+    pub(crate) parts: Parts<'p>,
     pub(crate) wait: Range<u32>,
 }
 
 impl<'p> Plan<'p> {
+    pub(crate) fn new(parts: Parts<'p>, wait: Range<u32>) -> Plan<'p> {
+        Plan { shape: 0, parts, wait }
+    }
+
     /// One part.
     pub(crate) fn one(part: Shown<'p>, wait: Range<u32>) -> Plan<'p> {
-        Plan { shape: 0, parts: smallvec![part], wait }
+        Plan::new(smallvec![part], wait)
     }
 
     /// Only others show something.
     pub(crate) fn of_others(wait: Range<u32>) -> Plan<'p> {
-        Plan { shape: 0, parts: SmallVec::new(), wait }
+        Plan::new(SmallVec::new(), wait)
     }
 }
 
@@ -60,15 +68,22 @@ pub(crate) fn only<D: Data, C: Combiner<D::Unit>>(table: &Table<D, C>, to: u32) 
     (bytes.len() <= INLINE).then_some(Shown { id, to, bytes })
 }
 
-/// Those of a table's partitions, if they are few arrays; whether they fit a board is seen when they are shown.
-pub(crate) fn parts<'t, D: Data, C: Combiner<D::Unit>>(
+/// The partitions that leave a small table, if it is one of arrays; `gone` gets their ids. (Whether they fit a board is seen when they are shown.)
+pub(crate) fn leaving<'t, D: Data, C: Combiner<D::Unit>>(
+    world: &World,
     table: &'t Table<D, C>,
-    leaving: &[(u64, u32)],
-) -> Option<SmallVec<[Shown<'t>; 4]>> {
-    if leaving.len() > FEW || D::element().is_none() {
+    partitioner: &(impl Partitioner + ?Sized),
+    gone: &Cell<Leaving>,
+) -> Option<Parts<'t>> {
+    // Of a large table the partitioner is not asked twice.
+    if table.len() > FEW || D::element().is_none() {
         return None;
     }
-    leaving.iter().map(|&(id, to)| Some(Shown { id, to, bytes: D::bytes(table.get(id)?) })).collect()
+    let leaving = node::leaving(world.rank(), table, |id| place(partitioner, id, world.size())).ok()?;
+    let shown = |&(id, to)| Some(Shown { id, to, bytes: D::bytes(table.get(id)?) });
+    let parts = leaving.iter().map(shown).collect();
+    gone.set(leaving);
+    parts
 }
 
 /// Runs a collective on `values`, a table or a slice. Where `plan` has one, it is tried the short way: `take` looks at what the ranks show, and says whether that was

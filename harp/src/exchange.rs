@@ -1,4 +1,4 @@
-//! Everybody to everybody, and who has what: what regroup, push, pull, join, alltoall and split are made of.
+//! Everybody to everybody, and who has what: what push, pull, join, alltoall and split are made of.
 
 use crate::array::Array;
 use crate::call::Call;

@@ -15,6 +15,11 @@ use std::task::Poll;
 
 pub(crate) use aeolian_net::shared::{ALL, INLINE, Shows};
 
+/// Whether a part is worth dividing among the ranks (and lies open, as a rule).
+fn in_place(len: usize) -> bool {
+    len == 0 || len >= INLINE
+}
+
 /// Polls `ready` a while before it lets others move.
 async fn until<T>(spins: u32, mut ready: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     poll_fn(|_| {
@@ -113,19 +118,25 @@ impl View<'_> {
     /// Whether all ranks show the same ids with the same lengths.
     pub(crate) fn same_shape(&self) -> bool {
         let mine = self.exposure.shape(self.call.rank());
+        let ids = |rank| self.exposure.outline(rank).map(|(id, _, len)| (id, len));
         (0..self.call.size()).all(|r| self.exposure.shape(r) == mine)
-            && (0..self.call.size()).all(|r| {
-                let (mut a, mut b) = (self.shown(0), self.shown(r));
-                a.len() == b.len()
-                    && std::iter::from_fn(|| Some((a.next()?, b.next()?)))
-                        .all(|(a, b)| a.id == b.id && a.bytes.len() == b.bytes.len())
-            })
+            && (1..self.call.size()).all(|r| ids(r).eq(ids(0)))
     }
 
-    /// Whether all ranks show as many parts, of the same lengths one by one.
-    fn same_lengths(&self) -> bool {
-        let lengths = |rank| self.shown(rank).map(|shown| shown.bytes.len());
-        (1..self.call.size()).all(|rank| lengths(rank).eq(lengths(0)))
+    /// Whether all ranks show as many parts, of the same lengths one by one, that may change places.
+    fn exchangeable(&self) -> bool {
+        let lengths = |rank| self.exposure.outline(rank).map(|(_, _, len)| len);
+        lengths(0).all(in_place) && (1..self.call.size()).all(|rank| lengths(rank).eq(lengths(0)))
+    }
+
+    /// As [`all`](View::all), where every rank then changes its share of what all show: one that cannot must not leave the others waiting.
+    async fn all_for_shares(&mut self) -> Result<()> {
+        self.exposure.owe();
+        let outcome = self.all().await;
+        if let Err(e) = &outcome {
+            self.call.world().fail(e.exit_code(), e.to_string(), "");
+        }
+        outcome
     }
 
     /// See [`Exposure::rewrite`].
@@ -308,7 +319,7 @@ pub(crate) async fn reduced<D: Data, C: Combiner<D::Unit>>(
     }
     let (lent, parts) = Lent::of(table)?;
     let mut view = call.show(shape, || parts).await?;
-    view.all().await?;
+    view.all_for_shares().await?;
     // All ranks come to the same answer: they look at the same.
     let in_place = D::element().filter(|_| table.combiner().law().elementwise && view.same_shape());
     if let Some(element) = in_place {
@@ -318,6 +329,7 @@ pub(crate) async fn reduced<D: Data, C: Combiner<D::Unit>>(
                 D::with_pieces(into, other, |into, other| table.combiner().combine(into, other));
             })?;
         }
+        view.exposure.settle();
         let mine = view.back().await?;
         if wanted {
             return lent.back(table, mine);
@@ -325,6 +337,7 @@ pub(crate) async fn reduced<D: Data, C: Combiner<D::Unit>>(
         table.clear();
         return Ok(());
     }
+    view.exposure.settle();
     table.clear();
     check_first::<D, C>(&view, table.combiner())?;
     if wanted {
@@ -355,8 +368,7 @@ pub(crate) async fn rotated<D: Data, C: Combiner<D::Unit>>(
     table: &mut Table<D, C>,
     sources: &[u32],
 ) -> Result<()> {
-    let me = call.rank();
-    let from = sources[me as usize];
+    let from = sources[call.rank() as usize];
     if is_small(table) {
         let mut view = call.show(0, || copied(table, ALL)).await?;
         view.of(from).await?;
@@ -365,55 +377,73 @@ pub(crate) async fn rotated<D: Data, C: Combiner<D::Unit>>(
     }
     let (lent, parts) = Lent::of(table)?;
     let mut view = call.show(0, || parts).await?;
+    view.all_for_shares().await?;
     // All ranks come to the same answer: they look at the same.
-    view.all().await?;
-    if D::element().is_none() || !view.same_lengths() {
+    if D::element().is_none() || !view.exchangeable() {
+        view.exposure.settle();
         table.clear();
         table.become_bytes(view.shown(from).map(|shown| (shown.id, shown.bytes)), from)?;
         return view.back().await.map(drop);
     }
-    let count = view.shown(me).len();
-    for part in 0..count {
+    let ids: SmallVec<[u64; 1]> = view.exposure.outline(from).map(|(id, ..)| id).collect();
+    for part in 0..ids.len() {
         view.exposure.permute(part, sources)?;
     }
-    let ids = view.shown(from).map(|shown| shown.id).collect();
+    view.exposure.settle();
     let bufs = view.back().await?;
     lent.renamed(table, ids).back(table, bufs)
 }
 
-/// `tables[r]` goes to rank `r`, and becomes what comes from there. Two tables of the same lengths change places where they lie, each of the two
-/// ranks moving one half; else each copies what it gets.
+/// `tables[r]`, of arrays, goes to rank `r`, and becomes what comes from there. Two large tables of the same lengths change places where they lie,
+/// each of the two ranks moving one half; else each copies what it gets.
 pub(crate) async fn swapped<D: Data, C: Combiner<D::Unit>>(
     call: &Call,
     tables: &mut [Table<D, C>],
 ) -> Result<()> {
     let me = call.rank();
+    let others = || (0..call.size()).filter(|&rank| rank != me);
+    let outgoing: Option<usize> = others().map(|to| tables[to as usize].bytes()).sum();
+    let come = |view: &View<'_>, table: &mut Table<D, C>, from| {
+        let for_me = view.shown(from).filter(|shown| shown.to == me);
+        table.become_bytes(for_me.map(|shown| (shown.id, shown.bytes)), from)
+    };
+    if outgoing.is_some_and(|bytes| bytes <= INLINE) {
+        let copies = || others().flat_map(|to| copied(&tables[to as usize], to)).collect();
+        let mut view = call.show(0, copies).await?;
+        view.all().await?;
+        for from in others() {
+            come(&view, &mut tables[from as usize], from)?;
+        }
+        return view.back().await.map(drop);
+    }
     let (mut lent, mut parts) = (Vec::with_capacity(tables.len()), Shows::new());
-    for (to, table) in (0..).zip(&mut *tables).filter(|&(to, _)| to != me) {
-        lent.push((to, Lent::to(table, to, &mut parts)?));
+    for to in others() {
+        lent.push(Lent::to(&mut tables[to as usize], to, &mut parts)?);
     }
     let mut view = call.show(0, || parts).await?;
-    view.all().await?;
+    view.all_for_shares().await?;
     let mut back = Vec::with_capacity(lent.len());
-    for (peer, lent) in lent {
-        let of = |from, to| (0..).zip(view.shown(from)).filter(move |(_, shown)| shown.to == to);
-        let lengths = |from, to| of(from, to).map(|(_, shown)| shown.bytes.len());
-        // What fits a board may have been copied there, and comes back as it was.
-        let large = lengths(me, peer).sum::<usize>() > INLINE;
-        if D::element().is_none() || !large || !lengths(me, peer).eq(lengths(peer, me)) {
+    for (peer, lent) in others().zip(lent) {
+        // Which parts of one rank are for the other. Both come to the same answer: they look at the same.
+        let of = |from, to| (0..).zip(view.exposure.outline(from)).filter(move |(_, part)| part.1 == to);
+        let lengths = |from, to| of(from, to).map(|(_, (_, _, len))| len);
+        // What fits a board may have been copied there, and would not come back from it.
+        let large = lengths(me, peer).sum::<usize>() > INLINE && lengths(me, peer).all(in_place);
+        if !large || !lengths(me, peer).eq(lengths(peer, me)) {
             let table = &mut tables[peer as usize];
             table.clear();
-            table.become_bytes(of(peer, me).map(|(_, shown)| (shown.id, shown.bytes)), peer)?;
+            come(&view, table, peer)?;
             back.push((peer, lent, None));
             continue;
         }
-        let ids = of(peer, me).map(|(_, shown)| shown.id).collect();
+        let ids = of(peer, me).map(|(_, (id, ..))| id).collect();
         let pairs = of(me, peer).zip(of(peer, me)).map(|((mine, _), (theirs, _))| (mine, theirs));
         for (mine, theirs) in pairs.collect::<SmallVec<[(usize, usize); 4]>>() {
             view.exposure.swap(mine, peer, theirs)?;
         }
         back.push((peer, lent, Some(ids)));
     }
+    view.exposure.settle();
     let mut bufs = view.back().await?.into_iter();
     for (peer, lent, ids) in back {
         let (table, bufs) = (&mut tables[peer as usize], bufs.by_ref().take(lent.0.len()));

@@ -14,7 +14,8 @@
 //! What is lent belongs to the [`Exposure`] until every rank is done with it, so no reference to it exists in its owner. A rank that ends
 //! before (an error, a panic) leaks its lent buffers: they are never used again while others may look. Others get slices of it only
 //! through an exposure of the same call, whose ticket they have seen; the release of the ticket and of `done` order all accesses. Ranges that
-//! ranks write in each other's memory ([`Exposure::rewrite`]) are disjoint by their rank.
+//! ranks write in each other's memory ([`Exposure::rewrite`], [`Exposure::permute`], [`Exposure::swap`]) are disjoint by their rank; a rank
+//! that ends before it has written its own does not say that it is done ([`Exposure::owe`]).
 
 mod boards;
 mod brief;

@@ -5,7 +5,7 @@ use crate::call::{Call, Op, Pending, fingerprint, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
-use crate::far::exchange::exchange;
+use crate::exchange;
 use crate::node;
 use crate::table::{Parts, Table};
 use aeolian_net::World;
@@ -13,7 +13,8 @@ use aeolian_net::shared::{Shown, View};
 
 /// Sends `tables[r]` to rank `r`, whatever its size, and returns the tables that came, by the rank that sent them: MPI's alltoallv.
 ///
-/// Pairwise exchange: `n - 1` rounds.
+/// Ranks that share memory take what is theirs from where it lies; large arrays of the same lengths change places there. Else a pairwise
+/// exchange: `n - 1` rounds.
 ///
 /// # Errors
 /// [`HarpError::Usage`] if there is not one table for each rank.
@@ -40,12 +41,13 @@ pub fn alltoall<D: Data, C: Combiner<D::Unit>>(
 ) -> Result<Vec<Table<D, C>>> {
     let agree = agreed(&tables);
     let plan = brief::plan::<Vec<Table<D, C>>, _>(|world, tables| {
-        let count: usize = tables.iter().map(Table::len).sum();
+        let to_others = || (0..).zip(tables).filter(|&(to, _)| to != world.rank());
+        let count: usize = to_others().map(|(_, table)| table.len()).sum();
         if tables.len() != world.size() as usize || count > FEW || D::element().is_none() {
             return None;
         }
         let mut plan = Plan::of_others(0..world.size());
-        for (to, table) in (0..).zip(tables).filter(|&(to, _)| to != world.rank()) {
+        for (to, table) in to_others() {
             plan.parts.extend(table.iter().map(|(id, part)| Shown { id, to, bytes: D::bytes(part) }));
         }
         Some(plan)
@@ -91,13 +93,13 @@ async fn body<D: Data, C: Combiner<D::Unit>>(
             call.size()
         )));
     }
-    if call.near() {
+    if call.near() && D::element().is_some() {
         node::swapped(call, &mut tables).await?;
         return Ok(tables);
     }
     let outgoing: Vec<Parts<D>> = tables.iter_mut().map(Table::take).collect();
     for (parts, (table, from)) in
-        exchange::<D>(call, outgoing).await?.into_iter().zip(tables.iter_mut().zip(0..))
+        exchange::parts::<D>(call, outgoing).await?.into_iter().zip(tables.iter_mut().zip(0..))
     {
         table.combine_above(parts, from)?;
     }

@@ -1,6 +1,6 @@
 //! Regroup.
 
-use crate::brief::{self, FEW, Plan};
+use crate::brief::{self, Plan};
 use crate::call::{Call, Op, Pending, agree, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
@@ -41,14 +41,7 @@ pub fn regroup<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>(
     let agree = agree(table, partitioner.name().as_bytes());
     let leaves = Cell::new(Leaving::new());
     let plan = brief::plan::<Table<D, C>, _>(|world, table| {
-        // The partitioner is asked again if it does not come to an end that way.
-        if table.len() > FEW {
-            return None;
-        }
-        let gone = node::leaving(world.rank(), table, |id| place(partitioner, id, world.size())).ok()?;
-        let parts = brief::parts(table, &gone)?;
-        leaves.set(gone);
-        Some(Plan { parts, ..Plan::of_others(0..world.size()) })
+        Some(Plan::new(brief::leaving(world, table, partitioner, &leaves)?, 0..world.size()))
     });
     let take = |view: &View<'_>, world: &World, table: &mut Table<D, C>| {
         if (0..world.size()).any(|rank| view.parts(rank).is_none()) {

@@ -1,7 +1,7 @@
 //! Scatter.
 
 use super::regroup::by_rank;
-use crate::brief::{self, FEW, Plan};
+use crate::brief::{self, Plan};
 use crate::call::{Call, Op, Pending, agree, starting};
 use crate::combiner::Combiner;
 use crate::data::Data;
@@ -46,13 +46,7 @@ pub fn scatter<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>(
         if root >= world.size() || world.rank() != root {
             return (root < world.size()).then(|| Plan::of_others(root..root + 1));
         }
-        if table.len() > FEW {
-            return None;
-        }
-        let gone = node::leaving(root, table, |id| place(partitioner, id, world.size())).ok()?;
-        let parts = brief::parts(table, &gone)?;
-        leaves.set(gone);
-        Some(Plan { parts, ..Plan::of_others(0..0) })
+        Some(Plan::new(brief::leaving(world, table, partitioner, &leaves)?, 0..0))
     });
     let take = |view: &View<'_>, world: &World, table: &mut Table<D, C>| {
         let Some(parts) = view.parts(root) else { return Ok(false) };

@@ -150,8 +150,9 @@ impl View<'_> {
     #[inline]
     pub fn parts(&self, rank: u32) -> Option<impl ExactSizeIterator<Item = Shown<'_>> + Clone> {
         let (slot, first, count) = self.entries(rank);
-        // SAFETY: so many entries are there, written before the ticket, which was acquired.
-        let part = move |i| shown(slot, unsafe { first.add(i).read() });
+        // SAFETY: so many entries are there, written before the ticket, which was acquired; and all is left alone until this rank says that it
+        // is done, for which the brief must go that this borrows.
+        let part = move |i| unsafe { shown(slot, first.add(i).read()) };
         // Any bytes are an entry: what each says is looked at before the first is given away.
         if count > FIT || (0..count).any(|i| part(i).is_none()) {
             return None;
@@ -178,8 +179,11 @@ impl View<'_> {
 }
 
 /// What an entry of a place shows, if it is in the place.
+///
+/// # Safety
+/// `slot` is a place whose ticket was seen, and whose owner leaves it alone for `'a`.
 #[inline]
-fn shown<'a>(slot: *mut u8, Entry { id, len, to, place }: Entry) -> Option<Shown<'a>> {
+unsafe fn shown<'a>(slot: *mut u8, Entry { id, len, to, place }: Entry) -> Option<Shown<'a>> {
     let start = match place.fd {
         IN_HEAD if len <= (ENTRIES - HEAD_BYTES) as u64 => HEAD_BYTES,
         ON_BOARD if place.offset.checked_add(len).is_some_and(|end| end <= SLOT as u64) => {
@@ -187,7 +191,6 @@ fn shown<'a>(slot: *mut u8, Entry { id, len, to, place }: Entry) -> Option<Shown
         }
         _ => return None,
     };
-    // SAFETY: inside the place, written before the ticket, and left alone until this rank says that it is done, for which the brief must go
-    // that every caller borrows.
+    // SAFETY: inside the place.
     Some(Shown { id, to, bytes: unsafe { std::slice::from_raw_parts(slot.add(start), len as usize) } })
 }

@@ -26,6 +26,8 @@ pub struct Exposure {
     rewritten: bool,
     /// Small parts that did not fit the board, and the directory.
     staged: Vec<Buf>,
+    /// The others wait for what it has yet to do in their memory.
+    owes: bool,
     seen: SmallVec<[Option<SmallVec<[Seen; 1]>>; 4]>,
     done: bool,
 }
@@ -69,7 +71,8 @@ impl World {
             None if boards.threads => Ok(Placed { fd: AT_ADDRESS, segment: 0, offset: buf.as_ptr() as u64 }),
             None => Err(no_memory()),
         };
-        // Where the bytes go that do not lie open: on the board while there is room, then all into one buffer that does.
+        // Where the bytes go that do not lie open: on the board while there is room, then all into one buffer that does. Not on the board if they
+        // come back: the place may be another call's when they do.
         let mut at = ENTRIES + if (2..=FIT).contains(&count) { count * ENTRY } else { 0 };
         let mut overflow = 0;
         let mut homes = SmallVec::<[Home; 2]>::with_capacity(count);
@@ -82,12 +85,13 @@ impl World {
                 Part::Lent(buf) | Part::Given(buf) => buf.len(),
                 Part::Copied(bytes) => bytes.len(),
             };
-            if count == 1 && HEAD_BYTES + len <= ENTRIES {
+            let returns = matches!(part, Part::Lent(_)) && len > 0;
+            if count == 1 && HEAD_BYTES + len <= ENTRIES && !returns {
                 homes.push(Home::Board(HEAD_BYTES));
                 continue;
             }
             let start = at.next_multiple_of(16);
-            if start + len <= SLOT {
+            if start + len <= SLOT && !returns {
                 homes.push(Home::Board(start));
                 at = start + len;
             } else {
@@ -246,6 +250,7 @@ impl Exposure {
             lent: SmallVec::new(),
             rewritten: false,
             staged: Vec::new(),
+            owes: false,
             seen: SmallVec::new(),
             done: false,
         }
@@ -312,6 +317,13 @@ impl Exposure {
         boards.as_ref().map_or(0, |b| b.head(rank as usize, self.seq).shape.load(Ordering::Relaxed))
     }
 
+    /// Of each part that a rank shows its id, the rank that it is for, and its length, also while others write to it; nothing before it was
+    /// [polled](Exposure::poll_one).
+    pub fn outline(&self, rank: u32) -> impl ExactSizeIterator<Item = (u64, u32, usize)> + Clone + '_ {
+        let seen = self.seen.get(rank as usize).and_then(|seen| seen.as_deref());
+        seen.unwrap_or(&[]).iter().map(|s| (s.id, s.to, s.len))
+    }
+
     /// What a rank shows, by ascending place in what it gave; nothing before it was [polled](Exposure::poll_one), or after [`Exposure::done`].
     pub fn shown(&self, rank: u32) -> impl ExactSizeIterator<Item = Shown<'_>> + Clone {
         let seen = self.seen.get(rank as usize).and_then(|seen| seen.as_deref()).filter(|_| !self.done);
@@ -322,6 +334,16 @@ impl Exposure {
             // this borrow (`done` takes `&mut self`).
             bytes: unsafe { std::slice::from_raw_parts(s.at, s.len) },
         })
+    }
+
+    /// The others wait for what this rank will do to what all show. Until it has ([`Exposure::settle`]), it is not done, not even if it ends.
+    pub fn owe(&mut self) {
+        self.owes = true;
+    }
+
+    /// It has done what it [owed](Exposure::owe), or need not.
+    pub fn settle(&mut self) {
+        self.owes = false;
     }
 
     /// Combines this rank's share of part `part`, which must be there and of the same length on all ranks: `combine(a, b)` makes `a . b` of
@@ -439,7 +461,7 @@ impl Exposure {
         self.rewritten = true;
         let rank = self.world.rank();
         let part = |rank: u32, part: usize| self.seen.get(rank as usize)?.as_ref()?.get(part).copied();
-        let (Some(a), Some(b)) = (part(rank, mine), part(peer, theirs)) else {
+        let (Some(a), Some(b), false) = (part(rank, mine), part(peer, theirs), self.done) else {
             return Err(NetError::Internal(format!("part {mine} or {theirs} of rank {peer} is not shown")));
         };
         if a.len != b.len || rank == peer {
@@ -463,7 +485,7 @@ impl Exposure {
         let mut at = SmallVec::<[*mut u8; 8]>::with_capacity(self.seen.len());
         let mut len = None;
         for seen in &self.seen {
-            let Some(s) = seen.as_ref().and_then(|s| s.get(part)) else {
+            let Some(s) = seen.as_ref().and_then(|s| s.get(part)).filter(|_| !self.done) else {
                 return Err(NetError::Internal(format!("part {part} is not shown by all ranks")));
             };
             if *len.get_or_insert(s.len) != s.len {
@@ -551,8 +573,8 @@ impl Exposure {
         }
         let lent = std::mem::take(&mut self.lent).into_iter().map(|(mut buf, shown)| {
             if let Some(at) = shown.filter(|_| self.rewritten) {
-                // SAFETY: the bytes of this buffer were copied to `at`, on this rank's place or in a staged buffer, both of which are still this
-                // exposure's, and nobody else touches them any more.
+                // SAFETY: the bytes of this buffer, if any, were copied to `at` in a staged buffer, which is still this exposure's, and nobody
+                // else touches them any more.
                 unsafe { std::ptr::copy_nonoverlapping(at, buf.as_mut_ptr(), buf.len()) };
             }
             buf
@@ -570,12 +592,15 @@ impl Exposure {
 
 impl Drop for Exposure {
     fn drop(&mut self) {
-        self.done();
+        // Who owes something has failed: the others must not take what they have for the whole, and hear of the failure.
+        if !self.owes {
+            self.done();
+        }
         if self.is_on_board() {
             return;
         }
         // Others may still look: what was lent is never used again.
-        let all = self.world.boards().as_ref().is_some_and(|b| b.all_done(self.seq));
+        let all = !self.owes && self.world.boards().as_ref().is_some_and(|b| b.all_done(self.seq));
         if !all {
             std::mem::take(&mut self.lent).into_iter().for_each(std::mem::forget);
             std::mem::take(&mut self.staged).into_iter().for_each(std::mem::forget);
