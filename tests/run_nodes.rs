@@ -13,6 +13,7 @@ use aeolian::net::tuning::{Shape, Tuning};
 use common::site::{AEOLIAN, clean};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Of the worker: what makes it one.
@@ -22,8 +23,12 @@ const LINK: &str = "slow";
 const TIMES: u64 = 3;
 const MIB: u64 = 1 << 20;
 
+/// One test at a time has hosts: they would have the same names.
+static ONE: Mutex<()> = Mutex::new(());
+
 /// Two hosts, gone when dropped.
 struct Hosts {
+    _one: MutexGuard<'static, ()>,
     dir: tempfile::TempDir,
     names: [String; 2],
 }
@@ -36,13 +41,14 @@ fn tried(program: &str, args: &[&str]) -> bool {
 impl Hosts {
     /// Makes them; `None` (with a word why) where that is not possible.
     fn start() -> Option<Hosts> {
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let names = ["a", "b"].map(|host| format!("aeolian{}{host}", std::process::id()));
         if !rustix::process::geteuid().is_root() || !tried("ip", &["netns", "add", &names[0]]) {
             common::site::skip("needs root and network namespaces (ip netns add)");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let hosts = Hosts { dir, names };
+        let hosts = Hosts { _one: one, dir, names };
         let ip = |args: &str| {
             let args: Vec<_> = args.split(' ').collect();
             assert!(tried("ip", &args), "ip {args:?}");

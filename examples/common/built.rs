@@ -27,8 +27,8 @@ pub(crate) fn assert_mistakes(program: &str, dir: &Path, cases: &[(&[&str], i32,
     assert_eq!(std::fs::read_dir(dir).unwrap().count(), before, "nothing is left behind");
 }
 
-/// A run that would go on for long, asked to stop after `seconds`, does so in good order.
-pub(crate) fn assert_stops_in_order(program: &str, dir: &Path, args: &[&str], seconds: u64) {
+/// A run of one process that would go on for long stops in good order when it is asked to, as soon as it listens.
+pub(crate) fn assert_stops_in_order(program: &str, dir: &Path, args: &[&str]) {
     let mut child = Command::new(program)
         .current_dir(dir)
         .args(args)
@@ -36,7 +36,21 @@ pub(crate) fn assert_stops_in_order(program: &str, dir: &Path, args: &[&str], se
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_secs(seconds));
+    // SIGUSR1 is the last of the signals that it catches when it first asks whether to stop.
+    let listens = |status: String| {
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0");
+        u64::from_str_radix(caught.trim(), 16).unwrap() & 1 << (rustix::process::Signal::USR1.as_raw() - 1)
+            != 0
+    };
+    let begin = Instant::now();
+    while !listens(std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap()) {
+        assert!(
+            child.try_wait().unwrap().is_none() && begin.elapsed() < Duration::from_secs(60),
+            "it never listened"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(100));
     let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let begin = Instant::now();

@@ -75,7 +75,7 @@ fn a_lone_process_stops_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let args =
         ["--iterations", "100000000", "--likelihood", "1000", "--output", "out", "--threads", "1", "--quiet"];
-    built::assert_stops_in_order(env!("CARGO_BIN_EXE_lda"), dir.path(), &args, 1);
+    built::assert_stops_in_order(env!("CARGO_BIN_EXE_lda"), dir.path(), &args);
     for name in ["topics.tsv", "documents.tsv", "vocabulary.tsv"] {
         let file = std::fs::read_to_string(dir.path().join("out").join(name)).unwrap();
         assert!(file.lines().count() > 10, "the results so far are written");
