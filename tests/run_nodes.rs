@@ -175,10 +175,11 @@ fn over_a_slow_link_collectives_send_the_least() {
             bytes[0] / TIMES,
             bytes[1] / TIMES
         );
-        for (bytes, least) in bytes.iter().zip([out, into]) {
-            let least = TIMES * least * MIB;
-            // Headers and acknowledgements.
-            assert!(*bytes >= least && *bytes <= least + least / 10 + TIMES * MIB / 5, "{name}: {done:?}");
+        for (bytes, (least, against)) in bytes.iter().zip([(out, into), (into, out)]) {
+            let (least, against) = (TIMES * least * MIB, TIMES * against * MIB);
+            // Headers, and acknowledgements of what goes the other way: on a busy machine of each segment, some of them twice.
+            let most = least + least / 10 + against / 8 + TIMES * MIB / 5;
+            assert!(*bytes >= least && *bytes <= most, "{name}: {done:?}");
         }
     }
 }
