@@ -86,6 +86,16 @@ pub(crate) fn leaving<'t, D: Data, C: Combiner<D::Unit>>(
     parts
 }
 
+/// What a rank shows to this one; nothing if that is more than can be seen the short way.
+pub(crate) fn for_me<'v>(
+    view: &'v View<'_>,
+    world: &World,
+    from: u32,
+) -> impl Iterator<Item = Shown<'v>> + Clone + use<'v> {
+    let me = world.rank();
+    view.parts(from).into_iter().flatten().filter(move |shown| shown.to == me)
+}
+
 /// Runs a collective on `values`, a table or a slice. Where `plan` has one, it is tried the short way: `take` looks at what the ranks show, and says whether that was
 /// all. Else `body` is run.
 pub(crate) fn blocking<X: ?Sized>(

@@ -84,7 +84,6 @@ fn long_tables_go_around_a_ring_where_the_order_does_not_matter() {
     }
 }
 
-/// One of the ranks has another partition, or a long one where others have short ones: no shortcut, but the same answer.
 /// Whatever the bounds between the algorithms are.
 #[test]
 fn any_bounds_give_the_same_tables() {
@@ -135,6 +134,7 @@ fn any_bounds_give_the_same_tables() {
     }
 }
 
+/// One of the ranks has another partition, or a long one where others have short ones: no shortcut, but the same answer.
 #[test]
 fn tables_of_different_shapes_are_combined_all_the_same() {
     for n in [2, 3, 5, 8] {

@@ -57,7 +57,7 @@ pub fn alltoall<D: Data, C: Combiner<D::Unit>>(
             return Ok(false);
         }
         for (from, table) in (0..).zip(tables).filter(|&(from, _)| from != world.rank()) {
-            let for_me = view.parts(from).into_iter().flatten().filter(|shown| shown.to == world.rank());
+            let for_me = brief::for_me(view, world, from);
             table.become_bytes(for_me.map(|shown| (shown.id, shown.bytes)), from)?;
         }
         Ok(true)

@@ -48,8 +48,7 @@ pub fn regroup<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>(
             return Ok(false);
         }
         leaves.take().iter().for_each(|&(id, _)| drop(table.remove(id)));
-        let for_me = |rank| view.parts(rank).into_iter().flatten().filter(|shown| shown.to == world.rank());
-        node::combine_coming(world, table, for_me)?;
+        node::combine_coming(world, table, |from| brief::for_me(view, world, from))?;
         Ok(true)
     };
     let body = async |call: &Call, table: &mut _| body(call, table, partitioner).await;

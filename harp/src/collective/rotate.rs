@@ -61,7 +61,8 @@ impl Rotation {
 
 /// Every table moves as a whole to another rank: the next one, or as a permutation says.
 ///
-/// One message (and one for each long partition) a rank; each rank sends and receives at the same time.
+/// If the ranks share memory each copies what it gets from where it lies; large tables of the same lengths change places there. Else one message (and one for each
+/// long partition) a rank; each rank sends and receives at the same time.
 ///
 /// # Errors
 /// [`HarpError::Usage`] for a list that is no permutation.
@@ -119,10 +120,10 @@ async fn body<D: Data, C: Combiner<D::Unit>>(
     table: &mut Table<D, C>,
     rotation: &Rotation,
 ) -> Result<()> {
-    let (to, from) = rotation.ends(call.rank(), call.size())?;
     if call.near() {
         return node::rotated(call, table, &rotation.sources(call.size())?).await;
     }
+    let (to, from) = rotation.ends(call.rank(), call.size())?;
     if to == call.rank() {
         return Ok(());
     }

@@ -49,9 +49,11 @@ pub fn scatter<D: Data, C: Combiner<D::Unit>, P: Partitioner + ?Sized>(
         Some(Plan::new(brief::leaving(world, table, partitioner, &leaves)?, 0..0))
     });
     let take = |view: &View<'_>, world: &World, table: &mut Table<D, C>| {
-        let Some(parts) = view.parts(root) else { return Ok(false) };
+        if view.parts(root).is_none() {
+            return Ok(false);
+        }
         leaves.take().iter().for_each(|&(id, _)| drop(table.remove(id)));
-        for shown in parts.filter(|shown| shown.to == world.rank()) {
+        for shown in brief::for_me(view, world, root) {
             table.add_bytes(shown.id, shown.bytes, root)?;
         }
         Ok(true)
