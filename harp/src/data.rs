@@ -1,7 +1,7 @@
 //! [`Data`]: what the partitions of a table are made of.
 
 use crate::array::{Array, Element};
-use aeolian_net::Buf;
+use aeolian_net::{Buf, buffer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::TypeId;
@@ -148,7 +148,7 @@ impl<T: Element> Data for T {
     fn overwrite(part: &mut Array<T>, bytes: &[u8]) {
         let to = bytemuck::cast_slice_mut::<T, u8>(part);
         if to.len() == bytes.len() {
-            to.copy_from_slice(bytes);
+            buffer::copy(bytes, to);
         }
     }
 

@@ -130,7 +130,7 @@ impl View<'_> {
     }
 
     /// As [`all`](View::all), where every rank then changes its share of what all show: one that cannot must not leave the others waiting.
-    async fn all_for_shares(&mut self) -> Result<()> {
+    pub(crate) async fn all_for_shares(&mut self) -> Result<()> {
         self.exposure.owe();
         let outcome = self.all().await;
         if let Err(e) = &outcome {
@@ -150,19 +150,24 @@ impl View<'_> {
         Ok(self.exposure.rewrite(part, element, root, combine)?)
     }
 
-    /// See [`Exposure::combine_share`].
-    pub(crate) fn combine_share(
-        &mut self,
-        mine: &[u8],
-        element: usize,
-        combine: impl FnMut(&mut [u8], &[u8]),
-    ) -> Result<()> {
-        Ok(self.exposure.combine_share(mine, element, combine)?)
+    /// The lengths of what a rank shows, in bytes.
+    pub(crate) fn lengths(&self, rank: u32) -> impl Iterator<Item = usize> {
+        self.exposure.outline(rank).map(|(.., len)| len)
     }
 
-    /// See [`Exposure::copy_share`].
-    pub(crate) fn copy_share(&self, rank: u32, range: Range<usize>, into: &mut [u8]) -> Result<()> {
-        Ok(self.exposure.copy_share(rank, range, into)?)
+    /// See [`Exposure::fetch`].
+    pub(crate) fn fetch(&self, rank: u32, from: usize, into: &mut [u8]) -> Result<()> {
+        Ok(self.exposure.fetch(rank, 0, from, into)?)
+    }
+
+    /// See [`Exposure::settle`].
+    pub(crate) fn settle(&mut self) {
+        self.exposure.settle();
+    }
+
+    /// This rank has taken all it needs of what the others show.
+    pub(crate) fn done(&mut self) {
+        self.exposure.done();
     }
 
     /// This rank has taken all it needs, and waits for what it has lent.

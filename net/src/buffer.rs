@@ -8,6 +8,8 @@
 use crate::pool::{Block, Fill, POOL_FROM};
 use bytemuck::{AnyBitPattern, NoUninit};
 
+pub use crate::copying::copy;
+
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
@@ -87,7 +89,7 @@ impl Buf {
     /// A copy of `bytes`.
     pub fn from_slice(bytes: &[u8]) -> Buf {
         let mut buf = Buf::stale(bytes.len());
-        buf.copy_from_slice(bytes);
+        copy(bytes, &mut buf);
         buf
     }
 

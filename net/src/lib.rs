@@ -65,6 +65,7 @@ pub mod buffer;
 pub mod bytes;
 mod cgroup;
 pub mod control;
+mod copying;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod damaged;
@@ -89,6 +90,7 @@ pub mod noise;
 mod panics;
 pub mod pmi;
 mod pool;
+mod private;
 pub mod rendezvous;
 pub mod scratch;
 pub mod secret;

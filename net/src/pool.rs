@@ -82,14 +82,14 @@ fn pool() -> MutexGuard<'static, Pool> {
 }
 
 /// What tells this process's segments from whatever else a descriptor number may mean.
-fn token() -> io::Result<[u8; 16]> {
+pub(crate) fn token() -> io::Result<&'static [u8; 16]> {
     static TOKEN: OnceLock<[u8; 16]> = OnceLock::new();
     if let Some(token) = TOKEN.get() {
-        return Ok(*token);
+        return Ok(token);
     }
     let mut token = [0; 16];
     getrandom::fill(&mut token).map_err(|e| io::Error::other(e.to_string()))?;
-    Ok(*TOKEN.get_or_init(|| token))
+    Ok(TOKEN.get_or_init(|| token))
 }
 
 /// Memory of this process that a buffer owns.
@@ -232,7 +232,7 @@ impl Pool {
         let file = File::from(fd);
         file.set_len(len as u64)?;
         let map = MmapOptions::new().map_raw(&file)?;
-        let header = SegmentHeader { magic: MAGIC, len: len as u64, token: token()? };
+        let header = SegmentHeader { magic: MAGIC, len: len as u64, token: *token()? };
         // SAFETY: the map is page-aligned, longer than the header, and nobody else knows of it yet.
         unsafe { map.as_mut_ptr().cast::<SegmentHeader>().write(header) };
         self.segments.push(Segment { file, map, used: HEADER });
@@ -255,7 +255,15 @@ impl Foreign {
 
     /// This process's own token, to be told to the others.
     pub(crate) fn own_token() -> io::Result<[u8; 16]> {
-        token()
+        token().copied()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn token(&self) -> [u8; 16] {
+        self.token
     }
 
     /// The address here of `len` bytes at a place there.

@@ -45,6 +45,9 @@ pub enum Part<'a> {
     Lent(Buf),
     /// As lent, but what is small enough to be copied to the board does not come back.
     Given(Buf),
+    /// A slice of this process's own memory, to be left alone until all are done ([`Exposure::poll_reclaim`]): if it is long, and the system
+    /// allows it, others copy from it by [`Exposure::fetch`]. Else it is as `Copied`.
+    Private(&'a [u8]),
 }
 
 /// What a rank shows: id, the rank that it is for or [`ALL`], bytes.

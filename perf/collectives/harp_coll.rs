@@ -87,11 +87,10 @@ struct Case<'a> {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let args: Vec<String> = std::env::args().skip(1).collect();
     if args.len() < 2 {
-        // `cargo bench` and `cargo test` start every bench without arguments.
-        println!("usage: harp_coll LABEL SHARED [-o ops] [-m bytes] [-M bytes] [-t seconds] [-c cores]");
-        return ExitCode::SUCCESS;
+        eprintln!("usage: harp_coll LABEL SHARED [-o ops] [-m bytes] [-M bytes] [-t seconds] [-c cores]");
+        return ExitCode::from(64);
     }
     aeolian::main(|world| program(world, &args))
 }

@@ -16,12 +16,14 @@ fn cpu_time() -> f64 {
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let args: Vec<String> = std::env::args().skip(1).collect();
     let (file, k, iterations, algorithm) = match &args[..] {
         [file, k, iterations] => (file, k, iterations, Algorithm::Auto),
         [file, k, iterations, lloyd] if lloyd == "lloyd" => (file, k, iterations, Algorithm::Lloyd),
-        // `cargo bench` and `cargo test` start every bench without arguments.
-        _ => return println!("usage: kmeans_kernel FILE.npy K ITERATIONS [lloyd]"),
+        _ => {
+            eprintln!("usage: kmeans_kernel FILE.npy K ITERATIONS [lloyd]");
+            std::process::exit(64);
+        }
     };
     let bytes = std::fs::read(file).expect("cannot read the input");
     let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));

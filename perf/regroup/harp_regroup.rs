@@ -26,11 +26,10 @@ struct Pair {
 type Pairs = KvTable<u64, f64, Sum>;
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let args: Vec<String> = std::env::args().skip(1).collect();
     if args.len() < 4 {
-        // `cargo bench` and `cargo test` start every bench without arguments.
-        println!("usage: harp_regroup PAIRS SEED REPETITIONS delivered|combined [items]");
-        return ExitCode::SUCCESS;
+        eprintln!("usage: harp_regroup PAIRS SEED REPETITIONS delivered|combined [items]");
+        return ExitCode::from(64);
     }
     aeolian::main(|world| program(world, &args))
 }

@@ -1,7 +1,7 @@
 //! Collectives of plain slices, for those who have no table: the same length on all ranks.
 //!
-//! Ranks that share memory read each other's slices from copies in memory that they share, so that each byte is copied once more than in
-//! a table, whose partitions lie there.
+//! Ranks of one node copy from each other's slices where they lie, by a system call (`process_vm_readv`) for what is long. Where the system does not allow that,
+//! and for what is short, a slice is first copied into memory that they share, where the partitions of a table lie from the start.
 
 use super::{allgather, allreduce, broadcast, reduce};
 use crate::array::{Array, Element};
@@ -10,12 +10,14 @@ use crate::call::{Call, Op, fingerprint};
 use crate::combiner::{Combiner, keep_first};
 use crate::data::Data;
 use crate::error::{HarpError, Result};
-use crate::node::{ALL, INLINE, Shows};
+use crate::node::{self, ALL, INLINE, Shows};
 use crate::table::Table;
 use aeolian_net::shared::{Glance, Part, Shown, View, share};
-use aeolian_net::{Buf, World};
+use aeolian_net::{Buf, World, buffer};
 use bytemuck::{cast_slice, cast_slice_mut};
-use std::ops::Range;
+
+/// Bytes that are copied from another process at once: few system calls, and both operands stay in the second-level cache.
+const PIECE: usize = 128 << 10;
 
 /// Every rank's `values` become the element-wise combination of all, in rank order, with the same bits everywhere: an
 /// [`allreduce`](crate::allreduce()) of one slice.
@@ -112,12 +114,11 @@ pub fn broadcast_slice<T: Element>(world: &mut World, values: &mut [T], root: u3
             };
         }
         if here {
-            return call.show(0, || lend(cast_slice(values), 0..0)).await?.back().await.map(drop);
+            return call.show(0, || private(values)).await?.back().await.map(drop);
         }
         let mut view = call.show(0, Shows::new).await?;
         view.of(root).await?;
-        let came = view.shown(root).next().map_or(&[][..], |shown| shown.bytes);
-        copy(came, values, root)?;
+        fetch(&view, values, root)?;
         view.back().await.map(drop)
     })
 }
@@ -145,11 +146,12 @@ pub fn allgather_slice<T: Element>(world: &mut World, mine: &[T], all: &mut [T])
     let fits = all.len() == len * size;
     let agree = fingerprint(&[T::name().as_bytes()]);
     let at = |rank: u32| rank as usize * len..(rank as usize + 1) * len;
-    if fits {
+    let shown = fits && small(mine).is_some();
+    if shown {
         all[at(world.rank())].copy_from_slice(mine);
     }
     let plan = brief::plan::<[T], _>(|world, all| {
-        Some(Plan::one(small(all.get(at(world.rank())).filter(|_| fits)?)?, 0..world.size()))
+        Some(Plan::one(small(all.get(at(world.rank())).filter(|_| shown)?)?, 0..world.size()))
     });
     let take = |view: &View<'_>, world: &World, all: &mut [T]| {
         for rank in 0..world.size() {
@@ -175,11 +177,13 @@ pub fn allgather_slice<T: Element>(world: &mut World, mine: &[T], all: &mut [T])
             }
             return Ok(());
         }
-        let mut view = call.show(0, || lend(cast_slice(mine), 0..0)).await?;
-        view.all().await?;
-        for rank in (0..call.size()).filter(|&r| r != call.rank()) {
-            let came = view.shown(rank).next().map_or(&[][..], |shown| shown.bytes);
-            copy(came, &mut all[at(rank)], rank)?;
+        let mut view = call.show(0, || private(mine)).await?;
+        copy(cast_slice(mine), &mut all[at(call.rank())], call.rank())?;
+        view.all_for_shares().await?;
+        view.settle();
+        // Not all from the same rank at once.
+        for rank in (1..call.size()).map(|i| (call.rank() + i) % call.size()) {
+            fetch(&view, &mut all[at(rank)], rank)?;
         }
         view.back().await.map(drop)
     })
@@ -203,16 +207,33 @@ fn copy<T: Element>(bytes: &[u8], values: &mut [T], from: u32) -> Result<()> {
             from: Some(from),
         });
     }
-    to.copy_from_slice(bytes);
+    buffer::copy(bytes, to);
     Ok(())
 }
 
-/// A copy to be lent, but for what nobody else will read.
-fn lend(bytes: &[u8], but: Range<usize>) -> Shows<'static> {
-    let mut buf = Buf::stale(bytes.len());
-    buf[..but.start].copy_from_slice(&bytes[..but.start]);
-    buf[but.end..].copy_from_slice(&bytes[but.end..]);
-    Shows::from_iter([(0, ALL, Part::Lent(buf))])
+/// A slice to be read where it lies, and left alone until the view is back.
+fn private<T: Element>(values: &[T]) -> Shows<'_> {
+    Shows::from_iter([(0, ALL, Part::Private(cast_slice(values)))])
+}
+
+/// What rank `from` shows becomes `values`.
+fn fetch<T: Element>(view: &node::View<'_>, values: &mut [T], from: u32) -> Result<()> {
+    same_length(view, values, from)?;
+    view.fetch(from, 0, cast_slice_mut(values))
+}
+
+/// Whether rank `from` shows a slice as long as this one.
+fn same_length<T: Element>(view: &node::View<'_>, values: &[T], from: u32) -> Result<()> {
+    let came = view.lengths(from).next().unwrap_or(0);
+    if came == size_of_val(values) {
+        return Ok(());
+    }
+    Err(HarpError::Lengths {
+        id: 0,
+        have: values.len(),
+        came: came / size_of::<T>().max(1),
+        from: Some(from),
+    })
 }
 
 fn reduction<T: Element, C: Combiner<[T]>>(
@@ -268,7 +289,7 @@ fn reduction<T: Element, C: Combiner<[T]>>(
     })
 }
 
-/// Each rank combines its share of all, and the others copy it.
+/// Each rank combines its share of all, and who wants them copies the others'.
 async fn by_shares<T: Element, C: Combiner<[T]>>(
     call: &Call,
     values: &mut [T],
@@ -276,28 +297,56 @@ async fn by_shares<T: Element, C: Combiner<[T]>>(
     root: Option<u32>,
     element: usize,
 ) -> Result<()> {
-    let me = call.rank();
+    let (me, size) = (call.rank(), call.size());
+    let wanted = |rank| root.is_none_or(|root| root == rank);
+    let mut first = call.show(0, || private(values)).await?;
+    first.all_for_shares().await?;
+    if let Err(e) = (0..size).try_for_each(|rank| same_length(&first, values, rank)) {
+        // All ranks see it.
+        first.settle();
+        return Err(e);
+    }
     let bytes = cast_slice_mut::<T, u8>(values);
-    let share_of = |rank| share(bytes.len(), element, rank, call.size());
-    let shares: Vec<Range<usize>> = (0..call.size()).map(share_of).collect();
-    let mut first = call.show(0, || lend(bytes, shares[me as usize].clone())).await?;
-    first.all().await?;
-    for rank in 0..call.size() {
-        let (have, came) = (bytes.len(), first.shown(rank).next().map_or(0, |shown| shown.bytes.len()));
-        if have != came {
-            let (have, came) = (have / element, came / element);
-            return Err(HarpError::Lengths { id: 0, have, came, from: Some(rank) });
+    let len = bytes.len();
+    let share_of = |rank| share(len, element, rank, size);
+    let mine = share_of(me);
+    let mut combined = Buf::stale(mine.len());
+    let piece = (PIECE / element / 64).max(1) * element * 64;
+    let mut scratch = Buf::stale(piece.min(mine.len()));
+    for start in mine.clone().step_by(piece) {
+        let range = start..(start + piece).min(mine.end);
+        let into = &mut combined[range.start - mine.start..range.end - mine.start];
+        match me {
+            0 => into.copy_from_slice(&bytes[range.clone()]),
+            _ => first.fetch(0, range.start, into)?,
+        }
+        for rank in 1..size {
+            let other = match first.shown(rank).next() {
+                _ if rank == me => &bytes[range.clone()],
+                Some(shown) if shown.bytes.len() == bytes.len() => &shown.bytes[range.clone()],
+                _ => {
+                    let other = &mut scratch[..range.len()];
+                    first.fetch(rank, range.start, other)?;
+                    other
+                }
+            };
+            T::with_pieces(into, other, |into, other| combiner.combine(into, other));
+        }
+        if wanted(me) {
+            // Nobody else reads this rank's share of its own.
+            bytes[range].copy_from_slice(into);
         }
     }
-    first.combine_share(bytes, element, |into, other| {
-        T::with_pieces(into, other, |into, other| combiner.combine(into, other));
-    })?;
-    // All have combined theirs.
-    let mut second = call.show(0, Shows::new).await?;
-    if root.is_none_or(|root| root == me) {
+    first.settle();
+    first.done();
+    let for_others = (0..size).any(|rank| rank != me && wanted(rank));
+    let mut second =
+        call.show(0, || for_others.then_some((0, ALL, Part::Given(combined))).into_iter().collect()).await?;
+    // All have combined theirs, and read this rank's.
+    if wanted(me) {
         second.all().await?;
-        for (rank, range) in (0..call.size()).zip(shares) {
-            first.copy_share(rank, range.clone(), &mut bytes[range])?;
+        for rank in (1..size).map(|i| (me + i) % size) {
+            second.fetch(rank, 0, &mut bytes[share_of(rank)])?;
         }
     }
     second.back().await?;

@@ -4,10 +4,11 @@ use super::INLINE;
 use crate::error::{NetError, Result};
 use crate::fences;
 use crate::pool::{Block, Fill, Foreign, Place};
+use crate::private;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Calls that may be under way at once.
@@ -31,7 +32,10 @@ pub(super) const AT_ADDRESS: i32 = -2;
 /// The bytes are in the head itself, in place of `offset` and what follows.
 pub(super) const IN_HEAD: i32 = -3;
 
-/// Where they begin in it.
+/// The bytes are at this address of their owner's private memory.
+pub(super) const AT_PRIVATE: i32 = -4;
+
+/// Where the bytes in a head begin.
 pub(super) const HEAD_BYTES: usize =
     offset_of!(Slot, only) + offset_of!(Entry, place) + offset_of!(Placed, offset);
 
@@ -41,6 +45,10 @@ pub(super) struct Front {
     /// Number of the last collective that the rank has called, and its name: for those who have not, at the end.
     pub(super) call: AtomicU64,
     pub(super) name: [AtomicU64; NAME / 8],
+    /// Whether the rank can read the [private] memory of all others.
+    ///
+    /// [private]: crate::private
+    pub(super) reads: AtomicBool,
 }
 
 /// Bytes of a collective's name that are kept.
@@ -91,6 +99,8 @@ pub(crate) struct BoardCard {
     token: [u8; 16],
     /// Whether it can do with [light fences](crate::fences).
     light: bool,
+    /// Where its private memory is [read](crate::private) first.
+    probe: u64,
 }
 
 pub(super) struct Mate {
@@ -134,6 +144,8 @@ pub(crate) struct Boards {
     all_done: [Cell<u64>; SLOTS],
     /// All ranks can do with light fences.
     light: bool,
+    /// All others have said that they can read this rank's private memory.
+    read_by_all: Cell<bool>,
 }
 
 /// Of two ranks one has called a collective more.
@@ -166,24 +178,27 @@ impl Boards {
             early: RefCell::default(),
             all_done: Default::default(),
             light: false,
+            read_by_all: Cell::new(false),
         })
     }
 
     pub(crate) fn card(&self) -> Result<BoardCard> {
         let token = Foreign::own_token().map_err(NetError::os("asking for randomness"))?;
         let light = fences::can_be_light();
+        let probe = private::probe().map_err(NetError::os("asking for randomness"))?;
         if self.threads {
             let address = self.own.at as u64;
-            return Ok(BoardCard { fd: AT_ADDRESS, segment: 0, offset: address, token, light });
+            return Ok(BoardCard { fd: AT_ADDRESS, segment: 0, offset: address, token, light, probe });
         }
         let Place { fd, segment, offset } = self.own.block.place();
-        Ok(BoardCard { fd, segment, offset, token, light })
+        Ok(BoardCard { fd, segment, offset, token, light, probe })
     }
 
     /// Opens the boards of all ranks, this one's among them: `(rank in the job, its process, card)`.
     pub(crate) fn open(&mut self, cards: Vec<(u32, Option<u32>, BoardCard)>) -> Result<()> {
         let mut mates = Vec::with_capacity(cards.len());
         let light = cards.iter().all(|(_, _, card)| card.light);
+        let mut reads = !self.threads;
         for (at, (job_rank, pid, card)) in cards.into_iter().enumerate() {
             if at == self.rank as usize {
                 mates.push(Mate { job_rank, board: self.own.at, foreign: None, _shelf: None });
@@ -194,6 +209,7 @@ impl Boards {
                     let mut foreign = Foreign::new(pid, card.token);
                     let place = Place { fd: card.fd, segment: card.segment, offset: card.offset };
                     let board = foreign.address(place, BOARD as u64).map_err(|e| cannot_open(job_rank, e))?;
+                    reads = reads && private::can_read(&foreign, card.probe);
                     Mate { job_rank, board, foreign: Some(foreign), _shelf: None }
                 }
                 None => {
@@ -211,6 +227,7 @@ impl Boards {
         // All or none: boards are ready once there are mates.
         self.mates = mates;
         self.light = light;
+        self.front(self.rank as usize).reads.store(reads, Ordering::Relaxed);
         Ok(())
     }
 
@@ -220,6 +237,15 @@ impl Boards {
 
     pub(crate) fn light(&self) -> bool {
         self.light
+    }
+
+    /// Whether all others can read this rank's private memory, as far as they have said.
+    pub(super) fn read_by_all(&self) -> bool {
+        if !self.threads && !self.read_by_all.get() {
+            let reads = |rank| self.front(rank).reads.load(Ordering::Relaxed);
+            self.read_by_all.set((0..self.mates.len()).all(reads));
+        }
+        self.read_by_all.get()
     }
 
     pub(super) fn front(&self, rank: usize) -> &Front {

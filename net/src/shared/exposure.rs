@@ -1,12 +1,15 @@
 //! One call: what a rank shows in it, and what it sees of the others.
 
 use super::boards::{
-    AT_ADDRESS, ENTRIES, ENTRY, Entry, FIT, HEAD_BYTES, IN_HEAD, ON_BOARD, Placed, SLOT, SLOTS, cannot_open,
+    AT_ADDRESS, AT_PRIVATE, ENTRIES, ENTRY, Entry, FIT, HEAD_BYTES, IN_HEAD, ON_BOARD, Placed, SLOT, SLOTS,
+    cannot_open,
 };
 use super::{Part, Shown, Shows};
 use crate::buffer::Buf;
+use crate::copying::copy_raw;
 use crate::error::{NetError, Result};
 use crate::pool::Place;
+use crate::private;
 use crate::world::World;
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -14,6 +17,9 @@ use std::sync::atomic::Ordering;
 
 /// The chunk of a [`Exposure::rewrite`]: both operands and the result stay in the first-level cache.
 const CHUNK: usize = 16 << 10;
+
+/// A slice of at least so many bytes is copied from where it lies: each copy takes a system call, and one more to learn where.
+const PRIVATE_FROM: usize = 8 << 10;
 
 /// What this rank shows in one call, and what it sees of the others.
 pub struct Exposure {
@@ -26,6 +32,8 @@ pub struct Exposure {
     rewritten: bool,
     /// Small parts that did not fit the board, and the directory.
     staged: Vec<Buf>,
+    /// Others read this process's own memory.
+    private: bool,
     /// The others wait for what it has yet to do in their memory.
     owes: bool,
     seen: SmallVec<[Option<SmallVec<[Seen; 1]>>; 4]>,
@@ -37,7 +45,9 @@ struct Seen {
     id: u64,
     to: u32,
     len: usize,
+    /// If it is [private](Part::Private): there, and not here.
     at: *mut u8,
+    private: bool,
 }
 
 impl World {
@@ -82,8 +92,12 @@ impl World {
                     homes.push(Home::Open);
                     continue;
                 }
+                Part::Private(bytes) if bytes.len() >= PRIVATE_FROM && boards.read_by_all() => {
+                    homes.push(Home::Private);
+                    continue;
+                }
                 Part::Lent(buf) | Part::Given(buf) => buf.len(),
-                Part::Copied(bytes) => bytes.len(),
+                Part::Copied(bytes) | Part::Private(bytes) => bytes.len(),
             };
             let returns = matches!(part, Part::Lent(_)) && len > 0;
             if count == 1 && HEAD_BYTES + len <= ENTRIES && !returns {
@@ -119,12 +133,12 @@ impl World {
         let mut own = SmallVec::with_capacity(count);
         for (((id, to, part), home), i) in parts.into_iter().zip(homes).zip(0..) {
             let bytes = match &part {
-                Part::Copied(bytes) => bytes,
+                Part::Copied(bytes) | Part::Private(bytes) => bytes,
                 Part::Lent(buf) | Part::Given(buf) => &buf[..],
             };
             let len = bytes.len();
             let shown_at = match home {
-                Home::Open => None,
+                Home::Open | Home::Private => None,
                 // SAFETY: `start + len` is inside this rank's own place, which no other rank reads before the next ticket.
                 Home::Board(start) => Some(unsafe { slot.add(start) }),
                 Home::Staged(start) => Some(staged[start..].as_mut_ptr()),
@@ -137,22 +151,25 @@ impl World {
                     Some(all) => Placed { offset: all.offset + start as u64, ..all },
                     None => return Err(no_memory()),
                 },
-                (Home::Open, Part::Copied(_)) => return Err(no_memory()),
+                (Home::Private, _) => Placed { fd: AT_PRIVATE, segment: 0, offset: bytes.as_ptr() as u64 },
+                (Home::Open, Part::Copied(_) | Part::Private(_)) => return Err(no_memory()),
             };
             // SAFETY: the `i`th of `count` entries; nobody reads them before the ticket. (Bytes in the head overwrite what their entry
             // has no use for.)
             unsafe { entries.add(i).write(Entry { id, len: len as u64, to, place }) };
             if let Some(to) = shown_at {
                 // SAFETY: as above; the bytes are elsewhere, and `homes` has room for them.
-                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, len) };
+                unsafe { copy_raw(bytes.as_ptr(), to, len) };
             }
             let mut lent = match part {
                 Part::Lent(buf) => Some(buf),
                 Part::Given(buf) if shown_at.is_none() => Some(buf),
-                Part::Given(_) | Part::Copied(_) => None,
+                Part::Given(_) | Part::Copied(_) | Part::Private(_) => None,
             };
             let own_at = shown_at.or_else(|| lent.as_mut().map(|buf| buf.as_mut_ptr()));
-            own.push(Seen { id, to, len, at: own_at.unwrap_or(slot) });
+            let private = matches!(home, Home::Private);
+            own.push(Seen { id, to, len, at: own_at.unwrap_or(slot), private });
+            exposure.private |= private;
             if let Some(buf) = lent {
                 exposure.lent.push((buf, shown_at));
             }
@@ -181,6 +198,8 @@ impl World {
 enum Home {
     /// Where they are.
     Open,
+    /// Where they are, which only the system can read.
+    Private,
     /// On the board, from this offset of the place on.
     Board(usize),
     /// In the staged buffer, from this offset on.
@@ -250,6 +269,7 @@ impl Exposure {
             lent: SmallVec::new(),
             rewritten: false,
             staged: Vec::new(),
+            private: false,
             owes: false,
             seen: SmallVec::new(),
             done: false,
@@ -304,8 +324,12 @@ impl Exposure {
         for i in 0..count {
             // SAFETY: `count` entries are there, by the check of `address` or by `FIT`; they were written before the ticket.
             let entry: Entry = unsafe { from.add(i).read() };
-            let at = address(entry.place, entry.len)?;
-            seen.push(Seen { id: entry.id, to: entry.to, len: entry.len as usize, at });
+            let private = entry.place.fd == AT_PRIVATE && !threads;
+            let at = match private {
+                true => entry.place.offset as usize as *mut u8,
+                false => address(entry.place, entry.len)?,
+            };
+            seen.push(Seen { id: entry.id, to: entry.to, len: entry.len as usize, at, private });
         }
         self.seen[rank] = Some(seen);
         Ok(true)
@@ -325,15 +349,45 @@ impl Exposure {
     }
 
     /// What a rank shows, by ascending place in what it gave; nothing before it was [polled](Exposure::poll_one), or after [`Exposure::done`].
+    /// (What is [private](Part::Private) is not here, and seems to be empty: see [`Exposure::fetch`].)
     pub fn shown(&self, rank: u32) -> impl ExactSizeIterator<Item = Shown<'_>> + Clone {
         let seen = self.seen.get(rank as usize).and_then(|seen| seen.as_deref()).filter(|_| !self.done);
         seen.unwrap_or(&[]).iter().map(|s| Shown {
             id: s.id,
             to: s.to,
-            // SAFETY: mapped memory of this length, that its owner has lent to this call until this rank is done with it, which ends
-            // this borrow (`done` takes `&mut self`).
-            bytes: unsafe { std::slice::from_raw_parts(s.at, s.len) },
+            bytes: match s.private {
+                true => &[],
+                // SAFETY: mapped memory of this length, that its owner has lent to this call until this rank is done with it, which ends
+                // this borrow (`done` takes `&mut self`).
+                false => unsafe { std::slice::from_raw_parts(s.at, s.len) },
+            },
         })
+    }
+
+    /// Copies from what a rank shows, wherever it lies: of its part `part` what begins at byte `from`.
+    ///
+    /// # Errors
+    /// [`NetError::Internal`] if so much is not there, [`NetError::Os`] if the other process is not there any more.
+    pub fn fetch(&self, rank: u32, part: usize, from: usize, into: &mut [u8]) -> Result<()> {
+        let seen = self.seen.get(rank as usize).and_then(|seen| seen.as_ref()?.get(part));
+        let fits = |seen: &&Seen| from.checked_add(into.len()).is_some_and(|end| end <= seen.len);
+        let Some(seen) = seen.filter(fits).filter(|_| !self.done) else {
+            let what =
+                format!("rank {rank} does not show {} bytes from byte {from} of part {part}", into.len());
+            return Err(NetError::Internal(what));
+        };
+        if !seen.private {
+            // SAFETY: inside mapped memory, as in `shown`; `into` is borrowed exclusively, so that it is not that.
+            unsafe { copy_raw(seen.at.add(from).cast_const(), into.as_mut_ptr(), into.len()) };
+            return Ok(());
+        }
+        let boards = self.world.boards();
+        let mate = boards.as_ref().and_then(|boards| boards.mates.get(rank as usize));
+        let Some((mate, foreign)) = mate.and_then(|mate| Some((mate, mate.foreign.as_ref()?))) else {
+            return Err(NetError::Internal(format!("the memory of rank {rank} is not another process's")));
+        };
+        private::read(foreign.pid(), (seen.at as u64).wrapping_add(from as u64), into)
+            .map_err(|e| cannot_open(mate.job_rank, e))
     }
 
     /// The others wait for what this rank will do to what all show. Until it has ([`Exposure::settle`]), it is not done, not even if it ends.
@@ -376,7 +430,7 @@ impl Exposure {
                         if scratch.len() < n {
                             scratch = Buf::stale(n);
                         }
-                        std::ptr::copy_nonoverlapping(at[0].add(from), scratch.as_mut_ptr(), n);
+                        copy_raw(at[0].add(from), scratch.as_mut_ptr(), n);
                         scratch.as_mut_ptr()
                     }
                     _ => at[0].add(from),
@@ -387,10 +441,10 @@ impl Exposure {
                 }
                 match root {
                     Some(0) => {}
-                    Some(root) => std::ptr::copy_nonoverlapping(to, at[root as usize].add(from), n),
+                    Some(root) => copy_raw(to, at[root as usize].add(from), n),
                     None => {
                         for other in &at[1..] {
-                            std::ptr::copy_nonoverlapping(to, other.add(from), n);
+                            copy_raw(to, other.add(from), n);
                         }
                     }
                 }
@@ -422,7 +476,7 @@ impl Exposure {
             let n = CHUNK.min(end - low);
             // SAFETY: `low + n <= len` of every part; of all of them this rank alone touches its share, and no slice of it lives here.
             let copy = |from: usize, to: usize| unsafe {
-                std::ptr::copy_nonoverlapping(at[from].add(low).cast_const(), at[to].add(low), n);
+                copy_raw(at[from].add(low).cast_const(), at[to].add(low), n);
             };
             let mut moved = SmallVec::<[bool; 8]>::from_elem(false, at.len());
             for first in 0..at.len() {
@@ -430,9 +484,7 @@ impl Exposure {
                     continue;
                 }
                 // SAFETY: as above; `kept` has room for a chunk.
-                unsafe {
-                    std::ptr::copy_nonoverlapping(at[first].add(low).cast_const(), kept.as_mut_ptr(), n)
-                };
+                unsafe { copy_raw(at[first].add(low).cast_const(), kept.as_mut_ptr(), n) };
                 let mut to = first;
                 loop {
                     moved[to] = true;
@@ -444,7 +496,7 @@ impl Exposure {
                     to = source;
                 }
                 // SAFETY: as above.
-                unsafe { std::ptr::copy_nonoverlapping(kept.as_ptr(), at[to].add(low), n) };
+                unsafe { copy_raw(kept.as_ptr(), at[to].add(low), n) };
             }
             low += n;
         }
@@ -464,7 +516,7 @@ impl Exposure {
         let (Some(a), Some(b), false) = (part(rank, mine), part(peer, theirs), self.done) else {
             return Err(NetError::Internal(format!("part {mine} or {theirs} of rank {peer} is not shown")));
         };
-        if a.len != b.len || rank == peer {
+        if a.len != b.len || a.private || b.private || rank == peer {
             return Err(NetError::Internal(format!(
                 "part {mine} cannot take the place of {theirs} of rank {peer}"
             )));
@@ -485,7 +537,7 @@ impl Exposure {
         let mut at = SmallVec::<[*mut u8; 8]>::with_capacity(self.seen.len());
         let mut len = None;
         for seen in &self.seen {
-            let Some(s) = seen.as_ref().and_then(|s| s.get(part)).filter(|_| !self.done) else {
+            let Some(s) = seen.as_ref().and_then(|s| s.get(part)).filter(|s| !s.private && !self.done) else {
                 return Err(NetError::Internal(format!("part {part} is not shown by all ranks")));
             };
             if *len.get_or_insert(s.len) != s.len {
@@ -494,62 +546,6 @@ impl Exposure {
             at.push(s.at);
         }
         Ok((at, len.unwrap_or(0)))
-    }
-
-    /// Combines this rank's [`share`] of the only part of all ranks, in their order, of which this rank's is `mine`: the result is then in
-    /// what it has lent.
-    ///
-    /// # Errors
-    /// [`NetError::Internal`] unless all ranks show one part of the length of `mine`.
-    pub fn combine_share(
-        &mut self,
-        mine: &[u8],
-        element: usize,
-        mut combine: impl FnMut(&mut [u8], &[u8]),
-    ) -> Result<()> {
-        let (rank, size) = (self.world.rank() as usize, self.seen.len());
-        let mut at = SmallVec::<[*mut u8; 8]>::with_capacity(size);
-        for seen in &self.seen {
-            match seen.as_deref() {
-                Some([only]) if only.len == mine.len() => at.push(only.at),
-                _ => return Err(NetError::Internal("not all ranks show one part of this length".into())),
-            }
-        }
-        let step = (CHUNK / unit(element)).max(1) * unit(element);
-        let Range { start: mut from, end } = share(mine.len(), element, rank as u32, size as u32);
-        while from < end {
-            let n = step.min(end - from);
-            let own = &mine[from..from + n];
-            // SAFETY: `from + n` is within all parts. Of what this rank has lent only its own share is written, which no other rank reads or
-            // writes until it has been told that it is combined; of the others' only what they do not write is read: this rank's share.
-            unsafe {
-                let lent = std::slice::from_raw_parts_mut(at[rank].add(from), n);
-                let other = |r: usize| std::slice::from_raw_parts(at[r].add(from), n);
-                lent.copy_from_slice(if rank == 0 { own } else { other(0) });
-                for r in 1..size {
-                    combine(lent, if r == rank { own } else { other(r) });
-                }
-            }
-            from += n;
-        }
-        Ok(())
-    }
-
-    /// Copies a range of the only part of a rank, which must not write there any more.
-    ///
-    /// # Errors
-    /// [`NetError::Internal`] if it is not there, or not as long as `into`.
-    pub fn copy_share(&self, rank: u32, range: Range<usize>, into: &mut [u8]) -> Result<()> {
-        match self.seen.get(rank as usize).and_then(|seen| seen.as_deref()) {
-            Some([only]) if range.end <= only.len && range.len() == into.len() && !self.done => {
-                // SAFETY: inside the part, which its owner has lent until this rank is done.
-                into.copy_from_slice(unsafe {
-                    std::slice::from_raw_parts(only.at.add(range.start), range.len())
-                });
-                Ok(())
-            }
-            _ => Err(NetError::Internal(format!("no bytes {range:?} of rank {rank} are shown"))),
-        }
     }
 
     /// This rank needs no more of what the others show.
@@ -575,7 +571,7 @@ impl Exposure {
             if let Some(at) = shown.filter(|_| self.rewritten) {
                 // SAFETY: the bytes of this buffer, if any, were copied to `at` in a staged buffer, which is still this exposure's, and nobody
                 // else touches them any more.
-                unsafe { std::ptr::copy_nonoverlapping(at, buf.as_mut_ptr(), buf.len()) };
+                unsafe { copy_raw(at, buf.as_mut_ptr(), buf.len()) };
             }
             buf
         });
@@ -586,7 +582,7 @@ impl Exposure {
 
     /// True if nothing was lent or is to come back: the rank need not wait for the others to be done.
     pub fn is_on_board(&self) -> bool {
-        self.lent.is_empty() && self.staged.is_empty()
+        self.lent.is_empty() && self.staged.is_empty() && !self.private
     }
 }
 

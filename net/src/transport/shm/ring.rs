@@ -9,6 +9,7 @@
 //! A peer that writes nonsense into the counters can make its own messages unreadable (the frame header is checked), not
 //! more: all positions are taken modulo the ring's size and lengths are bounded by it.
 
+use crate::copying::copy_raw;
 use memmap2::MmapRaw;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -86,8 +87,8 @@ impl Producer {
         // SAFETY: both parts lie inside the data area: `start < size` and the second part is the wrapped rest, shorter
         // than `size` because the caller checked the room; the consumer does not read it before `head` is published.
         unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.ring.data().add(start), first);
-            std::ptr::copy_nonoverlapping(bytes.as_ptr().add(first), self.ring.data(), bytes.len() - first);
+            copy_raw(bytes.as_ptr(), self.ring.data().add(start), first);
+            copy_raw(bytes.as_ptr().add(first), self.ring.data(), bytes.len() - first);
         }
     }
 
@@ -156,8 +157,8 @@ impl Consumer {
         // SAFETY: inside the data area as in `Producer::copy`; the acquire load of `head` makes the bytes visible, and the
         // producer does not write there before `tail` is published.
         unsafe {
-            std::ptr::copy_nonoverlapping(self.ring.data().add(start), out.as_mut_ptr(), first);
-            std::ptr::copy_nonoverlapping(self.ring.data(), out.as_mut_ptr().add(first), out.len() - first);
+            copy_raw(self.ring.data().add(start), out.as_mut_ptr(), first);
+            copy_raw(self.ring.data(), out.as_mut_ptr().add(first), out.len() - first);
         }
         self.tail += out.len() as u64;
         self.ring.counters().tail.0.store(self.tail, Ordering::Release);
