@@ -150,6 +150,14 @@ impl View<'_> {
         Ok(self.exposure.rewrite(part, element, root, combine)?)
     }
 
+    pub(crate) fn rank(&self) -> u32 {
+        self.call.rank()
+    }
+
+    pub(crate) fn size(&self) -> u32 {
+        self.call.size()
+    }
+
     /// The lengths of what a rank shows, in bytes.
     pub(crate) fn lengths(&self, rank: u32) -> impl Iterator<Item = usize> {
         self.exposure.outline(rank).map(|(.., len)| len)

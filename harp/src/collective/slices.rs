@@ -15,6 +15,7 @@ use crate::table::Table;
 use aeolian_net::shared::{Glance, Part, Shown, View, share};
 use aeolian_net::{Buf, World, buffer};
 use bytemuck::{cast_slice, cast_slice_mut};
+use std::ops::Range;
 
 /// Bytes that are copied from another process at once: few system calls, and both operands stay in the second-level cache.
 const PIECE: usize = 128 << 10;
@@ -148,7 +149,7 @@ pub fn allgather_slice<T: Element>(world: &mut World, mine: &[T], all: &mut [T])
     let at = |rank: u32| rank as usize * len..(rank as usize + 1) * len;
     let shown = fits && small(mine).is_some();
     if shown {
-        all[at(world.rank())].copy_from_slice(mine);
+        copy(cast_slice(mine), &mut all[at(world.rank())], world.rank())?;
     }
     let plan = brief::plan::<[T], _>(|world, all| {
         Some(Plan::one(small(all.get(at(world.rank())).filter(|_| shown)?)?, 0..world.size()))
@@ -283,10 +284,46 @@ fn reduction<T: Element, C: Combiner<[T]>>(
         // the short way does.
         let long = size_of_val(&*values) > INLINE;
         match T::element().filter(|_| call.near() && long && combiner.law().elementwise) {
-            Some(element) => by_shares(call, values, combiner, root, element).await,
+            Some(element) => match root.filter(|_| call.size() == 2) {
+                Some(root) => at_root(call, values, combiner, root, element).await,
+                None => by_shares(call, values, combiner, root, element).await,
+            },
             None => as_table(call, values, combiner, root).await,
         }
     })
+}
+
+/// Of two ranks the root reads the other's slice as a whole: combining only a share of it, it would have the rest to read all the same.
+async fn at_root<T: Element, C: Combiner<[T]>>(
+    call: &Call,
+    values: &mut [T],
+    combiner: &C,
+    root: u32,
+    element: usize,
+) -> Result<()> {
+    if call.rank() != root {
+        return call.show(0, || private(values)).await?.back().await.map(drop);
+    }
+    let mut view = call.show(0, Shows::new).await?;
+    let other = (0..call.size()).filter(|&rank| rank != root);
+    for rank in other {
+        view.of(rank).await?;
+        same_length(&view, values, rank)?;
+    }
+    let bytes = cast_slice_mut::<T, u8>(values);
+    let mut scratch = Buf::stale(piece(element).min(bytes.len()));
+    let mut combined = Buf::stale(if root == 0 { 0 } else { scratch.len() });
+    for range in pieces(0..bytes.len(), element) {
+        let own = &mut bytes[range.clone()];
+        if root == 0 {
+            combine_piece::<T, _>(&view, range, own, None, &mut scratch, combiner)?;
+        } else {
+            let into = &mut combined[..range.len()];
+            combine_piece::<T, _>(&view, range, into, Some(own), &mut scratch, combiner)?;
+            buffer::copy(into, own);
+        }
+    }
+    view.back().await.map(drop)
 }
 
 /// Each rank combines its share of all, and who wants them copies the others'.
@@ -311,30 +348,22 @@ async fn by_shares<T: Element, C: Combiner<[T]>>(
     let share_of = |rank| share(len, element, rank, size);
     let mine = share_of(me);
     let mut combined = Buf::stale(mine.len());
-    let piece = (PIECE / element / 64).max(1) * element * 64;
-    let mut scratch = Buf::stale(piece.min(mine.len()));
-    for start in mine.clone().step_by(piece) {
-        let range = start..(start + piece).min(mine.end);
+    let mut scratch = Buf::stale(piece(element).min(mine.len()));
+    for range in pieces(mine.clone(), element) {
+        // Nobody else reads this rank's share of its own.
+        let own = &mut bytes[range.clone()];
         let into = &mut combined[range.start - mine.start..range.end - mine.start];
-        match me {
-            0 => into.copy_from_slice(&bytes[range.clone()]),
-            _ => first.fetch(0, range.start, into)?,
+        if me == 0 && wanted(me) {
+            combine_piece::<T, _>(&first, range, own, None, &mut scratch, combiner)?;
+            buffer::copy(own, into);
+            continue;
         }
-        for rank in 1..size {
-            let other = match first.shown(rank).next() {
-                _ if rank == me => &bytes[range.clone()],
-                Some(shown) if shown.bytes.len() == bytes.len() => &shown.bytes[range.clone()],
-                _ => {
-                    let other = &mut scratch[..range.len()];
-                    first.fetch(rank, range.start, other)?;
-                    other
-                }
-            };
-            T::with_pieces(into, other, |into, other| combiner.combine(into, other));
+        if me == 0 {
+            buffer::copy(own, into);
         }
+        combine_piece::<T, _>(&first, range, into, (me != 0).then_some(&*own), &mut scratch, combiner)?;
         if wanted(me) {
-            // Nobody else reads this rank's share of its own.
-            bytes[range].copy_from_slice(into);
+            buffer::copy(into, own);
         }
     }
     first.settle();
@@ -351,6 +380,45 @@ async fn by_shares<T: Element, C: Combiner<[T]>>(
     }
     second.back().await?;
     first.back().await.map(drop)
+}
+
+/// Bytes of a piece: of whole elements, and such as begin on the boundaries of lines if the first does.
+fn piece(element: usize) -> usize {
+    (PIECE / element / 64).max(1) * element * 64
+}
+
+fn pieces(of: Range<usize>, element: usize) -> impl Iterator<Item = Range<usize>> {
+    let (step, end) = (piece(element), of.end);
+    of.step_by(step).map(move |start| start..(start + step).min(end))
+}
+
+/// `into` becomes the combination of a piece of what all ranks show, in their order. This rank's is `own`; if that is of rank 0, it is
+/// `into` already, and `own` is `None`.
+fn combine_piece<T: Element, C: Combiner<[T]>>(
+    view: &node::View<'_>,
+    piece: Range<usize>,
+    into: &mut [u8],
+    own: Option<&[u8]>,
+    scratch: &mut [u8],
+    combiner: &C,
+) -> Result<()> {
+    let me = view.rank();
+    if own.is_some() {
+        view.fetch(0, piece.start, into)?;
+    }
+    for rank in 1..view.size() {
+        let other = match (view.shown(rank).next(), own) {
+            (_, Some(own)) if rank == me => own,
+            (Some(shown), _) if shown.bytes.len() >= piece.end => &shown.bytes[piece.clone()],
+            _ => {
+                let other = &mut scratch[..piece.len()];
+                view.fetch(rank, piece.start, other)?;
+                other
+            }
+        };
+        T::with_pieces(into, other, |into, other| combiner.combine(into, other));
+    }
+    Ok(())
 }
 
 async fn as_table<T: Element, C: Combiner<[T]>>(

@@ -5,6 +5,7 @@
 
 use super::boards::{Boards, ENTRIES, ENTRY, Entry, FIT, HEAD_BYTES, IN_HEAD, ON_BOARD, Placed, SLOT, SLOTS};
 use super::{Exposure, INLINE, Shown};
+use crate::copying::copy_raw;
 use crate::error::Result;
 use crate::world::World;
 use std::cell::Ref;
@@ -55,7 +56,7 @@ impl World {
                 };
                 let place = Placed { fd, segment: 0, offset: start as u64 };
                 head.only.get().write(Entry { id, len: bytes.len() as u64, to, place });
-                std::ptr::copy_nonoverlapping(bytes.as_ptr(), slot.add(start), bytes.len());
+                copy_raw(bytes.as_ptr(), slot.add(start), bytes.len());
             } else {
                 let mut start = ENTRIES + count * ENTRY;
                 for (&Shown { id, to, bytes }, i) in parts.iter().zip(0..) {
@@ -63,7 +64,7 @@ impl World {
                     let place = Placed { fd: ON_BOARD, segment: 0, offset: start as u64 };
                     let entry = Entry { id, len: bytes.len() as u64, to, place };
                     slot.add(ENTRIES).cast::<Entry>().add(i).write(entry);
-                    std::ptr::copy_nonoverlapping(bytes.as_ptr(), slot.add(start), bytes.len());
+                    copy_raw(bytes.as_ptr(), slot.add(start), bytes.len());
                     start += bytes.len();
                 }
             }
