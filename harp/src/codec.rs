@@ -36,6 +36,45 @@ pub(crate) fn encode<'a, D: Data>(parts: impl Iterator<Item = (u64, &'a D::Part)
     Ok(writer.finish())
 }
 
+/// A long partition.
+pub(crate) enum Long<'a> {
+    /// Where it lies.
+    Lies(&'a [u8]),
+    /// Written out.
+    Made(Buf),
+}
+
+impl std::ops::Deref for Long<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Long::Lies(bytes) => bytes,
+            Long::Made(buf) => buf,
+        }
+    }
+}
+
+/// As [`encode`], but long partitions of arrays are not copied yet.
+pub(crate) fn encode_lying<'a, D: Data>(
+    parts: impl Iterator<Item = (u64, &'a D::Part)>,
+) -> Result<(Buf, Vec<Long<'a>>)> {
+    let (mut writer, mut long) = (Writer::default(), Vec::new());
+    for (id, part) in parts {
+        match D::element().map(|_| D::bytes(part)).filter(|bytes| bytes.len() >= APART) {
+            Some(bytes) => {
+                writer.put_apart(id, bytes.len());
+                long.push(Long::Lies(bytes));
+            }
+            None => {
+                D::with_bytes(part, |bytes| writer.put(id, bytes)).map_err(|e| cannot(id, e))?;
+                long.extend(writer.apart.drain(..).map(Long::Made));
+            }
+        }
+    }
+    Ok((writer.finish().head, long))
+}
+
 /// Writes partitions that are not needed here any more: long ones are not copied.
 pub(crate) fn encode_owned<D: Data>(parts: Parts<D>) -> Result<Encoded> {
     let mut writer = Writer::default();
@@ -67,8 +106,13 @@ impl Writer {
         if buf.len() < APART {
             return self.put(id, &buf);
         }
-        self.entries.push((id, buf.len() as u64 | APART_BIT));
+        self.put_apart(id, buf.len());
         self.apart.push(buf);
+    }
+
+    /// So many bytes of it follow as a message of their own.
+    fn put_apart(&mut self, id: u64, len: usize) {
+        self.entries.push((id, len as u64 | APART_BIT));
     }
 
     fn finish(self) -> Encoded {

@@ -2,7 +2,7 @@
 
 use super::team::Team;
 use crate::call::Call;
-use crate::codec::{Encoded, Head, encode};
+use crate::codec::{Head, Long, encode_lying};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::Result;
@@ -21,7 +21,7 @@ pub(crate) async fn broadcast<D: Data, C: Combiner<D::Unit>>(
         return level.spread(table, head).await;
     };
     if call.rank() == root {
-        spread::<D>(&team, team.me(), Some(encode::<D>(table.iter())?)).await?;
+        spread::<D>(&team, team.me(), Some(encode_lying::<D>(table.iter())?)).await?;
         return level.spread(table, head).await;
     }
     let from = call.world().layout().node_of[root as usize];
@@ -43,7 +43,7 @@ pub(crate) async fn spread_table<D: Data, C: Combiner<D::Unit>>(
     if team.size() == 1 {
         return Ok(());
     }
-    let mine = if team.me() == root { Some(encode::<D>(table.iter())?) } else { None };
+    let mine = if team.me() == root { Some(encode_lying::<D>(table.iter())?) } else { None };
     match spread::<D>(team, root, mine).await? {
         Some(came) => table.combine_above(came, team.rank(root)),
         None => Ok(()),
@@ -51,17 +51,21 @@ pub(crate) async fn spread_table<D: Data, C: Combiner<D::Unit>>(
 }
 
 /// Brings what `root` has encoded to all others, which get it decoded.
-async fn spread<D: Data>(team: &Team<'_>, root: u32, mine: Option<Encoded>) -> Result<Option<Parts<D>>> {
+async fn spread<D: Data>(
+    team: &Team<'_>,
+    root: u32,
+    mine: Option<(Buf, Vec<Long<'_>>)>,
+) -> Result<Option<Parts<D>>> {
     let (head, apart) = match mine {
-        Some(encoded) => (encoded.head, Some(encoded.apart)),
+        Some((head, apart)) => (head, Some(apart)),
         None => (Buf::empty(), None),
     };
     let head = tree(team, root, head).await?;
     match apart {
         Some(apart) => {
             // Alone, nobody would take what goes to the next.
-            for buf in apart.iter().filter(|_| team.size() > 1) {
-                chain_from_root(team, root, buf).await?;
+            for bytes in apart.iter().filter(|_| team.size() > 1) {
+                chain_from_root(team, root, bytes).await?;
             }
             Ok(None)
         }
@@ -109,13 +113,24 @@ async fn chain_from_root(team: &Team<'_>, root: u32, bytes: &[u8]) -> Result<()>
 async fn chain(team: &Team<'_>, root: u32, len: u64) -> Result<Buf> {
     let (me, size) = (team.me(), team.size());
     let (before, next) = ((me + size - 1) % size, (me + 1) % size);
-    let mut all = Buf::zeroed(len as usize);
+    let len = len as usize;
+    let broken = |came, due| Err(team.broken(before, format!("{came} bytes where {due} were due")));
+    let mut all = Buf::empty();
     let mut at = 0;
-    while at < all.len() {
+    while at < len {
         let piece = team.recv(before).await?;
+        if at == 0 && piece.len() == len {
+            // The only one.
+            if next != root {
+                team.send(next, piece.clone()).await?;
+            }
+            return Ok(piece);
+        }
+        if at == 0 {
+            all = Buf::stale(len);
+        }
         let Some(to) = all.get_mut(at..at + piece.len()).filter(|to| !to.is_empty()) else {
-            let what = format!("{} bytes where {} were due", piece.len(), len as usize - at);
-            return Err(team.broken(before, what));
+            return broken(piece.len(), len - at);
         };
         to.copy_from_slice(&piece);
         at += piece.len();
