@@ -52,6 +52,10 @@ fn passes_without_mpi(site: &Site, service: &str) {
 fn run_shm() {
     passes_on_all_sizes(&Site::run(&["--transport", "shm"]), "shm");
     passes(&Site::run(&[]), 3, "shm");
+    // Where no process may read another's memory.
+    let site = Site::run(&["--transport", "shm"]).with("AEOLIAN_SINGLE_COPY", "off");
+    passes(&site, 2, "shm");
+    passes(&site, 3, "shm");
 }
 
 #[test]

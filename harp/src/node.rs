@@ -12,8 +12,12 @@ use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 pub(crate) use aeolian_net::shared::{ALL, INLINE, Shows};
+
+/// The job knows why a rank is gone after this time (two seconds for an exit that nobody reports).
+const VERDICT: Duration = Duration::from_secs(10);
 
 /// Whether a part is worth dividing among the ranks (and lies open, as a rule).
 fn in_place(len: usize) -> bool {
@@ -163,9 +167,18 @@ impl View<'_> {
         self.exposure.outline(rank).map(|(.., len)| len)
     }
 
-    /// See [`Exposure::fetch`].
-    pub(crate) fn fetch(&self, rank: u32, from: usize, into: &mut [u8]) -> Result<()> {
-        Ok(self.exposure.fetch(rank, 0, from, into)?)
+    /// See [`Exposure::shows_private`].
+    pub(crate) fn shows_private(&self, rank: u32) -> bool {
+        self.exposure.shows_private(rank)
+    }
+
+    /// See [`Exposure::fetch`]. Of a rank that has left the call or is gone the job hears better from others: its verdict is waited for.
+    pub(crate) async fn fetch(&self, rank: u32, from: usize, into: &mut [u8]) -> Result<()> {
+        let Err(e) = self.exposure.fetch(rank, 0, from, into) else { return Ok(()) };
+        let end = Instant::now() + VERDICT;
+        until(0, || Ok((Instant::now() >= end).then_some(()))).await?;
+        self.call.world().fail(e.exit_code(), e.to_string(), "");
+        Err(e.into())
     }
 
     /// See [`Exposure::settle`].

@@ -13,15 +13,27 @@ use std::sync::OnceLock;
 /// Linux' Yama: at 1 a process is only open to its ancestors, and to one process that it names, with the descendants of that.
 const YAMA: &str = "/proc/sys/kernel/yama/ptrace_scope";
 
-/// Where this process's token lies: the first thing that others read to see whether they can.
+/// `AEOLIAN_SINGLE_COPY=off` does without, of this process's memory and of others'.
+fn is_wanted() -> bool {
+    std::env::var_os("AEOLIAN_SINGLE_COPY").is_none_or(|set| set != "off")
+}
+
+/// Where this process's token lies: the first thing that others read to see whether they can. Nowhere if they should not.
 pub(crate) fn probe() -> io::Result<u64> {
+    if !is_wanted() {
+        return Ok(0);
+    }
     static OPEN: OnceLock<()> = OnceLock::new();
     OPEN.get_or_init(|| {
         if std::fs::read_to_string(YAMA).is_ok_and(|scope| scope.trim() == "1") {
-            // The launcher's own process has started the ranks of this node. (If it is refused, others will see that they cannot read.)
-            // SAFETY: prctl(PR_SET_PTRACER, pid) takes numbers only.
+            // The launcher's own process has started the ranks of this node; process 1 has started everything. (If this is refused, others
+            // will see that they cannot read.)
+            // SAFETY: getppid and prctl(PR_SET_PTRACER, pid) deal in numbers only.
             unsafe {
-                libc::prctl(libc::PR_SET_PTRACER, libc::c_long::from(libc::getppid()), 0, 0, 0);
+                let launcher = libc::getppid();
+                if launcher > 1 {
+                    libc::prctl(libc::PR_SET_PTRACER, libc::c_long::from(launcher), 0, 0, 0);
+                }
             }
         }
     });
@@ -31,7 +43,13 @@ pub(crate) fn probe() -> io::Result<u64> {
 /// Whether `mate`, whose token is at `probe` of its memory, can be read.
 pub(crate) fn can_read(mate: &Foreign, probe: u64) -> bool {
     let mut there = [0; 16];
-    read(mate.pid(), probe, &mut there).is_ok() && there == mate.token()
+    is_wanted() && probe != 0 && read(mate.pid(), probe, &mut there).is_ok() && there == mate.token()
+}
+
+/// Whether an error of [`read`] says that the process or that memory is not there any more.
+pub(crate) fn is_gone(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::ESRCH | libc::EFAULT | libc::EPERM))
+        || e.kind() == io::ErrorKind::UnexpectedEof
 }
 
 /// Bytes that are copied at once where they take a detour: few system calls, inside the second-level cache.

@@ -74,7 +74,9 @@ pub(super) fn allreduces(world: &mut World) -> Result<(), Failure> {
 /// Of plain slices, of lengths that take each way.
 pub(super) fn slices(world: &mut World) -> Result<(), Failure> {
     let (n, me) = (world.size(), world.rank());
-    for len in [0, 1, 3, 500, 520, 40_000] {
+    // On a board, staged, read where they lie (from 4 MiB on by several), shared out in pieces.
+    let longest = if n <= 8 { 600_007 } else { 70_001 };
+    for len in [0, 1, 3, 500, 520, 1020, 1024, 40_000, longest] {
         let mine = |rank: u32| (0..len).map(|i| u64::from(rank) * 7 + i).collect::<Vec<u64>>();
         let sum: Vec<u64> = (0..len).map(|i| (0..u64::from(n)).map(|r| r * 7 + i).sum()).collect();
         let mut values = mine(me);
@@ -92,6 +94,40 @@ pub(super) fn slices(world: &mut World) -> Result<(), Failure> {
         let mut all = vec![0; len as usize * n as usize];
         allgather_slice(world, &mine(me), &mut all)?;
         expect(all == (0..n).flat_map(mine).collect::<Vec<_>>(), || format!("allgather of slices of {len}"))?;
+    }
+    // Elements of no power of two, not in one order with the ranks.
+    for len in [400, 20_001] {
+        let mine = |rank: u32| (0..len).map(|i| [u64::from(rank), i, 1]).collect::<Vec<[u64; 3]>>();
+        let first = || {
+            Custom::new("first and count", |a: &mut [[u64; 3]], b: &[[u64; 3]]| {
+                a.iter_mut().zip(b).for_each(|(a, b)| a[2] += b[2]);
+            })
+        };
+        let want: Vec<[u64; 3]> = (0..len).map(|i| [0, i, u64::from(n)]).collect();
+        for in_pieces in [true, false] {
+            let law = || if in_pieces { first().elementwise().in_sequence() } else { first().in_sequence() };
+            let mut values = mine(me);
+            allreduce_slice(world, &mut values, law())?;
+            expect(values == want, || format!("allreduce of {len} elements of 24 bytes"))?;
+            for root in roots(n) {
+                let mut values = mine(me);
+                reduce_slice(world, &mut values, law(), root)?;
+                let want = if me == root { &want } else { &mine(me) };
+                expect(values == *want, || format!("reduce of {len} elements of 24 bytes to {root}"))?;
+            }
+        }
+    }
+    // Of different lengths, which all ranks see that look at all.
+    for (one, other) in [(0, 5000), (5000, 0), (10, 600), (600, 20_000), (20_000, 20_001)] {
+        let len = if me == n - 1 { other } else { one };
+        if n > 1 && world.shares_memory() {
+            let told = allreduce_slice(world, &mut vec![1u64; len], Sum);
+            let right = matches!(told, Err(HarpError::Lengths { have, .. }) if have == len);
+            expect(right, || format!("allreduce of {one} and {other}: {told:?}"))?;
+            let told = allgather_slice(world, &vec![1u64; len], &mut vec![0; len * n as usize]);
+            let right = matches!(told, Err(HarpError::Lengths { .. }));
+            expect(right, || format!("allgather of {one} and {other}: {told:?}"))?;
+        }
     }
     // One rank comes late: the others run out of places on their boards where it does not.
     for late in roots(n) {

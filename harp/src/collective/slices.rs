@@ -17,8 +17,11 @@ use aeolian_net::{Buf, World, buffer};
 use bytemuck::{cast_slice, cast_slice_mut};
 use std::ops::Range;
 
-/// Bytes that are copied from another process at once: few system calls, and both operands stay in the second-level cache.
-const PIECE: usize = 128 << 10;
+/// Bytes that are combined at once: the operands stay in the first-level cache.
+const PIECE: usize = 16 << 10;
+
+/// As above, if the system has to copy them: few calls, and the operands stay in the second-level cache.
+const PRIVATE_PIECE: usize = 128 << 10;
 
 /// Every rank's `values` become the element-wise combination of all, in rank order, with the same bits everywhere: an
 /// [`allreduce`](crate::allreduce()) of one slice.
@@ -119,7 +122,8 @@ pub fn broadcast_slice<T: Element>(world: &mut World, values: &mut [T], root: u3
         }
         let mut view = call.show(0, Shows::new).await?;
         view.of(root).await?;
-        fetch(&view, values, root)?;
+        same_length(&view, values, root)?;
+        view.fetch(root, 0, cast_slice_mut(values)).await?;
         view.back().await.map(drop)
     })
 }
@@ -182,9 +186,10 @@ pub fn allgather_slice<T: Element>(world: &mut World, mine: &[T], all: &mut [T])
         copy(cast_slice(mine), &mut all[at(call.rank())], call.rank())?;
         view.all_for_shares().await?;
         view.settle();
+        (0..call.size()).try_for_each(|rank| same_length(&view, mine, rank))?;
         // Not all from the same rank at once.
         for rank in (1..call.size()).map(|i| (call.rank() + i) % call.size()) {
-            fetch(&view, &mut all[at(rank)], rank)?;
+            view.fetch(rank, 0, cast_slice_mut(&mut all[at(rank)])).await?;
         }
         view.back().await.map(drop)
     })
@@ -215,12 +220,6 @@ fn copy<T: Element>(bytes: &[u8], values: &mut [T], from: u32) -> Result<()> {
 /// A slice to be read where it lies, and left alone until the view is back.
 fn private<T: Element>(values: &[T]) -> Shows<'_> {
     Shows::from_iter([(0, ALL, Part::Private(cast_slice(values)))])
-}
-
-/// What rank `from` shows becomes `values`.
-fn fetch<T: Element>(view: &node::View<'_>, values: &mut [T], from: u32) -> Result<()> {
-    same_length(view, values, from)?;
-    view.fetch(from, 0, cast_slice_mut(values))
 }
 
 /// Whether rank `from` shows a slice as long as this one.
@@ -280,17 +279,54 @@ fn reduction<T: Element, C: Combiner<[T]>>(
         if let Some(root) = root {
             call.root(root)?;
         }
-        // What decides must be equal on all ranks: one may be here only because a place on its board was not free. A table shows what
-        // the short way does.
+        if !call.near() {
+            return as_table(call, values, combiner, root).await;
+        }
+        // A short slice goes as it does the short way, which another rank may have gone: one may be here only because a place on its board was
+        // not free.
         let long = size_of_val(&*values) > INLINE;
-        match T::element().filter(|_| call.near() && long && combiner.law().elementwise) {
-            Some(element) => match root.filter(|_| call.size() == 2) {
-                Some(root) => at_root(call, values, combiner, root, element).await,
-                None => by_shares(call, values, combiner, root, element).await,
-            },
-            None => as_table(call, values, combiner, root).await,
+        match (T::element().filter(|_| long && combiner.law().elementwise), root) {
+            (Some(element), Some(root)) if call.size() == 2 => {
+                at_root(call, values, combiner, root, element).await
+            }
+            (Some(element), _) => by_shares(call, values, combiner, root, element).await,
+            (None, _) => by_each(call, values, combiner, root).await,
         }
     })
+}
+
+/// Every rank that wants the combination makes it.
+async fn by_each<T: Element, C: Combiner<[T]>>(
+    call: &Call,
+    values: &mut [T],
+    combiner: &C,
+    root: Option<u32>,
+) -> Result<()> {
+    let me = call.rank();
+    let mut view = call.show(0, || private(values)).await?;
+    if root.is_some_and(|root| root != me) {
+        return view.back().await.map(drop);
+    }
+    view.all_for_shares().await?;
+    view.settle();
+    (0..call.size()).try_for_each(|rank| same_length(&view, values, rank))?;
+    // The others still read this rank's own.
+    let mut all = values.to_vec();
+    if me != 0 {
+        view.fetch(0, 0, cast_slice_mut(&mut all)).await?;
+    }
+    let mut other = if call.size() > 2 || me == 0 { values.to_vec() } else { Vec::new() };
+    for rank in 1..call.size() {
+        if rank == me {
+            combiner.combine(&mut all, values);
+        } else {
+            view.fetch(rank, 0, cast_slice_mut(&mut other)).await?;
+            combiner.combine(&mut all, &other);
+        }
+    }
+    view.back().await?;
+    values.copy_from_slice(&all);
+    Ok(())
 }
 
 /// Of two ranks the root reads the other's slice as a whole: combining only a share of it, it would have the rest to read all the same.
@@ -311,15 +347,16 @@ async fn at_root<T: Element, C: Combiner<[T]>>(
         same_length(&view, values, rank)?;
     }
     let bytes = cast_slice_mut::<T, u8>(values);
-    let mut scratch = Buf::stale(piece(element).min(bytes.len()));
+    let step = piece(&view, element);
+    let mut scratch = Buf::stale(step.min(bytes.len()));
     let mut combined = Buf::stale(if root == 0 { 0 } else { scratch.len() });
-    for range in pieces(0..bytes.len(), element) {
+    for range in pieces(0..bytes.len(), step) {
         let own = &mut bytes[range.clone()];
         if root == 0 {
-            combine_piece::<T, _>(&view, range, own, None, &mut scratch, combiner)?;
+            combine_piece::<T, _>(&view, range, own, None, &mut scratch, combiner).await?;
         } else {
             let into = &mut combined[..range.len()];
-            combine_piece::<T, _>(&view, range, into, Some(own), &mut scratch, combiner)?;
+            combine_piece::<T, _>(&view, range, into, Some(own), &mut scratch, combiner).await?;
             buffer::copy(into, own);
         }
     }
@@ -347,35 +384,41 @@ async fn by_shares<T: Element, C: Combiner<[T]>>(
     let len = bytes.len();
     let share_of = |rank| share(len, element, rank, size);
     let mine = share_of(me);
-    let mut combined = Buf::stale(mine.len());
-    let mut scratch = Buf::stale(piece(element).min(mine.len()));
-    for range in pieces(mine.clone(), element) {
+    let for_others = (0..size).any(|rank| rank != me && wanted(rank));
+    let mut combined = Buf::stale(if for_others { mine.len() } else { 0 });
+    let step = piece(&first, element);
+    let mut scratch = Buf::stale(step.min(mine.len()));
+    let mut spare = Buf::stale(if for_others || me == 0 { 0 } else { scratch.len() });
+    for range in pieces(mine.clone(), step) {
         // Nobody else reads this rank's share of its own.
         let own = &mut bytes[range.clone()];
-        let into = &mut combined[range.start - mine.start..range.end - mine.start];
+        let at = range.start - mine.start..range.end - mine.start;
         if me == 0 && wanted(me) {
-            combine_piece::<T, _>(&first, range, own, None, &mut scratch, combiner)?;
-            buffer::copy(own, into);
+            combine_piece::<T, _>(&first, range, own, None, &mut scratch, combiner).await?;
+            if for_others {
+                buffer::copy(own, &mut combined[at]);
+            }
             continue;
         }
+        let into = if for_others { &mut combined[at] } else { &mut spare[..range.len()] };
         if me == 0 {
             buffer::copy(own, into);
         }
-        combine_piece::<T, _>(&first, range, into, (me != 0).then_some(&*own), &mut scratch, combiner)?;
+        let mine = (me != 0).then_some(&*own);
+        combine_piece::<T, _>(&first, range, into, mine, &mut scratch, combiner).await?;
         if wanted(me) {
             buffer::copy(into, own);
         }
     }
     first.settle();
     first.done();
-    let for_others = (0..size).any(|rank| rank != me && wanted(rank));
     let mut second =
         call.show(0, || for_others.then_some((0, ALL, Part::Given(combined))).into_iter().collect()).await?;
     // All have combined theirs, and read this rank's.
     if wanted(me) {
         second.all().await?;
         for rank in (1..size).map(|i| (me + i) % size) {
-            second.fetch(rank, 0, &mut bytes[share_of(rank)])?;
+            second.fetch(rank, 0, &mut bytes[share_of(rank)]).await?;
         }
     }
     second.back().await?;
@@ -383,18 +426,20 @@ async fn by_shares<T: Element, C: Combiner<[T]>>(
 }
 
 /// Bytes of a piece: of whole elements, and such as begin on the boundaries of lines if the first does.
-fn piece(element: usize) -> usize {
-    (PIECE / element / 64).max(1) * element * 64
+fn piece(view: &node::View<'_>, element: usize) -> usize {
+    let private = (0..view.size()).any(|rank| rank != view.rank() && view.shows_private(rank));
+    let bytes = if private { PRIVATE_PIECE } else { PIECE };
+    (bytes / element / 64).max(1) * element * 64
 }
 
-fn pieces(of: Range<usize>, element: usize) -> impl Iterator<Item = Range<usize>> {
-    let (step, end) = (piece(element), of.end);
+fn pieces(of: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = of.end;
     of.step_by(step).map(move |start| start..(start + step).min(end))
 }
 
 /// `into` becomes the combination of a piece of what all ranks show, in their order. This rank's is `own`; if that is of rank 0, it is
 /// `into` already, and `own` is `None`.
-fn combine_piece<T: Element, C: Combiner<[T]>>(
+async fn combine_piece<T: Element, C: Combiner<[T]>>(
     view: &node::View<'_>,
     piece: Range<usize>,
     into: &mut [u8],
@@ -404,7 +449,7 @@ fn combine_piece<T: Element, C: Combiner<[T]>>(
 ) -> Result<()> {
     let me = view.rank();
     if own.is_some() {
-        view.fetch(0, piece.start, into)?;
+        view.fetch(0, piece.start, into).await?;
     }
     for rank in 1..view.size() {
         let other = match (view.shown(rank).next(), own) {
@@ -412,7 +457,7 @@ fn combine_piece<T: Element, C: Combiner<[T]>>(
             (Some(shown), _) if shown.bytes.len() >= piece.end => &shown.bytes[piece.clone()],
             _ => {
                 let other = &mut scratch[..piece.len()];
-                view.fetch(rank, piece.start, other)?;
+                view.fetch(rank, piece.start, other).await?;
                 other
             }
         };

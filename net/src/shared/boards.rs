@@ -8,7 +8,7 @@ use crate::private;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Calls that may be under way at once.
@@ -45,10 +45,12 @@ pub(super) struct Front {
     /// Number of the last collective that the rank has called, and its name: for those who have not, at the end.
     pub(super) call: AtomicU64,
     pub(super) name: [AtomicU64; NAME / 8],
-    /// Whether the rank can read the [private] memory of all others.
+    /// 1 if the rank can read the [private] memory of all others.
     ///
     /// [private]: crate::private
-    pub(super) reads: AtomicBool,
+    pub(super) reads: AtomicU32,
+    /// The latest call that the rank has left while others might still have read its private memory.
+    pub(super) withdrawn: AtomicU64,
 }
 
 /// Bytes of a collective's name that are kept.
@@ -227,7 +229,7 @@ impl Boards {
         // All or none: boards are ready once there are mates.
         self.mates = mates;
         self.light = light;
-        self.front(self.rank as usize).reads.store(reads, Ordering::Relaxed);
+        self.front(self.rank as usize).reads.store(reads.into(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -242,10 +244,23 @@ impl Boards {
     /// Whether all others can read this rank's private memory, as far as they have said.
     pub(super) fn read_by_all(&self) -> bool {
         if !self.threads && !self.read_by_all.get() {
-            let reads = |rank| self.front(rank).reads.load(Ordering::Relaxed);
+            let reads = |rank| self.front(rank).reads.load(Ordering::Relaxed) == 1;
             self.read_by_all.set((0..self.mates.len()).all(reads));
         }
         self.read_by_all.get()
+    }
+
+    /// This rank leaves call `seq`, and what it has shown of its private memory will be something else.
+    pub(super) fn withdraw(&self, seq: u64) {
+        self.front(self.rank as usize).withdrawn.store(seq, Ordering::Relaxed);
+        // Whoever reads bytes that are written after this will see the mark.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether what has been read of a rank's private memory in call `seq` may be something else.
+    pub(super) fn withdrew(&self, rank: usize, seq: u64) -> bool {
+        fence(Ordering::SeqCst);
+        self.front(rank).withdrawn.load(Ordering::Relaxed) >= seq
     }
 
     pub(super) fn front(&self, rank: usize) -> &Front {

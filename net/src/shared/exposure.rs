@@ -18,8 +18,11 @@ use std::sync::atomic::Ordering;
 /// The chunk of a [`Exposure::rewrite`]: both operands and the result stay in the first-level cache.
 const CHUNK: usize = 16 << 10;
 
-/// A slice of at least so many bytes is copied from where it lies: each copy takes a system call, and one more to learn where.
+/// A slice of at least so many bytes is copied from where it lies, if one other rank wants it: each copy takes a system call.
 const PRIVATE_FROM: usize = 8 << 10;
+
+/// As above, if several do. They read a copy that lies in a cache much faster than the system reads from page to page.
+const PRIVATE_FROM_FOR_MANY: usize = 4 << 20;
 
 /// What this rank shows in one call, and what it sees of the others.
 pub struct Exposure {
@@ -86,13 +89,14 @@ impl World {
         let mut at = ENTRIES + if (2..=FIT).contains(&count) { count * ENTRY } else { 0 };
         let mut overflow = 0;
         let mut homes = SmallVec::<[Home; 2]>::with_capacity(count);
+        let private_from = if boards.mates.len() == 2 { PRIVATE_FROM } else { PRIVATE_FROM_FOR_MANY };
         for (_, _, part) in &parts {
             let len = match part {
                 Part::Lent(buf) | Part::Given(buf) if lies_open(buf) => {
                     homes.push(Home::Open);
                     continue;
                 }
-                Part::Private(bytes) if bytes.len() >= PRIVATE_FROM && boards.read_by_all() => {
+                Part::Private(bytes) if bytes.len() >= private_from && boards.read_by_all() => {
                     homes.push(Home::Private);
                     continue;
                 }
@@ -364,10 +368,17 @@ impl Exposure {
         })
     }
 
+    /// Whether a rank shows something that only [`fetch`](Exposure::fetch) can reach.
+    pub fn shows_private(&self, rank: u32) -> bool {
+        let seen = self.seen.get(rank as usize).and_then(|seen| seen.as_deref());
+        seen.unwrap_or(&[]).iter().any(|seen| seen.private)
+    }
+
     /// Copies from what a rank shows, wherever it lies: of its part `part` what begins at byte `from`.
     ///
     /// # Errors
-    /// [`NetError::Internal`] if so much is not there, [`NetError::Os`] if the other process is not there any more.
+    /// [`NetError::Internal`] if so much is not there. For [private](Part::Private) parts [`NetError::Lost`] if their owner has left the call
+    /// early or is gone, so that what was read is worth nothing, and [`NetError::Os`] if the system refuses.
     pub fn fetch(&self, rank: u32, part: usize, from: usize, into: &mut [u8]) -> Result<()> {
         let seen = self.seen.get(rank as usize).and_then(|seen| seen.as_ref()?.get(part));
         let fits = |seen: &&Seen| from.checked_add(into.len()).is_some_and(|end| end <= seen.len);
@@ -386,8 +397,19 @@ impl Exposure {
         let Some((mate, foreign)) = mate.and_then(|mate| Some((mate, mate.foreign.as_ref()?))) else {
             return Err(NetError::Internal(format!("the memory of rank {rank} is not another process's")));
         };
-        private::read(foreign.pid(), (seen.at as u64).wrapping_add(from as u64), into)
-            .map_err(|e| cannot_open(mate.job_rank, e))
+        let read = private::read(foreign.pid(), (seen.at as u64).wrapping_add(from as u64), into);
+        let peer = format!("rank {}", mate.job_rank);
+        match (read, boards.as_ref().is_some_and(|boards| boards.withdrew(rank as usize, self.seq))) {
+            (Ok(()), false) => Ok(()),
+            (_, true) => Err(NetError::Lost { peer, what: "it has left the collective early".into() }),
+            (Err(e), _) if private::is_gone(&e) => {
+                Err(NetError::Lost { peer, what: format!("its memory cannot be read any more: {e}") })
+            }
+            (Err(e), _) => Err(NetError::Os {
+                what: format!("reading the memory of {peer} (AEOLIAN_SINGLE_COPY=off does without)"),
+                source: e,
+            }),
+        }
     }
 
     /// The others wait for what this rank will do to what all show. Until it has ([`Exposure::settle`]), it is not done, not even if it ends.
@@ -588,6 +610,11 @@ impl Exposure {
 
 impl Drop for Exposure {
     fn drop(&mut self) {
+        if self.private
+            && let Some(boards) = self.world.boards().as_ref().filter(|boards| !boards.all_done(self.seq))
+        {
+            boards.withdraw(self.seq);
+        }
         // Who owes something has failed: the others must not take what they have for the whole, and hear of the failure.
         if !self.owes {
             self.done();
