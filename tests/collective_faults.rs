@@ -6,6 +6,8 @@
 
 mod common;
 
+use aeolian::Failure;
+use aeolian::harp::{barrier, broadcast_slice};
 use common::Done;
 use common::calls::{self, CALLS, Call, Given};
 use common::judge::{
@@ -57,6 +59,30 @@ fn worker() {
             }
         }
         Ok(())
+    });
+    std::process::exit(code.into());
+}
+
+/// What runs on the ranks: while one reads the long slice of another, which waits for that, a third fails.
+#[test]
+#[ignore = "runs on the ranks that another test starts"]
+fn early_leaver() {
+    let Ok(_) = std::env::var(ORDERS) else { return };
+    let code = aeolian::run(|world| {
+        let mut slice = vec![1.0f64; 1 << 25];
+        barrier(world)?;
+        if world.rank() == 2 {
+            std::thread::sleep(Duration::from_millis(10));
+            return Err(Failure::new(3, "it fails meanwhile"));
+        }
+        let outcome = broadcast_slice(world, &mut slice, 0);
+        match (world.rank(), &outcome) {
+            (0, _) => slice.iter_mut().rev().for_each(|x| *x = 666.0),
+            (_, Ok(())) if slice.iter().any(|x| *x != 1.0) => println!("took garbage"),
+            (_, Ok(())) => println!("was faster"),
+            (_, Err(_)) => println!("was told"),
+        }
+        Ok(outcome?)
     });
     std::process::exit(code.into());
 }
@@ -184,6 +210,19 @@ fn killed_mpich() {
     if let Some(site) = Site::mpich() {
         each(&site.with("AEOLIAN_TRANSPORT", "mpi"), KILLED, CALLS.iter(), &LENGTHS, Some(mpich_codes));
     }
+}
+
+/// A slice is its owner's again when that has left, but not its former content for who still reads it.
+#[test]
+fn what_a_rank_has_left_early_is_not_taken() {
+    let args = ["early_leaver", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
+    let mut command =
+        Site::run(&["--transport", "shm"]).command_of(RANKS, &std::env::current_exe().unwrap(), &args);
+    command.env(ORDERS, "");
+    let done = trial::run(command, START);
+    assert!(done.status.code() == Some(3) && !done.out.contains("took garbage"), "{done:#?}");
+    // (On a busy machine the copy may be complete before the third has failed.)
+    assert!(done.out.contains("was told") || done.out.contains("was faster"), "{done:#?}");
 }
 
 /// Small calls and large tables by turns, as each job lasts for the hang time-out.
