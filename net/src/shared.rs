@@ -4,7 +4,7 @@
 //! collective it writes there what it has, small parts with their bytes, large ones as the places where they lie in its pool, and then the call's
 //! ticket, which makes the rest visible. The others wait for the ticket, take what they need, one pass over its memory, and
 //! say that they are done; then the rank has its buffers back ([`Exposure::poll_reclaim`]). No byte is copied in between, and no
-//! system call is made unless somebody sleeps.
+//! system call is made unless somebody sleeps. (A long slice of the program's own memory, [`Part::Private`], the others have the system copy.)
 //!
 //! A board has eight places, used in turn by the calls of a world, so that several may be under way. A place is written again when all
 //! ranks have said that they are done with the call before.
@@ -16,6 +16,10 @@
 //! through an exposure of the same call, whose ticket they have seen; the release of the ticket and of `done` order all accesses. Ranges that
 //! ranks write in each other's memory ([`Exposure::rewrite`], [`Exposure::permute`], [`Exposure::swap`]) are disjoint by their rank; a rank
 //! that ends before it has written its own does not say that it is done ([`Exposure::owe`]).
+//!
+//! Private memory nobody touches by its address: the system reads it, whatever is there. That it is still what was shown follows from the owner's waiting for
+//! all to be done. One that does not, because it fails, marks the call as withdrawn before it lets go; a reader looks for the mark after each read, as one of a
+//! sequence lock does, and with it takes nothing.
 
 mod boards;
 mod brief;
