@@ -24,6 +24,12 @@ const HEADER: usize = 16;
 /// Messages that one [`Engine::poll`] begins to receive at most.
 const RECEIVES_PER_POLL: usize = 64;
 
+/// A message up to this length has come as a whole when it is matched: MPIs send it at once, without asking whether there is room.
+const SHORT: usize = 1 << 10;
+
+/// Polls in a row that look at no request in flight because there was a short message: it should not wait for that.
+const UNTESTED_POLLS: u32 = 16;
+
 /// How long dropping an engine waits for what is in flight, before and after asking MPI to cancel it.
 const LAST_WAIT: Duration = Duration::from_millis(200);
 
@@ -116,6 +122,15 @@ struct Source<B> {
     partial: Option<Partial>,
 }
 
+/// What an arrived message is.
+enum Matched {
+    Nothing,
+    /// Its bytes are on their way.
+    Begun,
+    /// All of a message of this rank is here.
+    Whole(usize),
+}
+
 /// The rest of a message in pieces.
 #[derive(Debug)]
 struct Partial {
@@ -138,6 +153,10 @@ pub struct Engine<B: Buffer> {
     done: Vec<u64>,
     sends: usize,
     requests_done: u64,
+    /// Messages to look for at once: more if there were as many last time.
+    burst: usize,
+    /// Polls since requests in flight were tested.
+    untested: u32,
 }
 
 // SAFETY: the raw pointers point into buffers that the engine owns; all else is Send.
@@ -157,6 +176,8 @@ impl<B: Buffer> Engine<B> {
             done: Vec::new(),
             sends: 0,
             requests_done: 0,
+            burst: 1,
+            untested: 0,
         }
     }
 
@@ -245,14 +266,24 @@ impl<B: Buffer> Engine<B> {
     /// [`Engine::poll`] that begins at most `receives` messages: 0 stops the inflow where there is no room for more. (Senders then
     /// wait inside their MPI, whose own buffering is bounded by its eager limits.)
     pub fn poll_receiving(&mut self, receives: usize, on: &mut impl FnMut(Completion<B>)) -> Result<usize> {
-        for _ in 0..receives {
-            if !self.begin_receive()? {
-                break;
+        let (limit, mut begun, mut reported) = (receives.min(self.burst), 0, 0);
+        while begun < limit {
+            match self.begin_receive()? {
+                Matched::Nothing => break,
+                Matched::Begun => {}
+                Matched::Whole(source) => {
+                    self.requests_done += 1;
+                    reported += self.deliver(source, on);
+                }
             }
+            begun += 1;
         }
-        if self.slots.is_empty() {
-            return Ok(0);
+        self.burst = if begun == limit { self.burst * 2 } else { begun }.clamp(1, RECEIVES_PER_POLL);
+        self.untested += 1;
+        if self.slots.is_empty() || (reported > 0 && self.untested < UNTESTED_POLLS) {
+            return Ok(reported);
         }
+        self.untested = 0;
         let n = self.slots.len();
         self.done.resize(self.done.len().max(n), 0);
         let (done, mut count) = (&mut self.done, 0);
@@ -261,7 +292,6 @@ impl<B: Buffer> Engine<B> {
             unsafe { (ops.testsome)(ctx, done.as_mut_ptr(), done.len() as u64, &mut count) }
         })?;
         self.requests_done += count;
-        let mut reported = 0;
         for k in 0..count as usize {
             match self.slots.swap_remove(self.done[k] as usize) {
                 Slot::Send { index } => reported += self.sent(index, on),
@@ -270,16 +300,23 @@ impl<B: Buffer> Engine<B> {
                     if let Some(message) = from.queue.get_mut((sequence - from.first) as usize) {
                         message.pieces -= 1;
                     }
-                    while from.queue.front().is_some_and(|m| m.pieces == 0) {
-                        let Some(Incoming { tag, buf, .. }) = from.queue.pop_front() else { break };
-                        from.first += 1;
-                        reported += 1;
-                        on(Completion::Received { source: source as u32, tag, buf });
-                    }
+                    reported += self.deliver(source, on);
                 }
             }
         }
         Ok(reported)
+    }
+
+    /// Hands out what has come from one rank, in order.
+    fn deliver(&mut self, source: usize, on: &mut impl FnMut(Completion<B>)) -> usize {
+        let (from, mut reported) = (&mut self.sources[source], 0);
+        while from.queue.front().is_some_and(|m| m.pieces == 0) {
+            let Some(Incoming { tag, buf, .. }) = from.queue.pop_front() else { break };
+            from.first += 1;
+            reported += 1;
+            on(Completion::Received { source: source as u32, tag, buf });
+        }
+        reported
     }
 
     /// A request of `outgoing[index]` is done.
@@ -297,14 +334,14 @@ impl<B: Buffer> Engine<B> {
     }
 
     /// Matches one arrived message and begins to receive it.
-    fn begin_receive(&mut self) -> Result<bool> {
+    fn begin_receive(&mut self) -> Result<Matched> {
         let (mut found, mut source, mut tag, mut len) = (0, 0, 0, 0);
         self.mpi.call("MPI_Improbe", |ops, ctx| {
             // SAFETY: pointers to locals.
             unsafe { (ops.improbe)(ctx, &mut found, &mut source, &mut tag, &mut len) }
         })?;
         if found == 0 {
-            return Ok(false);
+            return Ok(Matched::Nothing);
         }
         let protocol = |what: String| Err(NetError::Protocol { peer: format!("rank {source} (MPI)"), what });
         let (index, tag, len) = (source as usize, tag as u32, len as usize);
@@ -315,6 +352,14 @@ impl<B: Buffer> Engine<B> {
             (false, None) => {
                 let mut buf = B::with_len(len);
                 let address = writable(&mut buf, len)?;
+                if len <= SHORT {
+                    self.mpi.call("MPI_Mrecv", |ops, ctx| {
+                        // SAFETY: so many bytes of `buf`.
+                        unsafe { (ops.mrecv)(ctx, address.cast(), len as u64) }
+                    })?;
+                    from.queue.push_back(Incoming { tag, buf, pieces: 0 });
+                    return Ok(Matched::Whole(index));
+                }
                 from.queue.push_back(Incoming { tag, buf, pieces: 1 });
                 address
             }
@@ -326,7 +371,7 @@ impl<B: Buffer> Engine<B> {
                 let mut buf = B::with_len(total);
                 from.partial = Some(Partial { next: writable(&mut buf, total)?, left: total, piece });
                 from.queue.push_back(Incoming { tag: tag & !LARGE, buf, pieces: total.div_ceil(piece) });
-                return Ok(true);
+                return Ok(Matched::Begun);
             }
             (true, Some(partial)) => {
                 let due = partial.piece.min(partial.left);
@@ -350,7 +395,7 @@ impl<B: Buffer> Engine<B> {
             unsafe { (ops.imrecv)(ctx, address.cast(), len as u64) }
         })?;
         self.slots.push(Slot::Receive { source: index, sequence });
-        Ok(true)
+        Ok(Matched::Begun)
     }
 
     /// Polls until no send is in flight, or `timeout` has passed ([`NetError::TimedOut`]).

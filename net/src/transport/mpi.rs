@@ -1,7 +1,7 @@
 //! The MPI that was loaded at run time, as a wire.
 //!
-//! A message goes as one MPI message of header and bytes if it is short, else as two: the header, then the bytes as they
-//! lie, so that long messages are not copied. MPI keeps the order of messages between two ranks, so the second
+//! A message goes as one MPI message if it is short, its header behind its bytes, so that these need not be moved to be alone; else as
+//! two: the header, then the bytes as they lie, so that long messages are not copied. MPI keeps the order of messages between two ranks, so the second
 //! always belongs to the first.
 
 use super::frame::{self, Header};
@@ -22,7 +22,7 @@ const PIECE: usize = 64 << 20;
 /// How long the last messages may take when the world ends.
 const LAST_MESSAGES: Duration = Duration::from_secs(30);
 
-/// MPI tags: header with bytes, header alone, bytes alone.
+/// MPI tags: bytes with header, header alone, bytes alone.
 const WHOLE: u32 = 0;
 const HEAD: u32 = 1;
 const BODY: u32 = 2;
@@ -71,12 +71,12 @@ impl MpiWire {
 
 fn whole(header: &Header, body: &[u8]) -> Buf {
     let mut buf = Buf::stale(frame::LEN + body.len());
-    buf[..frame::LEN].copy_from_slice(&header.encode());
-    buf[frame::LEN..].copy_from_slice(body);
+    buf[..body.len()].copy_from_slice(body);
+    buf[body.len()..].copy_from_slice(&header.encode());
     buf
 }
 
-fn accept(flow: &mut Flow, epoch: u32, from: u32, tag: u32, buf: Buf) -> Result<Option<Packet>> {
+fn accept(flow: &mut Flow, epoch: u32, from: u32, tag: u32, mut buf: Buf) -> Result<Option<Packet>> {
     let broken = |what: String| NetError::Protocol { peer: format!("rank {from} (MPI)"), what };
     if tag == BODY {
         return match flow.expected.take() {
@@ -87,7 +87,7 @@ fn accept(flow: &mut Flow, epoch: u32, from: u32, tag: u32, buf: Buf) -> Result<
             None => Err(broken("bytes without a header".into())),
         };
     }
-    let Some((head, rest)) = buf.split_first_chunk::<{ frame::LEN }>() else {
+    let Some((rest, head)) = buf.split_last_chunk::<{ frame::LEN }>() else {
         return Err(broken(format!("a message of {} bytes without a header", buf.len())));
     };
     if flow.expected.is_some() {
@@ -99,10 +99,12 @@ fn accept(flow: &mut Flow, epoch: u32, from: u32, tag: u32, buf: Buf) -> Result<
         flow.expected = Some(header);
         return Ok(None);
     }
-    if rest.len() as u64 != header.len {
-        return Err(broken(format!("{} bytes where {} were announced", rest.len(), header.len)));
+    let len = rest.len();
+    if len as u64 != header.len {
+        return Err(broken(format!("{len} bytes where {} were announced", header.len)));
     }
-    Ok(Some(Packet { kind: header.kind, edge: header.edge, tag: header.tag, body: Buf::from_slice(rest) }))
+    buf.truncate(len);
+    Ok(Some(Packet { kind: header.kind, edge: header.edge, tag: header.tag, body: buf }))
 }
 
 impl Transport for MpiWire {
