@@ -29,11 +29,8 @@ fn cannot(id: u64, what: String) -> HarpError {
 
 /// Writes copies of partitions.
 pub(crate) fn encode<'a, D: Data>(parts: impl Iterator<Item = (u64, &'a D::Part)>) -> Result<Encoded> {
-    let mut writer = Writer::default();
-    for (id, part) in parts {
-        D::with_bytes(part, |bytes| writer.put(id, bytes)).map_err(|e| cannot(id, e))?;
-    }
-    Ok(writer.finish())
+    let (head, long) = encode_lying::<D>(parts)?;
+    Ok(Encoded { head, apart: long.into_iter().map(Long::into_buf).collect() })
 }
 
 /// A long partition.
@@ -42,6 +39,15 @@ pub(crate) enum Long<'a> {
     Lies(&'a [u8]),
     /// Written out.
     Made(Buf),
+}
+
+impl Long<'_> {
+    fn into_buf(self) -> Buf {
+        match self {
+            Long::Lies(bytes) => Buf::from_slice(bytes),
+            Long::Made(buf) => buf,
+        }
+    }
 }
 
 impl std::ops::Deref for Long<'_> {
