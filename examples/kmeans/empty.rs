@@ -13,7 +13,7 @@ use aeolian_examples::workers::Workers;
 use aeolian_examples::{Element, Matrix, Result};
 
 use crate::Number;
-use crate::kernel::{Accum, Prepared, farthest, pass, rows_of};
+use aeolian_kmeans_kernel::{Accum, Prepared, farthest, pass, rows_of};
 
 /// Moves points into the empty clusters of `sums` (`k x d`) and `counts`, which are those of all ranks. Collective; call
 /// it only if there is an empty cluster. `centroids` are those that the points were assigned to, `accs` what the threads

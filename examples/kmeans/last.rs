@@ -6,9 +6,9 @@ use aeolian_examples::workers::Workers;
 use aeolian_examples::{Element, Matrix, Result};
 
 use crate::Number;
-use crate::kernel::{Accum, Prepared, pass};
 use crate::moments::Moments;
 use crate::total::{Total, over_ranks};
+use aeolian_kmeans_kernel::{Accum, Prepared, pass};
 
 /// The final assignment. Vectors have one entry a cluster and are the same on every rank.
 pub(crate) struct Last {

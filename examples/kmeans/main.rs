@@ -7,7 +7,7 @@
 //! | `start` | the first centroids |
 //! | `lloyd`, `empty`, `last` | the iterations, empty clusters, what belongs to the final centroids |
 //! | `models/` | how the ranks compute new centroids together: Harp's computation models |
-//! | `kernel/` | nearest centroid and sums, the inner loop |
+//! | `kernel/` | nearest centroid and sums, the inner loop: a crate of its own |
 //! | `total` | what is added up, and how |
 //! | `digits` | the bundled data |
 //! | `outputs`, `table`, `picture`, `report` | what the user gets |
@@ -16,8 +16,6 @@ mod cli;
 mod digits;
 mod empty;
 mod job;
-#[allow(dead_code, unused_imports)]
-mod kernel;
 mod last;
 mod lloyd;
 mod models;
@@ -37,8 +35,8 @@ use std::process::ExitCode;
 use aeolian_examples::{Element, program};
 
 /// What points are made of: a type that both the readers and the kernel know.
-pub(crate) trait Number: Element + kernel::Real {}
-impl<T: Element + kernel::Real> Number for T {}
+pub(crate) trait Number: Element + aeolian_kmeans_kernel::Real {}
+impl<T: Element + aeolian_kmeans_kernel::Real> Number for T {}
 
 fn main() -> ExitCode {
     program::main("kmeans", cli::parse, job::run)

@@ -6,8 +6,8 @@ use aeolian_examples::workers::Workers;
 use aeolian_examples::{Element, Error, Matrix, Result};
 
 use crate::Number;
-use crate::kernel::Real;
 use crate::total::{Total, over_ranks};
+use aeolian_kmeans_kernel::Real;
 
 /// What the columns are like.
 pub(crate) struct Moments {

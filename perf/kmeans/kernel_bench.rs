@@ -1,11 +1,9 @@
 //! Times the k-means kernel alone on one thread: `kmeans_kernel FILE.npy K ITERATIONS [lloyd]`, the arguments and the
 //! output of the C + MPI program, so that `run --kernel` can put the two side by side. With `lloyd` every point is scored
 //! against every centroid, as the C program does; without, centroids that cannot be the nearest are left out.
-#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#[path = "../../examples/kmeans/kernel/mod.rs"]
-mod kernel;
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use kernel::{Accum, Algorithm, Prepared, Real, pass};
+use aeolian_kmeans_kernel::{Accum, Algorithm, Prepared, Real, pass};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Instant;
 

@@ -22,7 +22,7 @@ use super::blocks::Blocks;
 use super::whole::Whole;
 use super::{Model, Own, Step, allreduce, moved, stop_vote};
 use crate::Number;
-use crate::kernel::{Accum, Prepared, Real, pass, scores};
+use aeolian_kmeans_kernel::{Accum, Prepared, Real, pass, scores};
 
 /// So that one can move while the other is computed on.
 const SLICES: usize = 2;

@@ -7,9 +7,9 @@ use aeolian_examples::{Error, Matrix, random};
 use clap::ValueEnum;
 
 use super::{Kind, Own};
-use crate::kernel::{Accum, Prepared, pass};
 use crate::lloyd::{self, Limits};
 use crate::{Number, moments};
+use aeolian_kmeans_kernel::{Accum, Prepared, pass};
 
 /// What a run ended with.
 #[derive(Debug, Clone, PartialEq)]

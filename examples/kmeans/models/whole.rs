@@ -4,8 +4,8 @@ use aeolian::World;
 use aeolian_examples::Result;
 
 use super::{Model, Own, Step, allreduce, moved, stop_vote};
-use crate::kernel::{Accum, Prepared, pass_parallel};
 use crate::{Number, empty, total};
+use aeolian_kmeans_kernel::{Accum, Prepared, pass_parallel};
 
 /// What a rank has found in its own points.
 pub(super) struct Sums<'a> {

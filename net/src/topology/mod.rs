@@ -102,9 +102,8 @@ impl Topology {
 
     #[cfg(feature = "hwloc")]
     fn read() -> Topology {
-        let allowed = CpuSet::of_this_thread();
-        hwloc::read(allowed.clone()).unwrap_or_else(|why| {
-            let mut topology = sysfs::read(Path::new("/"), allowed);
+        hwloc::read(CpuSet::of_this_thread()).unwrap_or_else(|why| {
+            let mut topology = Topology::of_sys();
             topology.notes.push(format!("hwloc could not be used ({why}); /sys was read instead."));
             topology
         })
@@ -112,6 +111,11 @@ impl Topology {
 
     #[cfg(not(feature = "hwloc"))]
     fn read() -> Topology {
+        Topology::of_sys()
+    }
+
+    /// What `/sys` alone says, also where hwloc is built in: to compare the two.
+    pub fn of_sys() -> Topology {
         sysfs::read(Path::new("/"), CpuSet::of_this_thread())
     }
 

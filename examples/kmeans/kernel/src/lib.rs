@@ -4,7 +4,9 @@
 //! but for two to six bytes (at most an eighth of the data) where they help to leave out centroids: see `prune.rs`,
 //! `known.rs` and [`Algorithm`]. One [`Prepared`] holds the centroids of an iteration, one [`Accum`] a thread what was added up; [`pass()`]
 //! is the loop, [`pass_parallel`] spreads it over rayon's threads, and [`farthest()`] finds new places for empty clusters.
-//! Instruction sets are chosen at run time, and there is no `unsafe` here: the vector code is `pulp`'s.
+//! Instruction sets are chosen at run time, and there is no `unsafe` here: the vector code is `pulp`'s. It is a crate of its
+//! own because it takes the compiler longer than all the rest: what is compiled for a type ([`Real`]'s hidden functions) is
+//! compiled here, once, and not in each program and test that uses it.
 //!
 //! The C program in `perf/kmeans` has the same tiles, blocks and two ways to the smallest score; it has no pruning, so
 //! compare with [`Algorithm::Lloyd`] to compare code, and with [`Algorithm::Auto`] to compare programs.
@@ -17,16 +19,17 @@ mod known;
 mod pass;
 mod prepared;
 mod prune;
-#[cfg(test)]
-mod prune_tests;
 mod real;
 mod score;
-#[cfg(test)]
-mod tests;
 mod tile;
 
-pub(crate) use farthest::farthest;
-pub(crate) use pass::{Accum, Algorithm, pass, pass_parallel, rows_of};
-pub(crate) use prepared::Prepared;
-pub(crate) use real::Real;
-pub(crate) use score::scores;
+pub use farthest::farthest;
+pub use pass::{Accum, Algorithm, pass, pass_on, pass_parallel, rows_of};
+pub use prepared::Prepared;
+#[doc(no_inline)]
+pub use pulp::Arch;
+#[cfg(target_arch = "x86_64")]
+#[doc(no_inline)]
+pub use pulp::x86::V3;
+pub use real::Real;
+pub use score::scores;

@@ -1,14 +1,12 @@
 //! Pruning against full passes, on every instruction set of this machine: every bit must be the same.
-use super::pass::pass_on;
-use super::tests::{exact, spread};
-use super::*;
+use crate::data::{exact, spread};
+use aeolian_kmeans_kernel::{Accum, Algorithm, Arch, Prepared, Real, pass, pass_on};
 use proptest::prelude::*;
-use pulp::Arch;
 
 fn instruction_sets() -> Vec<Arch> {
     let mut all = vec![Arch::Scalar, Arch::new()];
     #[cfg(target_arch = "x86_64")]
-    all.extend(pulp::x86::V3::try_new().map(Arch::V3));
+    all.extend(aeolian_kmeans_kernel::V3::try_new().map(Arch::V3));
     all
 }
 

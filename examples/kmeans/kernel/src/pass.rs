@@ -8,11 +8,11 @@ use super::known::{Floor, Known, Moves};
 use super::prepared::{GROUP, Prepared};
 use super::prune::Pruner;
 use super::tile::{norms2, shift, transpose};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Arch, Scalar, Simd, WithSimd};
 
 /// How a pass finds the nearest centroids. The result has the same bits either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Algorithm {
+pub enum Algorithm {
     /// [`Algorithm::Pruned`] where it pays.
     #[default]
     Auto,
@@ -24,13 +24,13 @@ pub(crate) enum Algorithm {
 
 /// What a pass adds up. Keep one for each thread and reuse it: its memory stays.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Accum {
+pub struct Accum {
     /// `k x d`, row-major: the sum of the points of each cluster.
-    pub(crate) sums: Vec<f64>,
+    pub sums: Vec<f64>,
     /// `k`: how many points each cluster has.
-    pub(crate) counts: Vec<u64>,
+    pub counts: Vec<u64>,
     /// Sum of squared distances of the points to the centroids of their clusters.
-    pub(crate) inertia: f64,
+    pub inertia: f64,
     /// The sums while a pass runs, each row padded to whole registers.
     padded: Aligned<[f64; GROUP]>,
     algorithm: Algorithm,
@@ -42,7 +42,7 @@ pub(crate) struct Accum {
 
 impl Accum {
     /// Zeros for `k` clusters in `d` dimensions.
-    pub(crate) fn new(k: usize, d: usize) -> Self {
+    pub fn new(k: usize, d: usize) -> Self {
         Self {
             sums: vec![0.0; k * d],
             counts: vec![0; k],
@@ -56,29 +56,29 @@ impl Accum {
 
     /// The same with a promise: all passes are over the same, unchanged rows with the same shift. Then what one pass has
     /// proved about a row spares the next one work.
-    pub(crate) fn same_rows(self) -> Self {
+    pub fn same_rows(self) -> Self {
         Self { same_rows: true, ..self }
     }
 
     /// The same with another way to find the nearest centroids.
-    pub(crate) fn with(self, algorithm: Algorithm) -> Self {
+    pub fn with(self, algorithm: Algorithm) -> Self {
         Self { algorithm, ..self }
     }
 
     /// The label of each of the `n` rows of the last pass, if it has kept them.
-    pub(crate) fn labels(&self, n: usize) -> Option<&[u16]> {
+    pub fn labels(&self, n: usize) -> Option<&[u16]> {
         (self.same_rows && self.known.labels.len() == n).then_some(&self.known.labels)
     }
 
     /// Back to zeros, for the next iteration.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.sums.fill(0.0);
         self.counts.fill(0);
         self.inertia = 0.0;
     }
 
     /// Adds what another thread found.
-    pub(crate) fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
         self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a += b);
         self.inertia += other.inertia;
@@ -90,17 +90,12 @@ impl Accum {
 ///
 /// Of equally near centroids the first wins. NaN is not allowed in the data. The instruction set (AVX-512, AVX2, NEON or
 /// none) is chosen at run time.
-pub(crate) fn pass<T: Real>(
-    points: &[T],
-    centroids: &Prepared<T>,
-    acc: &mut Accum,
-    labels: Option<&mut [u32]>,
-) {
+pub fn pass<T: Real>(points: &[T], centroids: &Prepared<T>, acc: &mut Accum, labels: Option<&mut [u32]>) {
     pass_on(Arch::new(), points, centroids, acc, labels);
 }
 
 /// [`pass`] with the instruction set `arch`.
-pub(super) fn pass_on<T: Real>(
+pub fn pass_on<T: Real>(
     arch: Arch,
     points: &[T],
     centroids: &Prepared<T>,
@@ -130,7 +125,7 @@ pub(super) fn pass_on<T: Real>(
         }
     };
     let (sums, counts) = (&mut acc.padded[..], &mut acc.counts[..]);
-    acc.inertia += dispatch(arch, Pass { points, p: centroids, sums, counts, labels, guess });
+    acc.inertia += T::pass(arch, Pass { points, p: centroids, sums, counts, labels, guess });
     let width = centroids.width();
     for (sum, padded) in acc.sums.chunks_exact_mut(d).zip(acc.padded.chunks_exact(width)) {
         sum.iter_mut().zip(padded.as_flattened()).for_each(|(a, b)| *a += b);
@@ -141,7 +136,7 @@ pub(super) fn pass_on<T: Real>(
 ///
 /// Which thread adds which rows does not depend on timing, nor does the order of the merge: the same input and number of
 /// threads give the same bits. All of `accs` are cleared first.
-pub(crate) fn pass_parallel<T: Real>(
+pub fn pass_parallel<T: Real>(
     points: &[T],
     centroids: &Prepared<T>,
     accs: &mut [Accum],
@@ -173,12 +168,13 @@ pub(crate) fn pass_parallel<T: Real>(
 }
 
 /// The rows of [`pass_parallel`]'s thread `t` of `threads`.
-pub(crate) fn rows_of(t: usize, threads: usize, n: usize) -> std::ops::Range<usize> {
+pub fn rows_of(t: usize, threads: usize, n: usize) -> std::ops::Range<usize> {
     n * t / threads..n * (t + 1) / threads
 }
 
-/// The common small dimensions get code of their own, with every loop over `d` unrolled.
-fn dispatch<T: Real>(arch: Arch, pass: Pass<'_, T, 0>) -> f64 {
+/// The common small dimensions get code of their own, with every loop over `d` unrolled, where there are vectors at all.
+#[inline(always)]
+pub(super) fn dispatch<T: Real>(arch: Arch, pass: Pass<'_, T, 0>) -> f64 {
     macro_rules! by_d {
         ($($d:literal)*) => {
             match pass.p.d() {
@@ -187,20 +183,31 @@ fn dispatch<T: Real>(arch: Arch, pass: Pass<'_, T, 0>) -> f64 {
             }
         };
     }
+    if let Arch::Scalar = arch {
+        return Simd::vectorize(Scalar::new(), pass);
+    }
     by_d!(1 2 3 4 5 6 7 8 9 10)
 }
 
+/// What `arch.dispatch(pass)` would do, but for registers of 512 bits. (It is not called, since it would be compiled for every
+/// instruction set once more.)
+#[cfg(target_arch = "x86_64")]
 fn on_this_machine<T: Real, const D: usize>(arch: Arch, pass: Pass<'_, T, D>) -> f64 {
     match arch {
         // One point alone does not fill registers of 512 bits with f32: what is done point by point uses 256.
-        #[cfg(target_arch = "x86_64")]
-        Arch::V4(simd) => arch.dispatch(Narrowed { pass, narrow: *simd }),
-        arch => arch.dispatch(pass),
+        Arch::V4(simd) => Simd::vectorize(simd, Narrowed { pass, narrow: *simd }),
+        Arch::V3(simd) => Simd::vectorize(simd, pass),
+        _ => dispatch(Arch::Scalar, pass.with_d()),
     }
 }
 
+#[cfg(not(target_arch = "x86_64"))]
+fn on_this_machine<T: Real, const D: usize>(arch: Arch, pass: Pass<'_, T, D>) -> f64 {
+    arch.dispatch(pass)
+}
+
 /// `D` is the number of dimensions, or 0 if only known at run time.
-struct Pass<'a, T, const D: usize> {
+pub struct Pass<'a, T, const D: usize> {
     points: &'a [T],
     p: &'a Prepared<T>,
     sums: &'a mut [[f64; GROUP]],
@@ -209,7 +216,7 @@ struct Pass<'a, T, const D: usize> {
     guess: Guess<'a>,
 }
 
-impl<'a, T> Pass<'a, T, 0> {
+impl<'a, T, const FROM: usize> Pass<'a, T, FROM> {
     fn with_d<const D: usize>(self) -> Pass<'a, T, D> {
         let Self { points, p, sums, counts, labels, guess } = self;
         Pass { points, p, sums, counts, labels, guess }

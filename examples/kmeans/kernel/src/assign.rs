@@ -28,17 +28,30 @@ pub(super) fn assign<T: Real, S: Simd, E: Simd>(
     labels: &mut [u32],
     seconds: &mut [T],
 ) {
-    // The number of accumulators must fit the registers, or they live on the stack.
-    let grouped = p.k > 9 * tile.len();
-    match (grouped, S::REGISTER_COUNT >= 32, seconds.is_empty()) {
-        (true, true, true) => by_group::<T, S, E, 8, false>(simd, narrow, p, tile, labels, seconds),
-        (true, true, false) => by_group::<T, S, E, 8, true>(simd, narrow, p, tile, labels, seconds),
-        (true, false, true) => by_group::<T, S, E, 4, false>(simd, narrow, p, tile, labels, seconds),
-        (true, false, false) => by_group::<T, S, E, 4, true>(simd, narrow, p, tile, labels, seconds),
-        (false, true, true) => direct::<T, S, 8, false>(simd, p, tile, labels, seconds),
-        (false, true, false) => direct::<T, S, 8, true>(simd, p, tile, labels, seconds),
-        (false, false, true) => direct::<T, S, 4, false>(simd, p, tile, labels, seconds),
-        (false, false, false) => direct::<T, S, 4, true>(simd, p, tile, labels, seconds),
+    // The number of accumulators must fit the registers, or they live on the stack. (An `if` of a constant by itself, since
+    // the compiler makes nothing of the other branch then.)
+    if S::REGISTER_COUNT >= 32 {
+        assign_by::<T, S, E, 8>(simd, narrow, p, tile, labels, seconds);
+    } else {
+        assign_by::<T, S, E, 4>(simd, narrow, p, tile, labels, seconds);
+    }
+}
+
+/// [`assign`] with `M` centroids at a time.
+#[inline(always)]
+fn assign_by<T: Real, S: Simd, E: Simd, const M: usize>(
+    simd: S,
+    narrow: E,
+    p: Scored<'_, T>,
+    tile: &[Row<T, S>],
+    labels: &mut [u32],
+    seconds: &mut [T],
+) {
+    match (p.k > 9 * tile.len(), seconds.is_empty()) {
+        (true, true) => by_group::<T, S, E, M, false>(simd, narrow, p, tile, labels, seconds),
+        (true, false) => by_group::<T, S, E, M, true>(simd, narrow, p, tile, labels, seconds),
+        (false, true) => direct::<T, S, M, false>(simd, p, tile, labels, seconds),
+        (false, false) => direct::<T, S, M, true>(simd, p, tile, labels, seconds),
     }
 }
 

@@ -1,20 +1,7 @@
 //! The kernel against a naive oracle in f64.
-use super::*;
+use crate::data::{exact, spread};
+use aeolian_kmeans_kernel::{Accum, Prepared, Real, farthest, pass, pass_parallel};
 use proptest::prelude::*;
-
-/// Small whole numbers: every score is exact in both types, so ties are real ties and labels must be equal.
-pub(super) fn exact(len: usize, seed: u64) -> Vec<f64> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 33) as f64
-    };
-    (0..len).map(|_| next() % 7.0 - 3.0).collect()
-}
-
-pub(super) fn spread(len: usize, seed: u64, offset: f64) -> Vec<f64> {
-    exact(len * 4, seed).chunks(4).map(|c| offset + c[0] + c[1] / 7.0 + c[2] / 49.0 + c[3] / 343.0).collect()
-}
 
 struct Oracle {
     labels: Vec<u32>,

@@ -1,6 +1,9 @@
 //! The element types of the data, and the few vector operations that the kernel needs of them.
+use super::farthest::Distances;
+use super::pass::{Pass, dispatch};
+use super::score::Scores;
 use bytemuck::Pod;
-use pulp::Simd;
+use pulp::{Arch, Simd};
 use std::fmt::Debug;
 use std::ops::{Add, Mul};
 
@@ -8,7 +11,7 @@ use std::ops::{Add, Mul};
 ///
 /// The vector part hides that [`pulp::Simd`] names its operations by element type. Every function is one instruction
 /// and is inlined into the kernel, which `pulp` compiles once for each instruction set.
-pub(crate) trait Real:
+pub trait Real:
     Pod + Debug + PartialOrd + Add<Output = Self> + Mul<Output = Self> + Send + Sync + 'static
 {
     /// A register of coordinates.
@@ -59,6 +62,16 @@ pub(crate) trait Real:
         yes: Self::Indices<S>,
         no: Self::Indices<S>,
     ) -> Self::Indices<S>;
+
+    /// The loop of [`pass()`](super::pass()) on `arch`: the inertia.
+    #[doc(hidden)]
+    fn pass(arch: Arch, pass: Pass<'_, Self, 0>) -> f64;
+    /// That of [`farthest()`](super::farthest()).
+    #[doc(hidden)]
+    fn distances(distances: Distances<'_, Self>);
+    /// That of [`scores()`](super::scores()).
+    #[doc(hidden)]
+    fn scores(scores: Scores<'_, Self>);
 }
 
 macro_rules! real {
@@ -124,6 +137,16 @@ macro_rules! real {
                 no: S::$indices,
             ) -> S::$indices {
                 simd.$select(simd.$less(a, b), yes, no)
+            }
+
+            fn pass(arch: Arch, pass: Pass<'_, Self, 0>) -> f64 {
+                dispatch(arch, pass)
+            }
+            fn distances(distances: Distances<'_, Self>) {
+                Arch::new().dispatch(distances);
+            }
+            fn scores(scores: Scores<'_, Self>) {
+                Arch::new().dispatch(scores);
             }
         }
     };

@@ -21,7 +21,7 @@ pub(super) struct Scored<'a, T> {
 /// Distances are compared as `|c|^2 - 2 x.c`, which loses digits when the data lies far from the origin. So points and
 /// centroids are shifted by the same vector first, best the column means, as scikit-learn does.
 #[derive(Debug, Clone)]
-pub(crate) struct Prepared<T> {
+pub struct Prepared<T> {
     k: usize,
     d: usize,
     /// `d`: taken from every point before it is scored.
@@ -36,7 +36,7 @@ pub(crate) struct Prepared<T> {
 
 impl<T: Real> Prepared<T> {
     /// Room for `k` centroids in `d` dimensions, scored around `shift` (length `d`). Call [`Prepared::update`] next.
-    pub(crate) fn new(k: usize, d: usize, shift: &[f64]) -> Self {
+    pub fn new(k: usize, d: usize, shift: &[f64]) -> Self {
         debug_assert_eq!(shift.len(), d);
         let groups = k.div_ceil(GROUP);
         let mut norms = Aligned::zeroed(groups);
@@ -52,7 +52,7 @@ impl<T: Real> Prepared<T> {
     }
 
     /// Takes in new centroids (`k x d`, row-major); nothing is allocated.
-    pub(crate) fn update(&mut self, centroids: &[f64]) {
+    pub fn update(&mut self, centroids: &[f64]) {
         debug_assert_eq!(centroids.len(), self.k * self.d);
         let width = self.width();
         for (j, centroid) in centroids.chunks_exact(self.d.max(1)).enumerate() {
@@ -88,12 +88,12 @@ impl<T: Real> Prepared<T> {
     }
 
     /// Number of centroids.
-    pub(crate) fn k(&self) -> usize {
+    pub fn k(&self) -> usize {
         self.k
     }
 
     /// Number of dimensions.
-    pub(crate) fn d(&self) -> usize {
+    pub fn d(&self) -> usize {
         self.d
     }
 

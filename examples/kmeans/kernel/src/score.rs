@@ -1,15 +1,15 @@
 //! The score by which a pass has chosen, for those who choose between several passes.
 use super::prepared::GROUP;
 use super::{Prepared, Real};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 /// Writes the score of each row of `points` with the centroid of its label: what [`pass()`](super::pass()) compares, with the same
 /// bits, so that the smallest over several sets of centroids is that of a pass over all of them.
-pub(crate) fn scores<T: Real>(points: &[T], centroids: &Prepared<T>, labels: &[u32], scores: &mut [T]) {
-    Arch::new().dispatch(Scores { points, p: centroids, labels, scores });
+pub fn scores<T: Real>(points: &[T], centroids: &Prepared<T>, labels: &[u32], scores: &mut [T]) {
+    T::scores(Scores { points, p: centroids, labels, scores });
 }
 
-struct Scores<'a, T> {
+pub struct Scores<'a, T> {
     points: &'a [T],
     p: &'a Prepared<T>,
     labels: &'a [u32],

@@ -2,7 +2,7 @@
 use super::add::distance2;
 use super::prepared::GROUP;
 use super::{Accum, Algorithm, Prepared, Real, pass};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use std::cmp::Ordering;
 
 /// The `m` rows of `points` (`n x d`, row-major) that are farthest from their nearest centroid: pairs of squared distance
@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 ///
 /// Lloyd's algorithm needs it only when a cluster is empty, to put its centroid there as scikit-learn does. With `labels`
 /// of the pass before (length `n`) it costs one distance a point, without them a whole pass.
-pub(crate) fn farthest<T: Real>(
+pub fn farthest<T: Real>(
     points: &[T],
     centroids: &Prepared<T>,
     labels: Option<&[u16]>,
@@ -34,7 +34,7 @@ pub(crate) fn farthest<T: Real>(
             None => pass(rows, centroids, &mut acc, Some(own)),
         }
         let dist2 = &mut dist2[..n];
-        Arch::new().dispatch(Distances { rows, labels: own, d, centroids: &centroids.rows, width, dist2 });
+        T::distances(Distances { rows, labels: own, d, centroids: &centroids.rows, width, dist2 });
         for (r, &dist2) in dist2.iter().enumerate() {
             // The last is the one to beat; rows come in order, so an equal distance does not displace it.
             if far.len() < m || far.last().is_some_and(|last| dist2 > last.0) {
@@ -48,7 +48,7 @@ pub(crate) fn farthest<T: Real>(
 }
 
 /// Squared distances of rows to the centroids of their labels.
-struct Distances<'a, T> {
+pub struct Distances<'a, T> {
     rows: &'a [T],
     labels: &'a [u32],
     d: usize,
