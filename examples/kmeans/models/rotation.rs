@@ -8,7 +8,7 @@
 //! `2 n` turns, in which a rank sends its slices on: `8 k d` bytes in the first round of the ring, `8 k (2 d + 1)` in the second; then an
 //! allreduce of four numbers. A rank holds `1.5 k / n` centroids with their sums instead of `k`, and for each point a label and a score. So it is the
 //! model for centroids that do not fit beside the points on every rank; otherwise it is the slowest, also because what
-//! [`kernel`](crate::kernel) remembers of a point from one pass to the next is of no use here.
+//! [kernel](aeolian_kmeans_kernel) remembers of a point from one pass to the next is of no use here.
 //!
 //! Labels have the bits of the other models. Sums are added in the order of the ring, from the owner on: for three ranks and more they
 //! differ in their last digits.
