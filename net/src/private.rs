@@ -6,6 +6,7 @@
 
 use crate::buffer::Buf;
 use crate::copying;
+use crate::error::{NetError, Result};
 use crate::pool::{Foreign, token};
 use std::io;
 use std::sync::OnceLock;
@@ -14,13 +15,20 @@ use std::sync::OnceLock;
 const YAMA: &str = "/proc/sys/kernel/yama/ptrace_scope";
 
 /// `AEOLIAN_SINGLE_COPY=off` does without, of this process's memory and of others'.
-fn is_wanted() -> bool {
-    std::env::var_os("AEOLIAN_SINGLE_COPY").is_none_or(|set| set != "off")
+fn is_wanted() -> Result<bool> {
+    match std::env::var("AEOLIAN_SINGLE_COPY").as_deref() {
+        Err(std::env::VarError::NotPresent) | Ok("" | "on") => Ok(true),
+        Ok("off") => Ok(false),
+        other => Err(NetError::Config {
+            what: format!("AEOLIAN_SINGLE_COPY={:?}", other.unwrap_or("(not text)")),
+            help: "write on or off".into(),
+        }),
+    }
 }
 
 /// Where this process's token lies: the first thing that others read to see whether they can. Nowhere if they should not.
-pub(crate) fn probe() -> io::Result<u64> {
-    if !is_wanted() {
+pub(crate) fn probe() -> Result<u64> {
+    if !is_wanted()? {
         return Ok(0);
     }
     static OPEN: OnceLock<()> = OnceLock::new();
@@ -37,13 +45,16 @@ pub(crate) fn probe() -> io::Result<u64> {
             }
         }
     });
-    Ok(token()?.as_ptr() as u64)
+    Ok(token().map_err(NetError::os("asking for randomness"))?.as_ptr() as u64)
 }
 
 /// Whether `mate`, whose token is at `probe` of its memory, can be read.
 pub(crate) fn can_read(mate: &Foreign, probe: u64) -> bool {
     let mut there = [0; 16];
-    is_wanted() && probe != 0 && read(mate.pid(), probe, &mut there).is_ok() && there == mate.token()
+    is_wanted().unwrap_or(false)
+        && probe != 0
+        && read(mate.pid(), probe, &mut there).is_ok()
+        && there == mate.token()
 }
 
 /// Whether an error of [`read`] says that the process or that memory is not there any more.

@@ -187,7 +187,7 @@ impl Boards {
     pub(crate) fn card(&self) -> Result<BoardCard> {
         let token = Foreign::own_token().map_err(NetError::os("asking for randomness"))?;
         let light = fences::can_be_light();
-        let probe = private::probe().map_err(NetError::os("asking for randomness"))?;
+        let probe = private::probe()?;
         if self.threads {
             let address = self.own.at as u64;
             return Ok(BoardCard { fd: AT_ADDRESS, segment: 0, offset: address, token, light, probe });

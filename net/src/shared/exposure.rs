@@ -24,6 +24,8 @@ const PRIVATE_FROM: usize = 8 << 10;
 /// As above, if several do. They read a copy that lies in a cache much faster than the system reads from page to page.
 const PRIVATE_FROM_FOR_MANY: usize = 4 << 20;
 
+const ONCE_ALLOWED: &str = "; if the system allows that no longer, AEOLIAN_SINGLE_COPY=off does without";
+
 /// What this rank shows in one call, and what it sees of the others.
 pub struct Exposure {
     world: World,
@@ -403,7 +405,9 @@ impl Exposure {
             (Ok(()), false) => Ok(()),
             (_, true) => Err(NetError::Lost { peer, what: "it has left the collective early".into() }),
             (Err(e), _) if private::is_gone(&e) => {
-                Err(NetError::Lost { peer, what: format!("its memory cannot be read any more: {e}") })
+                // (Also what a system says that allows it no longer.)
+                let help = if e.kind() == io::ErrorKind::PermissionDenied { ONCE_ALLOWED } else { "" };
+                Err(NetError::Lost { peer, what: format!("its memory cannot be read any more: {e}{help}") })
             }
             (Err(e), _) => Err(NetError::Os {
                 what: format!("reading the memory of {peer} (AEOLIAN_SINGLE_COPY=off does without)"),
