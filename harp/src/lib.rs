@@ -20,13 +20,14 @@
 //! | [`push`], [`pull`] | between a rank's own table and one spread over the ranks |
 //! | [`join`] | partitions go where another table has their ids |
 //! | [`regroup_kv`], [`allreduce_kv`], [`reduce_kv`], [`broadcast_kv`], [`group_by_key`] | the same for keys with values ([`KvTable`]) |
+//! | [`allreduce_slice`], [`reduce_slice`], [`broadcast_slice`], [`allgather_slice`] | the same for plain slices of one length |
 //! | [`rotate`] | whole tables go to the next rank, or by a permutation |
 //! | [`scan`], [`exscan`] | each rank gets the combination of those before it |
 //! | [`split`], [`split_by_node`] | worlds of some of the ranks |
 //! | [`send_event`], [`poll_event`], [`wait_event`] | messages beside all this |
 //! | [`schedule`] | worker threads inside a rank, and slices of a model that rotate meanwhile |
 //!
-//! Each has a form that starts it and returns a [`Pending`], named with an `i` in front as in MPI: [`iallreduce`] takes the table and
+//! Each, but [`split`], has a form that starts it and returns a [`Pending`], named with an `i` in front as in MPI: [`iallreduce`] takes the table and
 //! gives it back when it is waited for. Any number may be under way; every call into the world moves them all.
 //!
 //! # What this crate promises
@@ -105,7 +106,10 @@ pub use collective::regroup::{iregroup, regroup};
 pub use collective::rotate::{Rotation, irotate, rotate};
 pub use collective::scan::{exscan, iexscan, iscan, scan};
 pub use collective::scatter::{iscatter, scatter};
-pub use collective::slices::{allgather_slice, allreduce_slice, broadcast_slice, reduce_slice};
+pub use collective::slices::{
+    allgather_slice, allreduce_slice, broadcast_slice, iallgather_slice, iallreduce_slice, ibroadcast_slice,
+    ireduce_slice, reduce_slice,
+};
 pub use collective::split::{split, split_by_node};
 pub use combiner::{Combiner, Custom, Law, Max, Min, Minus, Product, Sum};
 pub use data::{Data, Serde};

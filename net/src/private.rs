@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 const YAMA: &str = "/proc/sys/kernel/yama/ptrace_scope";
 
 /// `AEOLIAN_SINGLE_COPY=off` does without, of this process's memory and of others'.
-fn is_wanted() -> Result<bool> {
+pub(crate) fn is_wanted() -> Result<bool> {
     match std::env::var("AEOLIAN_SINGLE_COPY").as_deref() {
         Err(std::env::VarError::NotPresent) | Ok("" | "on") => Ok(true),
         Ok("off") => Ok(false),

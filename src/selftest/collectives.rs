@@ -94,6 +94,10 @@ pub(super) fn slices(world: &mut World) -> Result<(), Failure> {
         let mut all = vec![0; len as usize * n as usize];
         allgather_slice(world, &mine(me), &mut all)?;
         expect(all == (0..n).flat_map(mine).collect::<Vec<_>>(), || format!("allgather of slices of {len}"))?;
+        let under_way = [iallreduce_slice(world, mine(me), Sum)?, ibroadcast_slice(world, mine(me), n - 1)?];
+        for (pending, want) in under_way.into_iter().zip([&sum, &mine(n - 1)]).rev() {
+            expect(pending.wait()? == *want, || format!("a slice of {len} under way"))?;
+        }
     }
     // Elements of no power of two, not in one order with the ranks.
     for len in [400, 20_001] {

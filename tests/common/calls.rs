@@ -217,12 +217,35 @@ pub const CALLS: [Call; 26] = [
             group_by_key::<u64, f64>(w, keys, values).map(drop)
         }
     }),
-    // (Of slices there is only the blocking form.)
-    call("allreduce_slice", true, |w, g| allreduce_slice(w, &mut slice(g), Armed)),
-    call("reduce_slice", true, |w, g| reduce_slice(w, &mut slice(g), Armed, g.root)),
-    call("broadcast_slice", false, |w, g| broadcast_slice(w, &mut slice(g), g.root)),
+    call("allreduce_slice", true, |w, g| {
+        let mut v = slice(g);
+        if g.started {
+            iallreduce_slice(w, v, Armed)?.wait().map(drop)
+        } else {
+            allreduce_slice(w, &mut v, Armed)
+        }
+    }),
+    call("reduce_slice", true, |w, g| {
+        let mut v = slice(g);
+        if g.started {
+            ireduce_slice(w, v, Armed, g.root)?.wait().map(drop)
+        } else {
+            reduce_slice(w, &mut v, Armed, g.root)
+        }
+    }),
+    call("broadcast_slice", false, |w, g| {
+        let mut v = slice(g);
+        if g.started {
+            ibroadcast_slice(w, v, g.root)?.wait().map(drop)
+        } else {
+            broadcast_slice(w, &mut v, g.root)
+        }
+    }),
     call("allgather_slice", false, |w, g| {
         let mine = slice(g);
+        if g.started {
+            return iallgather_slice(w, mine)?.wait().map(drop);
+        }
         allgather_slice(w, &mine, &mut vec![0.0; mine.len() * w.size() as usize])
     }),
 ];

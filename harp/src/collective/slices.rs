@@ -6,7 +6,7 @@
 use super::{allgather, allreduce, broadcast, reduce};
 use crate::array::{Array, Element};
 use crate::brief::{self, Plan};
-use crate::call::{Call, Op, fingerprint};
+use crate::call::{Call, Op, Pending, fingerprint, starting};
 use crate::combiner::{Combiner, keep_first};
 use crate::data::Data;
 use crate::error::{HarpError, Result};
@@ -50,6 +50,26 @@ pub fn allreduce_slice<T: Element, C: Combiner<[T]>>(
     reduction(world, Op::AllreduceSlice, values, &combiner, None)
 }
 
+/// Starts an [`allreduce_slice`]; the values come back combined.
+///
+/// ```
+/// use aeolian_harp::{Sum, iallreduce_slice};
+/// aeolian_net::World::local(3, |mut world| {
+///     let sums = iallreduce_slice(&world, vec![1u64, u64::from(world.rank())], Sum)?;
+///     // ... what does not need them ...
+///     assert_eq!(sums.wait()?, [3, 3]);
+///     world.finish()
+/// })?;
+/// # Ok::<(), aeolian_net::NetError>(())
+/// ```
+pub fn iallreduce_slice<T: Element, C: Combiner<[T]> + 'static>(
+    world: &World,
+    values: Vec<T>,
+    combiner: C,
+) -> Result<Pending<Vec<T>>> {
+    started_reduction(world, Op::AllreduceSlice, values, combiner, None)
+}
+
 /// The `values` of `root` become the element-wise combination of all, in rank order; the others' stay: a [`reduce`](crate::reduce())
 /// of one slice.
 ///
@@ -76,6 +96,16 @@ pub fn reduce_slice<T: Element, C: Combiner<[T]>>(
     reduction(world, Op::ReduceSlice, values, &combiner, Some(root))
 }
 
+/// Starts a [`reduce_slice`]; the values come back, at the root combined.
+pub fn ireduce_slice<T: Element, C: Combiner<[T]> + 'static>(
+    world: &World,
+    values: Vec<T>,
+    combiner: C,
+    root: u32,
+) -> Result<Pending<Vec<T>>> {
+    started_reduction(world, Op::ReduceSlice, values, combiner, Some(root))
+}
+
 /// All ranks' `values` become those of `root`: a [`broadcast`](crate::broadcast()) of one slice.
 ///
 /// # Errors
@@ -93,7 +123,7 @@ pub fn reduce_slice<T: Element, C: Combiner<[T]>>(
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
 pub fn broadcast_slice<T: Element>(world: &mut World, values: &mut [T], root: u32) -> Result<()> {
-    let agree = fingerprint(&[T::name().as_bytes(), &root.to_le_bytes()]);
+    let agree = agree_on_root::<T>(root);
     let plan = brief::plan::<[T], _>(|world, values| match world.rank() == root {
         true => Some(Plan::one(small(values)?, 0..0)),
         false if root < world.size() => Some(Plan::of_others(root..root + 1)),
@@ -105,27 +135,43 @@ pub fn broadcast_slice<T: Element>(world: &mut World, values: &mut [T], root: u3
         _ => Ok(false),
     };
     brief::blocking(world, Op::BroadcastSlice, agree, values, plan, take, async |call, values| {
-        let here = call.rank() == call.root(root)?;
-        if !call.near() {
-            let mut table = Table::<T, _>::new(keep_first());
-            if here {
-                table.insert(0, &*values);
-            }
-            broadcast::body(call, &mut table, root).await?;
-            return match table.get(0) {
-                Some(came) if !here => copy(cast_slice(came), values, root),
-                _ => Ok(()),
-            };
-        }
-        if here {
-            return call.show(0, || private(values)).await?.back().await.map(drop);
-        }
-        let mut view = call.show(0, Shows::new).await?;
-        view.of(root).await?;
-        same_length(&view, values, root)?;
-        view.fetch(root, 0, cast_slice_mut(values)).await?;
-        view.back().await.map(drop)
+        spread(call, values, root).await
     })
+}
+
+/// Starts a [`broadcast_slice`]; the values come back as the root's.
+pub fn ibroadcast_slice<T: Element>(world: &World, mut values: Vec<T>, root: u32) -> Result<Pending<Vec<T>>> {
+    starting(world, Op::BroadcastSlice, agree_on_root::<T>(root), async move |call| {
+        spread(call, &mut values, root).await?;
+        Ok(values)
+    })
+}
+
+fn agree_on_root<T: Element>(root: u32) -> u32 {
+    fingerprint(&[T::name().as_bytes(), &root.to_le_bytes()])
+}
+
+async fn spread<T: Element>(call: &Call, values: &mut [T], root: u32) -> Result<()> {
+    let here = call.rank() == call.root(root)?;
+    if !call.near() {
+        let mut table = Table::<T, _>::new(keep_first());
+        if here {
+            table.insert(0, &*values);
+        }
+        broadcast::body(call, &mut table, root).await?;
+        return match table.get(0) {
+            Some(came) if !here => copy(cast_slice(came), values, root),
+            _ => Ok(()),
+        };
+    }
+    if here {
+        return call.show(0, || private(values)).await?.back().await.map(drop);
+    }
+    let mut view = call.show(0, Shows::new).await?;
+    view.of(root).await?;
+    same_length(&view, values, root)?;
+    view.fetch(root, 0, cast_slice_mut(values)).await?;
+    view.back().await.map(drop)
 }
 
 /// `all` becomes the slices of all ranks, one after the other: an [`allgather`](crate::allgather()) of one slice each.
@@ -173,26 +219,43 @@ pub fn allgather_slice<T: Element>(world: &mut World, mine: &[T], all: &mut [T])
                 len * size
             )));
         }
-        if !call.near() {
-            let mut table = Table::<T, _>::new(keep_first());
-            table.insert(u64::from(call.rank()), mine);
-            allgather::body(call, &mut table).await?;
-            for (rank, (_, part)) in (0..call.size()).zip(table.iter()) {
-                copy(cast_slice(part), &mut all[at(rank)], rank)?;
-            }
-            return Ok(());
-        }
-        let mut view = call.show(0, || private(mine)).await?;
-        copy(cast_slice(mine), &mut all[at(call.rank())], call.rank())?;
-        view.all_for_shares().await?;
-        view.settle();
-        (0..call.size()).try_for_each(|rank| same_length(&view, mine, rank))?;
-        // Not all from the same rank at once.
-        for rank in (1..call.size()).map(|i| (call.rank() + i) % call.size()) {
-            view.fetch(rank, 0, cast_slice_mut(&mut all[at(rank)])).await?;
-        }
-        view.back().await.map(drop)
+        collect(call, mine, all).await
     })
+}
+
+/// Starts an [`allgather_slice`]; the slices of all ranks come back, one after the other.
+pub fn iallgather_slice<T: Element>(world: &World, mine: Vec<T>) -> Result<Pending<Vec<T>>> {
+    let agree = fingerprint(&[T::name().as_bytes()]);
+    starting(world, Op::AllgatherSlice, agree, async move |call| {
+        let mut all = vec![T::zeroed(); mine.len() * call.size() as usize];
+        collect(call, &mine, &mut all).await?;
+        Ok(all)
+    })
+}
+
+/// `all` has room for as many of `mine` as there are ranks.
+async fn collect<T: Element>(call: &Call, mine: &[T], all: &mut [T]) -> Result<()> {
+    let len = mine.len();
+    let at = |rank: u32| rank as usize * len..(rank as usize + 1) * len;
+    if !call.near() {
+        let mut table = Table::<T, _>::new(keep_first());
+        table.insert(u64::from(call.rank()), mine);
+        allgather::body(call, &mut table).await?;
+        for (rank, (_, part)) in (0..call.size()).zip(table.iter()) {
+            copy(cast_slice(part), &mut all[at(rank)], rank)?;
+        }
+        return Ok(());
+    }
+    let mut view = call.show(0, || private(mine)).await?;
+    copy(cast_slice(mine), &mut all[at(call.rank())], call.rank())?;
+    view.all_for_shares().await?;
+    view.settle();
+    (0..call.size()).try_for_each(|rank| same_length(&view, mine, rank))?;
+    // Not all from the same rank at once.
+    for rank in (1..call.size()).map(|i| (call.rank() + i) % call.size()) {
+        view.fetch(rank, 0, cast_slice_mut(&mut all[at(rank)])).await?;
+    }
+    view.back().await.map(drop)
 }
 
 /// A slice that fits a board, as it is shown there.
@@ -243,8 +306,7 @@ fn reduction<T: Element, C: Combiner<[T]>>(
     combiner: &C,
     root: Option<u32>,
 ) -> Result<()> {
-    let root_bytes = root.map_or([0; 4], u32::to_le_bytes);
-    let agree = fingerprint(&[T::name().as_bytes(), combiner.name().as_bytes(), &root_bytes]);
+    let agree = agree_on_reduction::<T>(combiner.name(), root);
     let wanted = root.is_none_or(|root| root == world.rank());
     let plan = brief::plan::<[T], _>(|world, values| {
         if root.is_some_and(|root| root >= world.size()) {
@@ -276,23 +338,51 @@ fn reduction<T: Element, C: Combiner<[T]>>(
         Ok(true)
     };
     brief::blocking(world, op, agree, values, plan, take, async |call, values| {
-        if let Some(root) = root {
-            call.root(root)?;
-        }
-        if !call.near() {
-            return as_table(call, values, combiner, root).await;
-        }
-        // A short slice goes as it does the short way, which another rank may have gone: one may be here only because a place on its board was
-        // not free.
-        let long = size_of_val(&*values) > INLINE;
-        match (T::element().filter(|_| long && combiner.law().elementwise), root) {
-            (Some(element), Some(root)) if call.size() == 2 => {
-                at_root(call, values, combiner, root, element).await
-            }
-            (Some(element), _) => by_shares(call, values, combiner, root, element).await,
-            (None, _) => by_each(call, values, combiner, root).await,
-        }
+        reduced(call, values, combiner, root).await
     })
+}
+
+fn started_reduction<T: Element, C: Combiner<[T]> + 'static>(
+    world: &World,
+    op: Op,
+    mut values: Vec<T>,
+    combiner: C,
+    root: Option<u32>,
+) -> Result<Pending<Vec<T>>> {
+    let agree = agree_on_reduction::<T>(combiner.name(), root);
+    starting(world, op, agree, async move |call| {
+        reduced(call, &mut values, &combiner, root).await?;
+        Ok(values)
+    })
+}
+
+fn agree_on_reduction<T: Element>(combiner: &str, root: Option<u32>) -> u32 {
+    let root = root.map_or([0; 4], u32::to_le_bytes);
+    fingerprint(&[T::name().as_bytes(), combiner.as_bytes(), &root])
+}
+
+async fn reduced<T: Element, C: Combiner<[T]>>(
+    call: &Call,
+    values: &mut [T],
+    combiner: &C,
+    root: Option<u32>,
+) -> Result<()> {
+    if let Some(root) = root {
+        call.root(root)?;
+    }
+    if !call.near() {
+        return as_table(call, values, combiner, root).await;
+    }
+    // A short slice goes as it does the short way, which another rank may have gone: one may be here only because a place on its board was
+    // not free.
+    let long = size_of_val(&*values) > INLINE;
+    match (T::element().filter(|_| long && combiner.law().elementwise), root) {
+        (Some(element), Some(root)) if call.size() == 2 => {
+            at_root(call, values, combiner, root, element).await
+        }
+        (Some(element), _) => by_shares(call, values, combiner, root, element).await,
+        (None, _) => by_each(call, values, combiner, root).await,
+    }
 }
 
 /// Every rank that wants the combination makes it.

@@ -85,6 +85,40 @@ fn copies_of_slices() {
     });
 }
 
+/// All at once, ended in another order, with nobody to hear of one; and ranks of both forms in one call.
+#[test]
+fn slices_under_way() {
+    everywhere(|world| {
+        let (me, size) = (world.rank(), world.size());
+        let whole =
+            |rank: u32, len: usize| (0..len).map(|i| f64::from(rank) + i as f64).collect::<Vec<f64>>();
+        for len in LENS {
+            let root = (len as u32 + 1) % size;
+            let sum: Vec<f64> =
+                (0..len).map(|i| f64::from(size * (size - 1) / 2) + f64::from(size) * i as f64).collect();
+            let all = iallreduce_slice(world, whole(me, len), Sum).unwrap();
+            let forgotten = iallreduce_slice(world, whole(me, len), Max).unwrap();
+            let one = ireduce_slice(world, whole(me, len), Sum, root).unwrap();
+            drop(forgotten);
+            let copy = ibroadcast_slice(world, whole(me, len), root).unwrap();
+            let each = iallgather_slice(world, whole(me, len)).unwrap();
+            let want: Vec<f64> = (0..size).flat_map(|r| whole(r, len)).collect();
+            assert_eq!(each.wait().unwrap(), want, "allgather of {len}, {size} ranks");
+            assert_eq!(copy.wait().unwrap(), whole(root, len), "broadcast of {len}, {size} ranks");
+            let want = if me == root { sum.clone() } else { whole(me, len) };
+            assert_eq!(one.wait().unwrap(), want, "reduce of {len}, {size} ranks");
+            assert_eq!(all.wait().unwrap(), sum, "allreduce of {len}, {size} ranks");
+            let mut values = whole(me, len);
+            if me % 2 == 0 {
+                allreduce_slice(world, &mut values, Sum).unwrap();
+            } else {
+                values = iallreduce_slice(world, values, Sum).unwrap().wait().unwrap();
+            }
+            assert_eq!(values, sum, "allreduce of {len} in both forms, {size} ranks");
+        }
+    });
+}
+
 /// Elements that want 16 bytes' alignment, and such as no alignment fits.
 #[test]
 fn elements_of_all_shapes() {

@@ -406,7 +406,7 @@ impl Exposure {
             (_, true) => Err(NetError::Lost { peer, what: "it has left the collective early".into() }),
             (Err(e), _) if private::is_gone(&e) => {
                 // (Also what a system says that allows it no longer.)
-                let help = if e.kind() == io::ErrorKind::PermissionDenied { ONCE_ALLOWED } else { "" };
+                let help = if e.kind() == std::io::ErrorKind::PermissionDenied { ONCE_ALLOWED } else { "" };
                 Err(NetError::Lost { peer, what: format!("its memory cannot be read any more: {e}{help}") })
             }
             (Err(e), _) => Err(NetError::Os {
