@@ -1,10 +1,14 @@
-//! One message over 2 GiB and one over 4 GiB on every transport, whole and unharmed. Needs 10 GiB of memory and minutes, so:
+//! One message over 2 GiB and one over 4 GiB, and collectives of a partition over 2 GiB, on every transport, whole and unharmed.
+//! Needs 12 GiB of memory and minutes, so:
 //! `cargo test --release --test large_messages -- --ignored --test-threads=1`
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so and ends")]
 
 mod common;
 
 use aeolian::World;
+use aeolian::harp::{
+    self, Array, Modulo, Rotation, Sum, Table, allreduce, allreduce_slice, broadcast, regroup, rotate,
+};
 use aeolian::net::{Buf, NetError};
 use common::site::Site;
 use std::time::Duration;
@@ -26,7 +30,7 @@ fn fill(len: usize, seed: u64) -> Buf {
 }
 
 /// Rank 0 sends, the last rank sends back the hash of what came.
-fn there_and_back(mut world: World) -> Result<(), NetError> {
+fn there_and_back(world: &mut World) -> Result<(), NetError> {
     let (data, hashes) = (world.open_edge()?, world.open_edge()?);
     let last = world.size() - 1;
     for (len, seed) in SIZES.into_iter().zip(1..) {
@@ -48,6 +52,49 @@ fn there_and_back(mut world: World) -> Result<(), NetError> {
             world.send(hashes, 0, message.body.len() as u64, Buf::from_slice(hash.as_bytes()))?;
         }
     }
+    Ok(())
+}
+
+/// Of two ranks, each with one partition of more than 2 GiB.
+fn collectives(world: &mut World) -> harp::Result<()> {
+    let (me, len) = (world.rank() as u8, SIZES[0]);
+    let value = |i: usize, rank: u8| (i % 61) as u8 + 100 * rank;
+    let values = |rank: u8| Array::from((0..len).map(|i| value(i, rank)).collect::<Vec<_>>());
+    let check = |what: &str, got: &[u8], want: &dyn Fn(usize) -> u8| {
+        assert_eq!(got.len(), len, "{what}");
+        let wrong = got.iter().enumerate().position(|(i, x)| *x != want(i));
+        assert_eq!(wrong, None, "{what}");
+    };
+    let mut table = Table::<u8, Sum>::new(Sum);
+    if me == 1 {
+        table.insert(7, values(1));
+    }
+    broadcast(world, &mut table, 1)?;
+    check("broadcast", table.get(7).unwrap(), &|i| value(i, 1));
+    rotate(world, &mut table, &Rotation::Ring)?;
+    check("rotate", table.get(7).unwrap(), &|i| value(i, 1));
+    table.insert(7, values(me));
+    allreduce(world, &mut table)?;
+    check("allreduce", table.get(7).unwrap(), &|i| value(i, 0) + value(i, 1));
+    table.insert(7, values(me));
+    regroup(world, &mut table, &Modulo)?;
+    if let Some(got) = table.get(7) {
+        check("regroup", got, &|i| value(i, 0) + value(i, 1));
+    }
+    assert_eq!(table.len(), usize::from(me == 1));
+    drop(table);
+    let mut slice: Vec<u8> = (0..len).map(|i| value(i, me)).collect();
+    allreduce_slice(world, &mut slice, Sum)?;
+    check("allreduce_slice", &slice, &|i| value(i, 0) + value(i, 1));
+    if me == 0 {
+        println!("collectives over {}: whole", world.transport());
+    }
+    Ok(())
+}
+
+fn program(mut world: World) -> Result<(), NetError> {
+    there_and_back(&mut world)?;
+    collectives(&mut world)?;
     world.finish()
 }
 
@@ -56,7 +103,7 @@ fn there_and_back(mut world: World) -> Result<(), NetError> {
 #[ignore = "runs on the ranks that the other tests start"]
 fn worker() {
     if std::env::var_os(ROLE).is_some() {
-        there_and_back(World::init().unwrap()).unwrap();
+        program(World::init().unwrap()).unwrap();
     }
 }
 
@@ -70,34 +117,35 @@ fn large(site: &Site, wire: &str) {
     for len in SIZES {
         assert!(done.out.contains(&format!("of {len} bytes over {wire}: whole")), "{done:?}");
     }
+    assert!(done.out.contains(&format!("collectives over {wire}: whole")), "{done:?}");
 }
 
 #[test]
-#[ignore = "10 GiB of memory"]
+#[ignore = "12 GiB of memory"]
 fn large_messages_local() {
-    World::local(2, there_and_back).unwrap();
+    World::local(2, program).unwrap();
 }
 
 #[test]
-#[ignore = "10 GiB of memory"]
+#[ignore = "12 GiB of memory"]
 fn large_messages_shm() {
     large(&Site::run(&["--transport", "shm"]), "shm");
 }
 
 #[test]
-#[ignore = "10 GiB of memory"]
+#[ignore = "12 GiB of memory"]
 fn large_messages_tcp() {
     large(&Site::run(&["--transport", "tcp"]), "tcp");
 }
 
 #[test]
-#[ignore = "10 GiB of memory"]
+#[ignore = "12 GiB of memory"]
 fn large_messages_tcp_encrypted() {
     large(&Site::run(&["--transport", "tcp", "--encrypt", "on"]), "tcp");
 }
 
 #[test]
-#[ignore = "10 GiB of memory"]
+#[ignore = "12 GiB of memory"]
 fn large_messages_openmpi() {
     if let Some(site) = Site::openmpi() {
         large(&site.with("AEOLIAN_TRANSPORT", "mpi"), "mpi");
@@ -105,7 +153,7 @@ fn large_messages_openmpi() {
 }
 
 #[test]
-#[ignore = "10 GiB of memory"]
+#[ignore = "12 GiB of memory"]
 fn large_messages_mpich() {
     if let Some(site) = Site::mpich() {
         large(&site.with("AEOLIAN_TRANSPORT", "mpi"), "mpi");

@@ -204,7 +204,11 @@ fn everything() {
 /// A program that uses rsmpi already: half of its ranks make a world of theirs.
 #[cfg(feature = "mpi")]
 fn linked() {
-    use mpi::topology::{Color, Communicator};
+    use mpi::collective::SystemOperation;
+    use mpi::raw::FromRaw;
+    use mpi::topology::{Color, Communicator, SimpleCommunicator};
+    use mpi::traits::CommunicatorCollectives;
+    use std::mem::ManuallyDrop;
     let (universe, _) = mpi::initialize_with_threading(mpi::Threading::Serialized).unwrap();
     let world = universe.world();
     let (rank, size) = launcher_says();
@@ -233,12 +237,19 @@ fn linked() {
         ours.send(edge, next, 0, aeolian_net::Buf::from_pod(&[ours.rank()])).unwrap();
         let got = ours.recv(edge).unwrap();
         assert_eq!(got.body.cast::<u32>(), [(ours.rank() + ours.size() - 1) % ours.size()]);
+        // The communicator that it uses, for calls to MPI beside it.
+        // SAFETY: the address of a communicator of this very MPI, which the world keeps until it finishes and frees itself.
+        let raw = unsafe { *ours.raw_communicator().unwrap().cast::<mpi::ffi::MPI_Comm>() };
+        // SAFETY: as above.
+        let beside = ManuallyDrop::new(unsafe { SimpleCommunicator::from_raw(raw) });
+        let mut sum = 0;
+        beside.all_reduce_into(&ours.rank(), &mut sum, SystemOperation::sum());
+        assert_eq!(sum, ours.size() * (ours.size() - 1) / 2);
         ours.finish().unwrap();
     }
     // MPI is still the program's.
-    use mpi::traits::CommunicatorCollectives;
     let mut sum = 0u32;
-    world.all_reduce_into(&rank, &mut sum, mpi::collective::SystemOperation::sum());
+    world.all_reduce_into(&rank, &mut sum, SystemOperation::sum());
     assert_eq!(sum, size * (size - 1) / 2);
     println!("LINKED OK rank {rank}");
 }

@@ -26,10 +26,10 @@ mod tile;
 pub use farthest::farthest;
 pub use pass::{Accum, Algorithm, pass, pass_on, pass_parallel, rows_of};
 pub use prepared::Prepared;
-#[doc(no_inline)]
+#[doc(hidden)]
 pub use pulp::Arch;
 #[cfg(target_arch = "x86_64")]
-#[doc(no_inline)]
+#[doc(hidden)]
 pub use pulp::x86::V3;
 pub use real::Real;
 pub use score::scores;

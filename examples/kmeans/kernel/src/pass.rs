@@ -94,7 +94,8 @@ pub fn pass<T: Real>(points: &[T], centroids: &Prepared<T>, acc: &mut Accum, lab
     pass_on(Arch::new(), points, centroids, acc, labels);
 }
 
-/// [`pass`] with the instruction set `arch`.
+/// [`pass`] with the instruction set `arch`, for tests.
+#[doc(hidden)]
 pub fn pass_on<T: Real>(
     arch: Arch,
     points: &[T],
