@@ -116,7 +116,7 @@ pub(crate) struct Affine {
 
 impl Affine {
     /// First this one, then the other.
-    fn then(self, other: Affine) -> Affine {
+    pub(crate) fn then(self, other: Affine) -> Affine {
         Affine {
             factor: self.factor.wrapping_mul(other.factor),
             shift: self.shift.wrapping_mul(other.factor).wrapping_add(other.shift),

@@ -9,6 +9,7 @@ mod each;
 mod flight;
 mod kinds;
 mod mismatch;
+mod pairs;
 mod reference;
 mod slices;
 mod steps;

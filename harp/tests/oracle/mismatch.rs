@@ -3,6 +3,7 @@
 
 use aeolian_harp::*;
 use aeolian_net::{NetError, World, exit};
+use std::hash::Hash;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -285,4 +286,67 @@ fn one_under_way_that_another_rank_never_starts_is_found() {
         })
     });
     all_end(cases.collect());
+}
+
+/// The collectives of key-value tables, of one row of these types and such a root.
+fn kv<K: Element + Hash + Eq, V: Element, C: Combiner<[V]> + Default, const ROOT: u32>() -> Vec<Call> {
+    vec![
+        ("regroup_kv", |w| regroup_kv(w, &mut one_row::<K, V, C>())),
+        ("allreduce_kv", |w| allreduce_kv(w, &mut one_row::<K, V, C>())),
+        ("reduce_kv", |w| reduce_kv(w, &mut one_row::<K, V, C>(), ROOT)),
+        ("broadcast_kv", |w| broadcast_kv(w, &mut one_row::<K, V, C>(), ROOT)),
+        ("group_by_key", |w| group_by_key::<K, V>(w, vec![K::zeroed()], vec![V::zeroed()]).map(drop)),
+    ]
+}
+
+/// Their started forms.
+fn ikv() -> Vec<Call> {
+    fn t() -> KvTable<u32, f64, Sum> {
+        one_row()
+    }
+    vec![
+        ("regroup_kv", |w| iregroup_kv(w, t())?.wait().map(drop)),
+        ("allreduce_kv", |w| iallreduce_kv(w, t())?.wait().map(drop)),
+        ("reduce_kv", |w| ireduce_kv(w, t(), 0)?.wait().map(drop)),
+        ("broadcast_kv", |w| ibroadcast_kv(w, t(), 0)?.wait().map(drop)),
+        ("group_by_key", |w| igroup_by_key::<u32, f64>(w, vec![1], vec![1.0])?.wait().map(drop)),
+    ]
+}
+
+fn one_row<K: Element + Hash + Eq, V: Element, C: Combiner<[V]> + Default>() -> KvTable<K, V, C> {
+    let mut table = KvTable::new(C::default());
+    table.add(K::zeroed(), V::zeroed());
+    table
+}
+
+#[test]
+fn of_each_pair_of_key_value_collectives_both_are_named() {
+    let ours = kv::<u32, f64, Sum, 0>;
+    all_end((0..RANKS).flat_map(|odd| pairs(&ours(), odd)).chain(pairs(&ikv(), 1)).collect());
+    all_end_on([0, 1, 1], pairs(&ours(), 0));
+}
+
+#[test]
+fn another_key_value_combiner_or_root_of_key_value_collectives_is_found() {
+    let others = [
+        (
+            kv::<i32, f64, Sum, 0>(),
+            &["regroup_kv", "allreduce_kv", "reduce_kv", "broadcast_kv", "group_by_key"][..],
+        ),
+        (
+            kv::<u32, u64, Sum, 0>(),
+            &["regroup_kv", "allreduce_kv", "reduce_kv", "broadcast_kv", "group_by_key"],
+        ),
+        (kv::<u32, f64, Max, 0>(), &["regroup_kv", "allreduce_kv", "reduce_kv", "broadcast_kv"]),
+        (kv::<u32, f64, Sum, 1>(), &["reduce_kv", "broadcast_kv"]),
+    ];
+    let mut cases = Vec::new();
+    for (theirs, those) in others {
+        for (ours, theirs) in kv::<u32, f64, Sum, 0>().into_iter().zip(theirs) {
+            let says = format!("{} #1", ours.0);
+            let found = (0..RANKS).filter(|_| those.contains(&ours.0));
+            cases.extend(found.map(|odd| odd_one(odd, ours, theirs, &[&says])));
+        }
+    }
+    all_end(cases);
 }
