@@ -16,6 +16,8 @@ use std::hash::{BuildHasher, Hash};
 
 /// What keys and values are made of: an [`Element`] type, whose columns move as they lie, or any `serde` type ([`Serde`]).
 ///
+/// An element of no bytes, as `()`, is refused by the compiler where it would be sent; `Serde<()>` is not.
+///
 /// As with tables, `KvTable<u64, f64, Sum>` has keys of type `u64`, and `KvTable<Serde<String>, u32, Sum>` keys of type `String`.
 pub trait Field: 'static {
     /// One key or value.
@@ -62,6 +64,8 @@ impl<T: Element> Field for T {
     }
 
     fn values(bytes: &[u8]) -> Result<Cow<'_, [T]>, String> {
+        // Of such, the bytes do not tell how many there are.
+        const { assert!(size_of::<T>() > 0, "an element of no bytes cannot be a key or value; `Serde` of it can") };
         match bytemuck::try_cast_slice(bytes) {
             Ok(values) => Ok(Cow::Borrowed(values)),
             // What a peer shows need not lie as these elements want it.
