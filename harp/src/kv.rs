@@ -93,6 +93,10 @@ impl<V: Serialize + DeserializeOwned + Clone + 'static> Field for Serde<V> {
     }
 
     fn column(values: Vec<V>) -> Result<Buf, String> {
+        // As a column of elements: what has no rows need not be sent.
+        if values.is_empty() {
+            return Ok(Buf::empty());
+        }
         Ok(Buf::from_slice(&postcard::to_stdvec(&values).map_err(|e| e.to_string())?))
     }
 
@@ -101,6 +105,9 @@ impl<V: Serialize + DeserializeOwned + Clone + 'static> Field for Serde<V> {
     }
 
     fn values(bytes: &[u8]) -> Result<Cow<'_, [V]>, String> {
+        if bytes.is_empty() {
+            return Ok(Cow::Borrowed(&[]));
+        }
         match postcard::take_from_bytes(bytes) {
             Ok((values, [])) => Ok(Cow::Owned(values)),
             Ok((_, rest)) => Err(format!("{} bytes after a column", rest.len())),
