@@ -41,6 +41,7 @@ pub const CHECKS: &[Check] = &[
     ("in sequence", in_sequence),
     ("events", events),
     ("several under way", flight::under_way),
+    ("copies under way", flight::copies),
     ("parts of the world", flight::parts),
 ];
 

@@ -30,7 +30,7 @@ fn cannot(id: u64, what: String) -> HarpError {
 /// Writes copies of partitions.
 pub(crate) fn encode<'a, D: Data>(parts: impl Iterator<Item = (u64, &'a D::Part)>) -> Result<Encoded> {
     let (head, long) = encode_lying::<D>(parts)?;
-    Ok(Encoded { head, apart: long.into_iter().map(Long::into_buf).collect() })
+    Ok(Encoded { head, apart: long.into_iter().map(|(_, long)| long.into_buf()).collect() })
 }
 
 /// A long partition.
@@ -42,7 +42,7 @@ pub(crate) enum Long<'a> {
 }
 
 impl Long<'_> {
-    fn into_buf(self) -> Buf {
+    pub(crate) fn into_buf(self) -> Buf {
         match self {
             Long::Lies(bytes) => Buf::from_slice(bytes),
             Long::Made(buf) => buf,
@@ -61,20 +61,28 @@ impl std::ops::Deref for Long<'_> {
     }
 }
 
-/// As [`encode`], but long partitions of arrays are not copied yet.
+/// Whether a partition is a message of its own.
+pub(crate) fn is_apart<D: Data>(part: &D::Part) -> bool {
+    match D::element() {
+        Some(_) => D::bytes(part).len() >= APART,
+        None => D::with_bytes(part, |bytes| bytes.len() >= APART).unwrap_or(false),
+    }
+}
+
+/// As [`encode`], but long partitions of arrays, which come with their ids, are not copied yet.
 pub(crate) fn encode_lying<'a, D: Data>(
     parts: impl Iterator<Item = (u64, &'a D::Part)>,
-) -> Result<(Buf, Vec<Long<'a>>)> {
+) -> Result<(Buf, Vec<(u64, Long<'a>)>)> {
     let (mut writer, mut long) = (Writer::default(), Vec::new());
     for (id, part) in parts {
         match D::element().map(|_| D::bytes(part)).filter(|bytes| bytes.len() >= APART) {
             Some(bytes) => {
                 writer.put_apart(id, bytes.len());
-                long.push(Long::Lies(bytes));
+                long.push((id, Long::Lies(bytes)));
             }
             None => {
                 D::with_bytes(part, |bytes| writer.put(id, bytes)).map_err(|e| cannot(id, e))?;
-                long.extend(writer.apart.drain(..).map(Long::Made));
+                long.extend(writer.apart.drain(..).map(|buf| (id, Long::Made(buf))));
             }
         }
     }

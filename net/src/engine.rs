@@ -9,6 +9,7 @@
 
 use crate::buffer::Buf;
 use crate::error::{NetError, Result};
+use crate::mpi::Begun;
 use crate::transport::{Arrival, Kind, Packet, Transport, TransportKind};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -195,6 +196,11 @@ impl Engine {
         if let Some(wire) = self.route.get(peer as usize).copied().flatten() {
             self.wires[usize::from(wire)].nudge(peer);
         }
+    }
+
+    /// MPI's own broadcasts, if a wire has them.
+    pub(crate) fn begun(&mut self) -> Option<&mut Begun<Buf>> {
+        self.wires.iter_mut().find_map(|w| w.begun())
     }
 
     /// True if some wire cannot wake a sleeper.

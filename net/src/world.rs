@@ -26,7 +26,9 @@ use crate::transport::TransportKind;
 use crate::wait::Step;
 use group::Group;
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// How long rank 0 stays, at the end, for the others to hear the job master's verdict.
@@ -310,6 +312,35 @@ impl World {
     /// The collective of that number is over on this rank.
     pub fn end_collective(&self, seq: u64) {
         self.group.end_call(seq);
+    }
+
+    /// Whether MPI's own broadcasts may be begun on this world: that of all ranks of a job that has an MPI for its messages. All its ranks
+    /// answer alike.
+    pub fn has_mpi_broadcasts(&self) -> bool {
+        self.group.is_whole() && self.core.borrow_mut().engine.begun().is_some()
+    }
+
+    /// Makes collective `seq`, whose turn it is once all that this rank began before it are over, begin broadcasts of `bufs`, each from a rank,
+    /// which has its bytes; they have the same lengths in the same order on all ranks. Waits for their end, and returns them.
+    ///
+    /// Ranks may have several collectives under way, of which one is further on one rank and another on another. By the turns all begin
+    /// broadcasts in the same order, as MPI wants it.
+    pub async fn broadcast_by_mpi(&self, seq: u64, bufs: Vec<(Buf, u32)>) -> Result<Vec<Buf>> {
+        poll_fn(|_| if self.group.is_first_call(seq) { Poll::Ready(()) } else { Poll::Pending }).await;
+        let begin = |(buf, root)| match self.core.borrow_mut().engine.begun() {
+            Some(begun) => begun.broadcast(buf, root),
+            None => Err(NetError::Usage("this world has no MPI for its messages".into())),
+        };
+        let numbers = bufs.into_iter().map(begin).collect::<Result<Vec<u64>>>()?;
+        let mut came = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let buf = poll_fn(|_| match self.core.borrow_mut().engine.begun().and_then(|b| b.take(number)) {
+                Some(buf) => Poll::Ready(buf),
+                None => Poll::Pending,
+            });
+            came.push(buf.await);
+        }
+        Ok(came)
     }
 
     /// The stream of this world's events: messages beside all else, which need no edge of their own.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use aeolian_net::NetError;
 use aeolian_net::mpi::{
-    Completion, Engine, Flavor, Mpi, MpiOp, MpiType, Prefer, TAG_MAX, ThreadLevel, build_shim, find,
+    Begun, Completion, Engine, Flavor, Mpi, MpiOp, MpiType, Prefer, TAG_MAX, ThreadLevel, build_shim, find,
 };
 use launch::{Run, launch, need};
 
@@ -44,6 +44,38 @@ fn message(from: u32, to: u32, index: usize, len: usize) -> Vec<u8> {
             (state >> 56) as u8
         })
         .collect()
+}
+
+/// Begun all at once from ranks in turn, and taken in another order.
+fn broadcasts(mpi: &Mpi) {
+    let (me, n) = (mpi.rank(), mpi.size());
+    let mut begun: Begun<Vec<u8>> = Begun::new(mpi).unwrap();
+    let end = Instant::now() + PATIENCE;
+    for round in 0..5 {
+        let mut under_way = Vec::new();
+        for (index, len) in [0, 1, 70_000, 999, 1000, 1001, 250_000].into_iter().enumerate() {
+            let root = (index as u32 + round) % n;
+            let given = message(root, round, index, len);
+            let buf = if me == root { given.clone() } else { vec![0; len] };
+            under_way.push((begun.broadcast(buf, root).unwrap(), given));
+        }
+        under_way.rotate_left((me + round) as usize % 7);
+        for (number, want) in under_way {
+            let came = loop {
+                if let Some(came) = begun.take(number) {
+                    break came;
+                }
+                assert!(Instant::now() < end, "a broadcast does not end");
+                if !begun.poll().unwrap() {
+                    std::thread::yield_now();
+                }
+            };
+            assert!(came == want, "{} bytes", want.len());
+        }
+        assert!(!begun.is_busy() && begun.take(0).is_none());
+    }
+    assert!(matches!(begun.broadcast(vec![1], n), Err(NetError::Usage(_))));
+    begun.finalize().unwrap();
 }
 
 /// Each rank sends every message of `lens` to every rank of `targets(rank)`, all in flight up to a window; contents, tags and
@@ -175,6 +207,11 @@ fn everything() {
         collectives(&mpi);
         mpi.set_chunk_limit(usize::MAX);
     }
+    for limit in [usize::MAX, 1000] {
+        mpi.set_chunk_limit(limit);
+        broadcasts(&mpi);
+    }
+    mpi.set_chunk_limit(usize::MAX);
 
     // The engine may move to another thread.
     let mut engine: Engine<Vec<u8>> = Engine::new(mpi);

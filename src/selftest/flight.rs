@@ -52,6 +52,56 @@ pub(super) fn under_way(world: &mut World) -> Result<(), Failure> {
     Ok(all_here.wait()?)
 }
 
+/// Broadcasts and allgathers of long partitions, with short ones beside them, all under way at a time and waited for in another order on each rank. (Over
+/// an MPI these are its own, which all ranks must begin in the same order.)
+pub(super) fn copies(world: &mut World) -> Result<(), Failure> {
+    let (n, me) = (world.size(), world.rank());
+    let long = if n <= 8 { 100_000 } else { 9_000 };
+    let given = |call: u32, rank: u32| -> Table<u32, Sum> {
+        let mut t = Table::new(Sum);
+        for (len, k) in [long + 1000 * rank as usize, 3, 0, 9_000, 17_000].into_iter().zip(0..) {
+            let value = |i: usize| i as u32 ^ (rank << 24) ^ (call << 20);
+            t.insert(
+                u64::from(call) << 32 | u64::from(rank) << 8 | k,
+                (0..len).map(value).collect::<Vec<_>>(),
+            );
+        }
+        t
+    };
+    let everybodys = |call: u32| -> Result<Table<u32, Sum>, Failure> {
+        let mut all = Table::new(Sum);
+        for table in (0..n).map(|rank| given(call, rank)) {
+            for (id, part) in table.iter() {
+                all.add(id, part.to_vec())?;
+            }
+        }
+        Ok(all)
+    };
+    for round in 0..3 {
+        let mut under_way = Vec::new();
+        for call in 0..6 {
+            let root = (round + call) % n;
+            under_way.push((
+                call,
+                match (call % 3, root == me) {
+                    (2, _) => iallgather(world, given(call, me))?,
+                    (_, true) => ibroadcast(world, given(call, me), root)?,
+                    (_, false) => ibroadcast(world, Table::new(Sum), root)?,
+                },
+            ));
+            if (me + call + round) % 3 == 0 {
+                world.progress()?;
+            }
+        }
+        under_way.rotate_left((me + round) as usize % 6);
+        for (call, pending) in under_way {
+            let want = if call % 3 == 2 { everybodys(call)? } else { given(call, (round + call) % n) };
+            expect(pending.wait()? == want, || format!("call {call} of several, round {round}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// The sum of the job's ranks over a world.
 fn sum(world: &mut World, me: u32) -> Result<u32, Failure> {
     let mut sum = [me];

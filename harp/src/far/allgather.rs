@@ -5,10 +5,10 @@
 
 use super::team::Team;
 use crate::call::Call;
-use crate::codec::{Encoded, Head, encode};
+use crate::codec::{Encoded, Head, encode_lying, is_apart};
 use crate::combiner::Combiner;
 use crate::data::Data;
-use crate::error::Result;
+use crate::error::{HarpError, Result};
 use crate::join::both;
 use crate::table::Table;
 use aeolian_net::Buf;
@@ -30,24 +30,35 @@ pub(crate) async fn allgather<D: Data, C: Combiner<D::Unit>>(
 
 async fn in_team<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Table<D, C>) -> Result<()> {
     let (me, size) = (team.me(), team.size());
-    let mine = encode::<D>(table.iter())?;
-    let short = mine.apart.is_empty() && mine.head.len() <= team.choice().eager;
-    let blocks = bruck(team, if short { Some(&mine.head[..]) } else { None }).await?;
+    let (head, long) = encode_lying::<D>(table.iter())?;
+    // MPI's own broadcasts need no more than the heads to be known.
+    let known = head.len() <= team.choice().eager && (long.is_empty() || team.has_mpi());
+    let blocks = bruck(team, known.then_some(&head[..])).await?;
+    // Block `i` is that of the `i`th after this one.
+    let after = |place: u32| ((place + size - me) % size) as usize;
+    let mut heads = Vec::with_capacity(blocks.len());
+    for (bytes, step) in blocks.iter().zip(0..size) {
+        let head = bytes.as_ref().map(|bytes| Head::<D>::decode(bytes, team.rank((me + step) % size)));
+        heads.push(head.transpose()?);
+    }
+    let by_mpi = team.has_mpi() && heads.iter().all(Option::is_some);
+    let around = |place: u32| heads[after(place)].as_ref().is_none_or(|h| !by_mpi && !h.apart.is_empty());
     let mut all: Vec<Option<_>> = (0..size).map(|_| None).collect();
-    let mut passing = Some(mine);
+    let mut passing = match around(me) {
+        true => Some(Encoded { head, apart: long.into_iter().map(|(_, long)| long.into_buf()).collect() }),
+        false => None,
+    };
     for round in 1..size {
-        // Block `i` is that of the `i`th after this one.
         let of = |round: u32| (me + size - round % size) % size;
-        let long = |place: u32| blocks[((place + size - me) % size) as usize].is_none();
         let (gone, come) = (of(round - 1), of(round));
         let send = async {
-            match passing.take().filter(|_| long(gone)) {
+            match passing.take().filter(|_| around(gone)) {
                 Some(encoded) => team.send_encoded((me + 1) % size, encoded).await,
                 None => Ok(()),
             }
         };
         let receive = async {
-            match long(come) {
+            match around(come) {
                 true => team.recv_encoded::<D>((me + size - 1) % size).await.map(Some),
                 false => Ok(None),
             }
@@ -60,11 +71,12 @@ async fn in_team<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Tab
             all[come as usize] = Some(Head::<D>::decode(&came.head, from)?.with(came.apart, from)?);
         }
     }
-    for (block, step) in blocks.into_iter().zip(0..size).skip(1) {
+    let mut long = if by_mpi { long_by_mpi(team, table, &heads, after).await? } else { Vec::new() };
+    for (head, step) in heads.into_iter().zip(0..size).skip(1) {
         let place = (me + step) % size;
-        if let Some(bytes) = block {
-            let from = team.rank(place);
-            all[place as usize] = Some(Head::<D>::decode(&bytes, from)?.with(Vec::new(), from)?);
+        if let Some(head) = head.filter(|_| all[place as usize].is_none()) {
+            let apart = long.get_mut(place as usize).map(std::mem::take).unwrap_or_default();
+            all[place as usize] = Some(head.with(apart, team.rank(place))?);
         }
     }
     all[me as usize] = Some(table.take());
@@ -72,6 +84,41 @@ async fn in_team<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Tab
         table.combine_above(parts.unwrap_or_default(), team.rank(place))?;
     }
     Ok(())
+}
+
+/// The long partitions of each member, of which all have the heads.
+async fn long_by_mpi<D: Data, C: Combiner<D::Unit>>(
+    team: &Team<'_>,
+    table: &mut Table<D, C>,
+    heads: &[Option<Head<D>>],
+    after: impl Fn(u32) -> usize,
+) -> Result<Vec<Vec<Buf>>> {
+    let (me, size) = (team.me(), team.size());
+    let lens = |place: u32| heads[after(place)].iter().flat_map(|head| &head.apart);
+    let mut own = table.iter_mut().filter(|(_, part)| is_apart::<D>(part));
+    let (mut bufs, mut lent) = (Vec::new(), Vec::new());
+    for place in 0..size {
+        for &len in lens(place) {
+            let buf = match (place == me).then(|| own.next()).flatten() {
+                Some((id, part)) => {
+                    lent.push((id, bufs.len()));
+                    D::lend(part).map_err(|what| HarpError::Encode { id, what })?
+                }
+                None => Buf::stale(usize::try_from(len).unwrap_or(usize::MAX)),
+            };
+            bufs.push((buf, place));
+        }
+    }
+    drop(own);
+    let mut came = team.broadcast_by_mpi(bufs).await?;
+    for (id, at) in lent {
+        if let Some(part) = table.get_mut(id) {
+            D::give_back(part, std::mem::take(&mut came[at]))
+                .map_err(|what| HarpError::Encode { id, what })?;
+        }
+    }
+    let mut came = came.into_iter();
+    Ok((0..size).map(|place| came.by_ref().take(lens(place).count()).collect()).collect())
 }
 
 /// The block of each, from this one on around to the one before it; without bytes those that were given none.

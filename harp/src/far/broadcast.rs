@@ -1,13 +1,19 @@
-//! Broadcast: short partitions along a binomial tree, long ones in pieces along a chain; between nodes first.
+//! Broadcast: short partitions along a binomial tree, long ones in pieces along a chain, or by MPI's own broadcast; between nodes first.
+//!
+//! MPI's takes a partition from where it lies and puts it where it will, one copy less on either side. All know from the head of the table, which goes
+//! along the tree in any case, what it will be called for.
 
 use super::team::Team;
 use crate::call::Call;
 use crate::codec::{Head, Long, encode_lying};
 use crate::combiner::Combiner;
 use crate::data::Data;
-use crate::error::Result;
+use crate::error::{HarpError, Result};
 use crate::table::{Parts, Table};
 use aeolian_net::Buf;
+
+/// From so many bytes on MPI's own broadcast is the faster one (`docs/src/measurements.md`).
+pub(super) const BY_MPI: usize = 64 << 10;
 
 /// All others add copies of the partitions of `root`'s table to theirs.
 pub(crate) async fn broadcast<D: Data, C: Combiner<D::Unit>>(
@@ -21,15 +27,13 @@ pub(crate) async fn broadcast<D: Data, C: Combiner<D::Unit>>(
         return level.spread(table, head).await;
     };
     if call.rank() == root {
-        spread::<D>(&team, team.me(), Some(encode_lying::<D>(table.iter())?)).await?;
+        give(&team, table).await?;
         return level.spread(table, head).await;
     }
     let from = call.world().layout().node_of[root as usize];
     // What has come goes on inside the node as it is; only then it is added to this rank's own.
     let mut came = table.like();
-    if let Some(parts) = spread::<D>(&team, from, None).await? {
-        came.combine_above(parts, root)?;
-    }
+    came.combine_above(take::<D>(&team, from).await?, root)?;
     level.spread(&mut came, head).await?;
     table.combine_above(came.take(), root)
 }
@@ -43,41 +47,69 @@ pub(crate) async fn spread_table<D: Data, C: Combiner<D::Unit>>(
     if team.size() == 1 {
         return Ok(());
     }
-    let mine = if team.me() == root { Some(encode_lying::<D>(table.iter())?) } else { None };
-    match spread::<D>(team, root, mine).await? {
-        Some(came) => table.combine_above(came, team.rank(root)),
-        None => Ok(()),
+    if team.me() == root {
+        return give(team, table).await;
     }
+    table.combine_above(take::<D>(team, root).await?, team.rank(root))
 }
 
-/// Brings what `root` has encoded to all others, which get it decoded.
-async fn spread<D: Data>(
-    team: &Team<'_>,
-    root: u32,
-    mine: Option<(Buf, Vec<Long<'_>>)>,
-) -> Result<Option<Parts<D>>> {
-    let (head, apart) = match mine {
-        Some((head, apart)) => (head, Some(apart)),
-        None => (Buf::empty(), None),
-    };
-    let head = tree(team, root, head).await?;
-    match apart {
-        Some(apart) => {
-            // Alone, nobody would take what goes to the next.
-            for bytes in apart.iter().filter(|_| team.size() > 1) {
-                chain_from_root(team, root, bytes).await?;
+/// Whether a partition of so many bytes goes by MPI's own broadcast.
+fn by_mpi(team: &Team<'_>, len: usize) -> bool {
+    len >= BY_MPI && team.has_mpi()
+}
+
+/// Gives this member's table to all others.
+async fn give<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Table<D, C>) -> Result<()> {
+    let root = team.me();
+    let (head, long) = encode_lying::<D>(table.iter())?;
+    tree(team, root, head).await?;
+    let (mut bufs, mut lent) = (Vec::new(), Vec::new());
+    // Alone, nobody would take what goes to the next.
+    for (id, long) in long.into_iter().filter(|_| team.size() > 1) {
+        match long {
+            long if !by_mpi(team, long.len()) => chain_from_root(team, root, &long).await?,
+            Long::Made(buf) => bufs.push((buf, root)),
+            Long::Lies(_) => {
+                lent.push((id, bufs.len()));
+                bufs.push((Buf::empty(), root));
             }
-            Ok(None)
-        }
-        None => {
-            let head = Head::<D>::decode(&head, team.rank(root))?;
-            let mut apart = Vec::with_capacity(head.apart.len().min(1024));
-            for &len in &head.apart {
-                apart.push(chain(team, root, len).await?);
-            }
-            Ok(Some(head.with(apart, team.rank(root))?))
         }
     }
+    for &(id, at) in &lent {
+        if let Some(part) = table.get_mut(id) {
+            bufs[at].0 = D::lend(part).map_err(|what| HarpError::Encode { id, what })?;
+        }
+    }
+    let mut bufs = team.broadcast_by_mpi(bufs).await?;
+    for (id, at) in lent {
+        if let Some(part) = table.get_mut(id) {
+            D::give_back(part, std::mem::take(&mut bufs[at]))
+                .map_err(|what| HarpError::Encode { id, what })?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes what `root` [gives](give).
+async fn take<D: Data>(team: &Team<'_>, root: u32) -> Result<Parts<D>> {
+    let head = tree(team, root, Buf::empty()).await?;
+    let head = Head::<D>::decode(&head, team.rank(root))?;
+    let mut apart = Vec::with_capacity(head.apart.len().min(1024));
+    let (mut bufs, mut places) = (Vec::new(), Vec::new());
+    for &len in &head.apart {
+        let bytes = usize::try_from(len).unwrap_or(usize::MAX);
+        if by_mpi(team, bytes) {
+            places.push(apart.len());
+            bufs.push((Buf::stale(bytes), root));
+            apart.push(Buf::empty());
+        } else {
+            apart.push(chain(team, root, len).await?);
+        }
+    }
+    for (at, buf) in places.into_iter().zip(team.broadcast_by_mpi(bufs).await?) {
+        apart[at] = buf;
+    }
+    head.with(apart, team.rank(root))
 }
 
 /// Sends `body` from `root` to all along a binomial tree; every one gets it back.

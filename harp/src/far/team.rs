@@ -64,6 +64,19 @@ impl<'c> Team<'c> {
         self.call.send_encoded(self.rank(to), encoded).await
     }
 
+    /// Whether the members may use MPI's own broadcasts: if they are all ranks of a job that has an MPI.
+    pub(crate) fn has_mpi(&self) -> bool {
+        self.ranks.is_none() && self.call.world().has_mpi_broadcasts()
+    }
+
+    /// MPI's own broadcasts of several buffers, each from the member that has its bytes. All give the same lengths in the same order.
+    pub(crate) async fn broadcast_by_mpi(&self, bufs: Vec<(Buf, u32)>) -> Result<Vec<Buf>> {
+        match bufs.is_empty() {
+            true => Ok(Vec::new()),
+            false => Ok(self.call.world().broadcast_by_mpi(self.call.number(), bufs).await?),
+        }
+    }
+
     /// Sends partitions that are not needed here any more.
     pub(crate) async fn send_parts<D: Data>(&self, to: u32, parts: Parts<D>) -> Result<()> {
         self.send_encoded(to, encode_owned::<D>(parts)?).await

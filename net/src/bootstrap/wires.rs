@@ -117,7 +117,7 @@ pub(super) fn wires(
         return Ok((wires, mpi));
     }
     if use_mpi && let Some(mpi) = mpi {
-        wires.push((Box::new(MpiWire::new(mpi, info.epoch)), far));
+        wires.push((Box::new(MpiWire::new(mpi, info.epoch)?), far));
         return Ok((wires, None));
     }
     let mut peers = Vec::new();

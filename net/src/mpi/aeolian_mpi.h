@@ -4,7 +4,7 @@
 #define AEOLIAN_MPI_H
 #include <stdint.h>
 
-#define AEOLIAN_MPI_ABI 1u
+#define AEOLIAN_MPI_ABI 2u
 
 typedef struct aeolian_mpi_info {
   int32_t thread_level; /* 0 single, 1 funneled, 2 serialized, 3 multiple */
@@ -33,6 +33,8 @@ typedef struct aeolian_mpi_ops {
   int (*allgather)(void *ctx, const void *in, uint64_t len, void *out);
   int (*allreduce)(void *ctx, const void *in, void *out, uint64_t count, int type, int op);
   int (*reduce)(void *ctx, const void *in, void *out, uint64_t count, int type, int op, int root);
+  int (*dup)(void *ctx, void **out);
+  int (*ibcast)(void *ctx, void *buf, uint64_t len, int root);
   int (*error_string)(int code, char *text, uint64_t capacity);
   void *(*comm)(void *ctx);
   int (*comm_int)(void *ctx, int *handle);

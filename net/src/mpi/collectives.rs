@@ -114,7 +114,7 @@ impl Mpi {
         Ok(())
     }
 
-    fn root(&self, root: u32) -> Result<i32> {
+    pub(super) fn root(&self, root: u32) -> Result<i32> {
         match i32::try_from(root) {
             Ok(rank) if root < self.size() => Ok(rank),
             _ => Err(NetError::Usage(format!("root {root} is not a rank of {}", self.size()))),

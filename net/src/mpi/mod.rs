@@ -16,6 +16,7 @@
 //! ```
 
 mod abi;
+mod begun;
 mod collectives;
 mod compile;
 mod engine;
@@ -31,6 +32,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
 use std::thread::ThreadId;
 
+pub use begun::Begun;
 pub use compile::{BuiltShim, build_shim};
 pub use engine::{Buffer, Completion, Engine, TAG_MAX};
 pub use find::{Flavor, Found, MpiLibrary, Prefer, Rejected, find};
@@ -91,6 +93,19 @@ impl Mpi {
             return Err(error(library.ops, "MPI_Init_thread", rc));
         }
         Ok(Mpi::from_parts(library, ctx, info))
+    }
+
+    /// The same ranks on a communicator of their own. Every rank must call it; [`Mpi::finalize`] it before this one.
+    pub fn duplicate(&self) -> Result<Mpi> {
+        let mut ctx = std::ptr::null_mut();
+        self.call("MPI_Comm_dup", |ops, from| {
+            // SAFETY: ctx is live; a pointer to a local.
+            unsafe { (ops.dup)(from, &mut ctx) }
+        })?;
+        let info = MpiInfo { initialized_here: 0, ..self.info };
+        let (version, origin) = (self.version.clone(), self.origin.clone());
+        let &Mpi { ops, chunk, bound, .. } = self;
+        Ok(Mpi { ops, ctx, info, version, origin, chunk, finalized: false, bound, not_sync: PhantomData })
     }
 
     fn from_parts(library: &MpiLibrary, ctx: *mut c_void, info: MpiInfo) -> Mpi {

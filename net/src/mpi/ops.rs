@@ -7,7 +7,7 @@
 use std::ffi::{c_char, c_int, c_void};
 
 /// Version of [`MpiOps`]; a shim with another one is refused.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// What `init` found out.
 #[repr(C)]
@@ -94,6 +94,12 @@ pub struct MpiOps {
         op: c_int,
         root: c_int,
     ) -> c_int,
+    /// Another `ctx`, on a duplicate of this one's communicator, without requests. All ranks call it. It is ended by `finalize`, before
+    /// this one.
+    pub dup: unsafe extern "C" fn(ctx: *mut c_void, out: *mut *mut c_void) -> c_int,
+    /// `MPI_Ibcast` of bytes; appends its request to the list. All ranks begin these of one `ctx` in the same order. `buf` must live until
+    /// `testsome` reports it; it cannot be cancelled.
+    pub ibcast: unsafe extern "C" fn(ctx: *mut c_void, buf: *mut c_void, len: u64, root: c_int) -> c_int,
     /// `MPI_Error_string`.
     pub error_string: unsafe extern "C" fn(code: c_int, text: *mut c_char, capacity: u64) -> c_int,
     /// Address of the `MPI_Comm` that this table works on.

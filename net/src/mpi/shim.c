@@ -251,6 +251,29 @@ static int reduce(void *ctx, const void *in, void *out, uint64_t count, int type
   return MPI_Reduce(in, out, (int)count, t, o, root, s->comm);
 }
 
+static int dup_ctx(void *ctx, void **out) {
+  int rc;
+  state *s = calloc(1, sizeof *s);
+  if (!s) return MPI_ERR_NO_MEM;
+  if ((rc = MPI_Comm_dup(((state *)ctx)->comm, &s->comm)) || (rc = MPI_Comm_set_errhandler(s->comm, MPI_ERRORS_RETURN))) {
+    free(s);
+    return rc;
+  }
+  s->message = MPI_MESSAGE_NULL;
+  *out = s;
+  return MPI_SUCCESS;
+}
+
+static int ibcast(void *ctx, void *buf, uint64_t len, int root) {
+  state *s = ctx;
+  int rc;
+  if (len > INT_MAX) return MPI_ERR_COUNT;
+  if ((rc = grow(s))) return rc;
+  rc = MPI_Ibcast(buf, (int)len, MPI_BYTE, root, s->comm, &s->requests[s->n]);
+  if (!rc) s->n++;
+  return rc;
+}
+
 static int error_string(int code, char *text, uint64_t capacity) {
   char b[MPI_MAX_ERROR_STRING];
   int len = 0, rc = MPI_Error_string(code, b, &len);
@@ -271,6 +294,6 @@ static int comm_int(void *ctx, int *handle) {
 
 static const aeolian_mpi_ops OPS = {AEOLIAN_MPI_ABI, sizeof(aeolian_mpi_ops), FLAVOR, library_version, init, finalize, abort_job,
                                     isend, improbe, imrecv, mrecv, testsome, cancel, yielding, barrier, bcast, allgather, allreduce, reduce,
-                                    error_string, comm, comm_int};
+                                    dup_ctx, ibcast, error_string, comm, comm_int};
 
 const aeolian_mpi_ops *aeolian_mpi_shim(void) { return &OPS; }

@@ -167,6 +167,8 @@ pub(super) const fn table<S: Sys>() -> MpiOps {
         allgather: allgather::<S>,
         allreduce: allreduce::<S>,
         reduce: reduce::<S>,
+        dup: dup::<S>,
+        ibcast: ibcast::<S>,
         error_string: error_string::<S>,
         comm: comm::<S>,
         comm_int: comm_int::<S>,
@@ -553,6 +555,33 @@ unsafe extern "C" fn reduce<S: Sys>(
         or_in_place::<S>(data, out, bytes, |data| {
             collective::<S>(ctx, |comm, request| S::reduce(data, out, n, datatype, op, root, comm, request))
         })
+    }
+}
+
+unsafe extern "C" fn dup<S: Sys>(ctx: *mut c_void, out: *mut *mut c_void) -> c_int {
+    // SAFETY: ctx is live; out is the caller's.
+    unsafe {
+        match attach::<S>(state::<S>(ctx).comm, false, 0) {
+            Ok((made, _)) => {
+                *out = made;
+                0
+            }
+            Err(rc) => rc,
+        }
+    }
+}
+
+unsafe extern "C" fn ibcast<S: Sys>(ctx: *mut c_void, buf: *mut c_void, len: u64, root: c_int) -> c_int {
+    let Ok(n) = c_int::try_from(len) else { return S::ERR_COUNT };
+    let mut request = S::null_request();
+    // SAFETY: buf outlives the request (the table's contract).
+    unsafe {
+        let s = state::<S>(ctx);
+        let rc = S::bcast(buf, n, root, s.comm, &mut request);
+        if rc == 0 {
+            s.requests.push(request);
+        }
+        rc
     }
 }
 

@@ -31,6 +31,7 @@ pub use local::LocalWaker;
 
 use crate::buffer::Buf;
 use crate::error::Result;
+use crate::mpi::Begun;
 use std::os::fd::BorrowedFd;
 
 /// What kind of wire.
@@ -134,6 +135,11 @@ pub trait Transport: Send {
 
     /// Wakes `peer` if it sleeps: something was written for it beside the wire, in shared memory, and a full fence put after it.
     fn nudge(&self, _peer: u32) {}
+
+    /// MPI's own broadcasts, on a wire that has them.
+    fn begun(&mut self) -> Option<&mut Begun<Buf>> {
+        None
+    }
 
     /// The world ends in good order.
     fn close(&mut self) -> Result<()> {

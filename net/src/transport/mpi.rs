@@ -8,7 +8,7 @@ use super::frame::{self, Header};
 use super::{Arrival, Packet, Transport, TransportKind};
 use crate::buffer::Buf;
 use crate::error::{NetError, Result};
-use crate::mpi::{Buffer, Completion, Engine, Mpi};
+use crate::mpi::{Begun, Buffer, Completion, Engine, Mpi};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -51,17 +51,20 @@ struct Flow {
 
 /// This rank's wire through MPI.
 pub struct MpiWire {
+    /// It goes before the engine, on whose MPI it stands.
+    begun: Option<Begun<Buf>>,
     engine: Option<Engine<Buf>>,
     epoch: u32,
     flows: Vec<Flow>,
 }
 
 impl MpiWire {
-    /// Takes over an initialised MPI.
-    pub fn new(mut mpi: Mpi, epoch: u32) -> MpiWire {
+    /// Takes over an initialised MPI. Every rank must call it.
+    pub fn new(mut mpi: Mpi, epoch: u32) -> Result<MpiWire> {
         mpi.set_chunk_limit(PIECE);
         let flows = vec![Flow::default(); mpi.size() as usize];
-        MpiWire { engine: Some(Engine::new(mpi)), epoch, flows }
+        let begun = Some(Begun::new(&mpi)?);
+        Ok(MpiWire { begun, engine: Some(Engine::new(mpi)), epoch, flows })
     }
 
     fn engine(&mut self) -> Result<&mut Engine<Buf>> {
@@ -148,7 +151,12 @@ impl Transport for MpiWire {
                 }
             }
         })?;
-        result.map(|()| engine.requests_done() > before)
+        result?;
+        let came = match &mut self.begun {
+            Some(begun) => begun.poll()?,
+            None => false,
+        };
+        Ok(came || engine.requests_done() > before)
     }
 
     fn idle(&self) -> bool {
@@ -159,7 +167,14 @@ impl Transport for MpiWire {
         None
     }
 
+    fn begun(&mut self) -> Option<&mut Begun<Buf>> {
+        self.begun.as_mut()
+    }
+
     fn close(&mut self) -> Result<()> {
+        if let Some(begun) = self.begun.take() {
+            begun.finalize()?;
+        }
         match self.engine.take() {
             Some(engine) => engine.finalize(LAST_MESSAGES),
             None => Ok(()),

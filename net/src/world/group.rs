@@ -176,6 +176,11 @@ impl Group {
         self.calls.get()
     }
 
+    /// Whether this rank has ended all collectives before that one.
+    pub(super) fn is_first_call(&self, seq: u64) -> bool {
+        self.open_calls.borrow().first().is_none_or(|&first| first >= seq)
+    }
+
     pub(super) fn end_call(&self, seq: u64) {
         self.open_calls.borrow_mut().retain(|&open| open != seq);
     }

@@ -1,0 +1,129 @@
+//! [`Begun`]: MPI's own broadcasts, begun and tested.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use super::{Buffer, Mpi};
+use crate::Result;
+
+/// Pieces that MPI has at once: the next is begun when one of them has come.
+const AT_ONCE: usize = 8;
+
+/// Broadcasts under way on a communicator of their own, of owned buffers.
+///
+/// All ranks must begin the same ones in the same order. None can be taken back: a rank that another has left alone in one never sees its
+/// end, but returns from each call all the same.
+#[derive(Debug)]
+pub struct Begun<B: Buffer> {
+    mpi: Mpi,
+    next: u64,
+    /// What has not been taken, by number.
+    all: BTreeMap<u64, Broadcast<B>>,
+    waiting: VecDeque<Piece>,
+    /// In the order of the requests.
+    slots: Vec<u64>,
+    done: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Broadcast<B> {
+    buf: B,
+    /// Pieces that have not come.
+    pieces: usize,
+}
+
+#[derive(Debug)]
+struct Piece {
+    of: u64,
+    bytes: Range<usize>,
+    root: i32,
+}
+
+impl<B: Buffer> Begun<B> {
+    /// On a duplicate of `mpi`'s communicator. Every rank must call it.
+    pub fn new(mpi: &Mpi) -> Result<Begun<B>> {
+        let (all, waiting) = (BTreeMap::new(), VecDeque::new());
+        Ok(Begun { mpi: mpi.duplicate()?, next: 0, all, waiting, slots: Vec::new(), done: Vec::new() })
+    }
+
+    /// Begins to give every rank what `buf` holds at `root`; it has the same length everywhere. By the number that comes back
+    /// [`Begun::take`] tells the end.
+    pub fn broadcast(&mut self, buf: B, root: u32) -> Result<u64> {
+        let root = self.mpi.root(root)?;
+        let (number, len) = (self.next, buf.bytes().len());
+        self.next += 1;
+        let step = self.mpi.chunk;
+        let pieces =
+            (0..len).step_by(step).map(|at| Piece { of: number, bytes: at..(at + step).min(len), root });
+        self.waiting.extend(pieces);
+        self.all.insert(number, Broadcast { buf, pieces: len.div_ceil(step) });
+        self.begin_some()?;
+        Ok(number)
+    }
+
+    fn begin_some(&mut self) -> Result<()> {
+        while self.slots.len() < AT_ONCE
+            && let Some(Piece { of, bytes, root }) = self.waiting.pop_front()
+        {
+            let Some(there) = self.all.get_mut(&of) else { continue };
+            let piece = &mut there.buf.bytes_mut()[bytes];
+            self.mpi.call("MPI_Ibcast", |ops, ctx| {
+                // SAFETY: ctx is live; the piece has this many bytes, which stay where they are until they have come (or are leaked).
+                unsafe { (ops.ibcast)(ctx, piece.as_mut_ptr().cast(), piece.len() as u64, root) }
+            })?;
+            self.slots.push(of);
+        }
+        Ok(())
+    }
+
+    /// Whether some have not ended.
+    pub fn is_busy(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
+    /// Moves them on; true if a piece has come.
+    pub fn poll(&mut self) -> Result<bool> {
+        if self.slots.is_empty() {
+            return Ok(false);
+        }
+        self.done.resize(AT_ONCE, 0);
+        let (done, mut count) = (&mut self.done, 0);
+        self.mpi.call("MPI_Testsome", |ops, ctx| {
+            // SAFETY: done is at least as long as the list of requests, which is as long as slots.
+            unsafe { (ops.testsome)(ctx, done.as_mut_ptr(), done.len() as u64, &mut count) }
+        })?;
+        for k in 0..count as usize {
+            let of = self.slots.swap_remove(self.done[k] as usize);
+            if let Some(there) = self.all.get_mut(&of) {
+                there.pieces -= 1;
+            }
+        }
+        self.begin_some()?;
+        Ok(count > 0)
+    }
+
+    /// The buffer of a broadcast that has ended here.
+    pub fn take(&mut self, number: u64) -> Option<B> {
+        match self.all.get(&number)?.pieces {
+            0 => self.all.remove(&number).map(|there| there.buf),
+            _ => None,
+        }
+    }
+
+    /// Frees the communicator, if nothing is under way.
+    pub fn finalize(mut self) -> Result<()> {
+        if self.slots.is_empty() { self.mpi.finalize() } else { Ok(()) }
+    }
+}
+
+// SAFETY: MPI has pointers into buffers that this owns; all else is Send.
+unsafe impl<B: Buffer + Send> Send for Begun<B> {}
+
+impl<B: Buffer> Drop for Begun<B> {
+    /// Leaks what MPI may still read or write.
+    fn drop(&mut self) {
+        if !self.slots.is_empty() {
+            std::mem::forget(std::mem::take(&mut self.all));
+        }
+    }
+}
