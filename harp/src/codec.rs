@@ -61,12 +61,16 @@ impl std::ops::Deref for Long<'_> {
     }
 }
 
-/// Whether a partition is a message of its own.
-pub(crate) fn is_apart<D: Data>(part: &D::Part) -> bool {
-    match D::element() {
-        Some(_) => D::bytes(part).len() >= APART,
-        None => D::with_bytes(part, |bytes| bytes.len() >= APART).unwrap_or(false),
-    }
+/// Bytes of each long partition of the head that `rank` sent, in order.
+pub(crate) fn apart(head: &[u8], rank: u32) -> Result<Vec<u64>> {
+    let lens = || {
+        let (count, rest) = head.split_first_chunk()?;
+        let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
+        let entries = rest.get(..count.checked_mul(16)?)?.chunks_exact(16);
+        let lens = entries.filter_map(|entry| entry.last_chunk()).map(|len| u64::from_le_bytes(*len));
+        Some(lens.filter(|len| len & APART_BIT != 0).map(|len| len & !APART_BIT).collect())
+    };
+    lens().ok_or_else(|| HarpError::Decode { rank, what: "its directory is longer than it".into() })
 }
 
 /// As [`encode`], but long partitions of arrays, which come with their ids, are not copied yet.

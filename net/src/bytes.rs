@@ -10,7 +10,7 @@ pub struct BytesError {
     why: &'static str,
 }
 
-/// Reads a size. Units: none or `B` (bytes), `K`, `M`, `G`, `T`, `P`, alone or as `KB`, `KiB`; upper or lower case; all
+/// Reads a size. Units: none or `B` (bytes), `K`, `M`, `G`, `T`, `P`, `E`, alone or as `KB`, `KiB`; upper or lower case; all
 /// of them mean powers of 1024, as they do for Slurm and `ulimit`. Fractions are rounded down to whole bytes.
 ///
 /// # Errors
@@ -38,7 +38,8 @@ pub fn parse(text: &str) -> Result<u64, BytesError> {
         "g" | "gb" | "gib" => 30,
         "t" | "tb" | "tib" => 40,
         "p" | "pb" | "pib" => 50,
-        _ => return Err(fail("the unit is not one of B, K, M, G, T, P, KiB, MiB, GiB, TiB, PiB")),
+        "e" | "eb" | "eib" => 60,
+        _ => return Err(fail("the unit is not one of B, K, M, G, T, P, E, KiB, MiB, GiB, TiB, PiB, EiB")),
     };
     let too_large = || fail("it is larger than 16 EiB");
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -98,20 +99,34 @@ mod tests {
             (".5K", 512),
             ("1T", 1 << 40),
             ("2PiB", 2 << 50),
+            ("1.5 EiB", 3 << 59),
             ("18446744073709551615", u64::MAX),
             ("9007199254740993", 9007199254740993), // not a double
         ] {
             assert_eq!(parse(text), Ok(bytes), "{text}");
         }
-        for bad in
-            ["", " ", "-1", "G", "1.2.3", ".", "1X", "1GiBB", "18446744073709551616", "16384P", "nan", "inf"]
-        {
+        for bad in [
+            "",
+            " ",
+            "-1",
+            "G",
+            "1.2.3",
+            ".",
+            "1X",
+            "1GiBB",
+            "18446744073709551616",
+            "16384P",
+            "16E",
+            "nan",
+            "inf",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert_eq!(Bytes(0).to_string(), "0 B");
         assert_eq!(Bytes(1023).to_string(), "1023 B");
         assert_eq!(Bytes((1 << 20) - 1).to_string(), "1 MiB");
         assert_eq!(Bytes(u64::MAX).to_string(), "16 EiB");
+        assert_eq!(parse(&Bytes((1 << 60) - 1).to_string()), Ok(1 << 60));
     }
 
     proptest! {

@@ -324,12 +324,17 @@ impl World {
     /// which has its bytes; they have the same lengths in the same order on all ranks. Waits for their end, and returns them.
     ///
     /// Ranks may have several collectives under way, of which one is further on one rank and another on another. By the turns all begin
-    /// broadcasts in the same order, as MPI wants it.
+    /// broadcasts in the same order, as MPI wants it. All ranks must come here, or none: know before that all are in this collective,
+    /// with buffers of these lengths. One that this rank never [ends](World::end_collective) keeps all later ones from it.
     pub async fn broadcast_by_mpi(&self, seq: u64, bufs: Vec<(Buf, u32)>) -> Result<Vec<Buf>> {
         poll_fn(|_| if self.group.is_first_call(seq) { Poll::Ready(()) } else { Poll::Pending }).await;
-        let begin = |(buf, root)| match self.core.borrow_mut().engine.begun() {
-            Some(begun) => begun.broadcast(buf, root),
-            None => Err(NetError::Usage("this world has no MPI for its messages".into())),
+        let begin = |(buf, root)| {
+            let mut core = self.core.borrow_mut();
+            let Some(begun) = core.engine.begun() else {
+                return Err(NetError::Usage("this world has no MPI for its messages".into()));
+            };
+            let begun = begun.broadcast(buf, root);
+            begun.map_err(|e| core.sick(e))
         };
         let numbers = bufs.into_iter().map(begin).collect::<Result<Vec<u64>>>()?;
         let mut came = Vec::with_capacity(numbers.len());

@@ -16,7 +16,7 @@ use aeolian_net::shared::{Glance, View};
 /// Ranks that share memory copy the partitions from where the root has them, all at the same time. Else the ids and the short partitions go along a binomial tree, in `ceil(log2 n)` rounds. Long partitions follow in pieces along a chain
 /// of the ranks: each rank receives every byte once and passes it on while the next comes, so the time does not grow with the
 /// ranks (pipelined chain; Harp's chain broadcast). Of nodes with several ranks one takes part in that, so that every byte comes to a node once, and the
-/// others copy it from there.
+/// others copy it from there. Where all ranks of a job talk by MPI, partitions of 64 KiB and more go by its own broadcast (`MPI_Ibcast`).
 ///
 /// ```
 /// use aeolian_harp::{Sum, Table, broadcast};

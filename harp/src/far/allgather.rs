@@ -3,12 +3,13 @@
 //! Bruck's algorithm (Bruck, Ho, Kipnis, Upfal, Weathersby 1997) brings the short tables of all to all in `ceil(log2 n)` rounds, and of the long ones the word
 //! that they are long. So all know which tables follow around the ring (Thakur, Rabenseifner, Gropp 2005), where each goes to the next as it came.
 
+use super::broadcast::lending;
 use super::team::Team;
 use crate::call::Call;
-use crate::codec::{Encoded, Head, encode_lying, is_apart};
+use crate::codec::{self, Encoded, Head, Long, encode_lying};
 use crate::combiner::Combiner;
 use crate::data::Data;
-use crate::error::{HarpError, Result};
+use crate::error::Result;
 use crate::join::both;
 use crate::table::Table;
 use aeolian_net::Buf;
@@ -34,20 +35,38 @@ async fn in_team<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Tab
     // MPI's own broadcasts need no more than the heads to be known.
     let known = head.len() <= team.choice().eager && (long.is_empty() || team.has_mpi());
     let blocks = bruck(team, known.then_some(&head[..])).await?;
-    // Block `i` is that of the `i`th after this one.
+    // Block `i` is that of the `i`th after this one. All see the same blocks, so all make the same of them.
     let after = |place: u32| ((place + size - me) % size) as usize;
-    let mut heads = Vec::with_capacity(blocks.len());
-    for (bytes, step) in blocks.iter().zip(0..size) {
-        let head = bytes.as_ref().map(|bytes| Head::<D>::decode(bytes, team.rank((me + step) % size)));
-        heads.push(head.transpose()?);
+    let mut lens = Vec::with_capacity(blocks.len());
+    for (head, step) in blocks.iter().zip(0..size) {
+        let rank = team.rank((me + step) % size);
+        lens.push(head.as_ref().map(|head| codec::apart(head, rank)).transpose()?);
     }
-    let by_mpi = team.has_mpi() && heads.iter().all(Option::is_some);
-    let around = |place: u32| heads[after(place)].as_ref().is_none_or(|h| !by_mpi && !h.apart.is_empty());
+    let by_mpi = team.has_mpi() && lens.iter().all(Option::is_some);
+    let around = |place: u32| lens[after(place)].as_ref().is_none_or(|lens| !by_mpi && !lens.is_empty());
     let mut all: Vec<Option<_>> = (0..size).map(|_| None).collect();
-    let mut passing = match around(me) {
-        true => Some(Encoded { head, apart: long.into_iter().map(|(_, long)| long.into_buf()).collect() }),
-        false => None,
-    };
+    let (mut passing, mut bufs, mut lent) = (None, Vec::new(), Vec::new());
+    if around(me) {
+        passing = Some(Encoded { head, apart: long.into_iter().map(|(_, long)| long.into_buf()).collect() });
+    } else if by_mpi {
+        let mut own = Some(long);
+        for place in 0..size {
+            // As many of this member's as its head says.
+            for (id, long) in own.take_if(|_| place == me).into_iter().flatten() {
+                let buf = match long {
+                    Long::Made(buf) => buf,
+                    Long::Lies(_) => {
+                        lent.push((id, bufs.len()));
+                        Buf::empty()
+                    }
+                };
+                bufs.push((buf, place));
+            }
+            for &len in lens[after(place)].iter().flatten().filter(|_| place != me) {
+                bufs.push((Buf::stale(usize::try_from(len).unwrap_or(usize::MAX)), place));
+            }
+        }
+    }
     for round in 1..size {
         let of = |round: u32| (me + size - round % size) % size;
         let (gone, come) = (of(round - 1), of(round));
@@ -59,7 +78,7 @@ async fn in_team<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Tab
         };
         let receive = async {
             match around(come) {
-                true => team.recv_encoded::<D>((me + size - 1) % size).await.map(Some),
+                true => team.recv_encoded((me + size - 1) % size).await.map(Some),
                 false => Ok(None),
             }
         };
@@ -71,12 +90,12 @@ async fn in_team<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Tab
             all[come as usize] = Some(Head::<D>::decode(&came.head, from)?.with(came.apart, from)?);
         }
     }
-    let mut long = if by_mpi { long_by_mpi(team, table, &heads, after).await? } else { Vec::new() };
-    for (head, step) in heads.into_iter().zip(0..size).skip(1) {
-        let place = (me + step) % size;
-        if let Some(head) = head.filter(|_| all[place as usize].is_none()) {
-            let apart = long.get_mut(place as usize).map(std::mem::take).unwrap_or_default();
-            all[place as usize] = Some(head.with(apart, team.rank(place))?);
+    let mut long = lending(team, table, bufs, lent).await?.into_iter();
+    for (place, lens) in (0..size).map(|place| (place, &lens[after(place)])) {
+        let apart = long.by_ref().take(lens.iter().flatten().filter(|_| by_mpi).count()).collect();
+        if let (Some(head), false) = (&blocks[after(place)], place == me || around(place)) {
+            let from = team.rank(place);
+            all[place as usize] = Some(Head::<D>::decode(head, from)?.with(apart, from)?);
         }
     }
     all[me as usize] = Some(table.take());
@@ -84,41 +103,6 @@ async fn in_team<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Tab
         table.combine_above(parts.unwrap_or_default(), team.rank(place))?;
     }
     Ok(())
-}
-
-/// The long partitions of each member, of which all have the heads.
-async fn long_by_mpi<D: Data, C: Combiner<D::Unit>>(
-    team: &Team<'_>,
-    table: &mut Table<D, C>,
-    heads: &[Option<Head<D>>],
-    after: impl Fn(u32) -> usize,
-) -> Result<Vec<Vec<Buf>>> {
-    let (me, size) = (team.me(), team.size());
-    let lens = |place: u32| heads[after(place)].iter().flat_map(|head| &head.apart);
-    let mut own = table.iter_mut().filter(|(_, part)| is_apart::<D>(part));
-    let (mut bufs, mut lent) = (Vec::new(), Vec::new());
-    for place in 0..size {
-        for &len in lens(place) {
-            let buf = match (place == me).then(|| own.next()).flatten() {
-                Some((id, part)) => {
-                    lent.push((id, bufs.len()));
-                    D::lend(part).map_err(|what| HarpError::Encode { id, what })?
-                }
-                None => Buf::stale(usize::try_from(len).unwrap_or(usize::MAX)),
-            };
-            bufs.push((buf, place));
-        }
-    }
-    drop(own);
-    let mut came = team.broadcast_by_mpi(bufs).await?;
-    for (id, at) in lent {
-        if let Some(part) = table.get_mut(id) {
-            D::give_back(part, std::mem::take(&mut came[at]))
-                .map_err(|what| HarpError::Encode { id, what })?;
-        }
-    }
-    let mut came = came.into_iter();
-    Ok((0..size).map(|place| came.by_ref().take(lens(place).count()).collect()).collect())
 }
 
 /// The block of each, from this one on around to the one before it; without bytes those that were given none.

@@ -23,7 +23,8 @@ async fn inside(node: &Call) -> Result<()> {
     dissemination(&Team::all(node)).await
 }
 
-async fn dissemination(team: &Team<'_>) -> Result<()> {
+/// Nobody is through before all have come (Hensgen, Finkel, Manber 1988).
+pub(super) async fn dissemination(team: &Team<'_>) -> Result<()> {
     let (me, size) = (team.me(), team.size());
     let mut distance = 1;
     while distance < size {

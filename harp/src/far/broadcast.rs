@@ -1,11 +1,12 @@
 //! Broadcast: short partitions along a binomial tree, long ones in pieces along a chain, or by MPI's own broadcast; between nodes first.
 //!
-//! MPI's takes a partition from where it lies and puts it where it will, one copy less on either side. All know from the head of the table, which goes
-//! along the tree in any case, what it will be called for.
+//! MPI's takes a partition from where it lies and puts it where it will, one copy less on either side. What it will be called for all know from the head of the
+//! table, which goes along the tree in any case; and by a barrier, that all are in this call: MPI has no word for it if they are not.
 
+use super::barrier::dissemination;
 use super::team::Team;
 use crate::call::Call;
-use crate::codec::{Head, Long, encode_lying};
+use crate::codec::{self, Head, Long, encode_lying};
 use crate::combiner::Combiner;
 use crate::data::Data;
 use crate::error::{HarpError, Result};
@@ -75,28 +76,39 @@ async fn give<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Table<
             }
         }
     }
+    if !bufs.is_empty() {
+        dissemination(team).await?;
+    }
+    lending(team, table, bufs, lent).await.map(drop)
+}
+
+/// MPI's broadcasts of `bufs`, with the partitions of this member's table that are `lent` where they are named; returns what has come.
+pub(super) async fn lending<D: Data, C: Combiner<D::Unit>>(
+    team: &Team<'_>,
+    table: &mut Table<D, C>,
+    mut bufs: Vec<(Buf, u32)>,
+    lent: Vec<(u64, usize)>,
+) -> Result<Vec<Buf>> {
+    let failed = |id| move |what| HarpError::Encode { id, what };
     for &(id, at) in &lent {
         if let Some(part) = table.get_mut(id) {
-            bufs[at].0 = D::lend(part).map_err(|what| HarpError::Encode { id, what })?;
+            bufs[at].0 = D::lend(part).map_err(failed(id))?;
         }
     }
-    let mut bufs = team.broadcast_by_mpi(bufs).await?;
+    let mut came = team.broadcast_by_mpi(bufs).await?;
     for (id, at) in lent {
         if let Some(part) = table.get_mut(id) {
-            D::give_back(part, std::mem::take(&mut bufs[at]))
-                .map_err(|what| HarpError::Encode { id, what })?;
+            D::give_back(part, std::mem::take(&mut came[at])).map_err(failed(id))?;
         }
     }
-    Ok(())
+    Ok(came)
 }
 
 /// Takes what `root` [gives](give).
 async fn take<D: Data>(team: &Team<'_>, root: u32) -> Result<Parts<D>> {
     let head = tree(team, root, Buf::empty()).await?;
-    let head = Head::<D>::decode(&head, team.rank(root))?;
-    let mut apart = Vec::with_capacity(head.apart.len().min(1024));
-    let (mut bufs, mut places) = (Vec::new(), Vec::new());
-    for &len in &head.apart {
+    let (mut apart, mut bufs, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    for len in codec::apart(&head, team.rank(root))? {
         let bytes = usize::try_from(len).unwrap_or(usize::MAX);
         if by_mpi(team, bytes) {
             places.push(apart.len());
@@ -106,10 +118,14 @@ async fn take<D: Data>(team: &Team<'_>, root: u32) -> Result<Parts<D>> {
             apart.push(chain(team, root, len).await?);
         }
     }
+    if !bufs.is_empty() {
+        dissemination(team).await?;
+    }
     for (at, buf) in places.into_iter().zip(team.broadcast_by_mpi(bufs).await?) {
         apart[at] = buf;
     }
-    head.with(apart, team.rank(root))
+    // Only now, so that a value that does not decode here keeps nobody from the bytes.
+    Head::<D>::decode(&head, team.rank(root))?.with(apart, team.rank(root))
 }
 
 /// Sends `body` from `root` to all along a binomial tree; every one gets it back.

@@ -2,7 +2,7 @@
 
 use crate::call::Call;
 use crate::choice::Choice;
-use crate::codec::{Encoded, Head, encode_owned};
+use crate::codec::{self, Encoded, encode_owned};
 use crate::data::Data;
 use crate::error::{HarpError, Result};
 use crate::table::Parts;
@@ -88,11 +88,10 @@ impl<'c> Team<'c> {
     }
 
     /// Receives the messages of partitions as they are.
-    pub(crate) async fn recv_encoded<D: Data>(&self, from: u32) -> Result<Encoded> {
+    pub(crate) async fn recv_encoded(&self, from: u32) -> Result<Encoded> {
         let head = self.recv(from).await?;
-        let count = Head::<D>::decode(&head, self.rank(from))?.apart.len();
-        let mut apart = Vec::with_capacity(count.min(1024));
-        for _ in 0..count {
+        let mut apart = Vec::new();
+        for _ in codec::apart(&head, self.rank(from))? {
             apart.push(self.recv(from).await?);
         }
         Ok(Encoded { head, apart })

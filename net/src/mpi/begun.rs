@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use super::{Buffer, Mpi};
-use crate::Result;
+use crate::{NetError, Result};
 
 /// Pieces that MPI has at once: the next is begun when one of them has come.
 const AT_ONCE: usize = 8;
+
+/// Bytes of a piece at most: that one has come is what is seen of the progress of a long one.
+const PIECE: usize = 4 << 20;
 
 /// Broadcasts under way on a communicator of their own, of owned buffers.
 ///
@@ -28,6 +31,8 @@ pub struct Begun<B: Buffer> {
 #[derive(Debug)]
 struct Broadcast<B> {
     buf: B,
+    /// Of `buf`, which nobody may look at while MPI writes there.
+    bytes: *mut u8,
     /// Pieces that have not come.
     pieces: usize,
 }
@@ -48,15 +53,16 @@ impl<B: Buffer> Begun<B> {
 
     /// Begins to give every rank what `buf` holds at `root`; it has the same length everywhere. By the number that comes back
     /// [`Begun::take`] tells the end.
-    pub fn broadcast(&mut self, buf: B, root: u32) -> Result<u64> {
+    pub fn broadcast(&mut self, mut buf: B, root: u32) -> Result<u64> {
         let root = self.mpi.root(root)?;
         let (number, len) = (self.next, buf.bytes().len());
         self.next += 1;
-        let step = self.mpi.chunk;
+        let step = self.mpi.chunk.min(PIECE);
         let pieces =
             (0..len).step_by(step).map(|at| Piece { of: number, bytes: at..(at + step).min(len), root });
         self.waiting.extend(pieces);
-        self.all.insert(number, Broadcast { buf, pieces: len.div_ceil(step) });
+        let bytes = buf.bytes_mut().as_mut_ptr();
+        self.all.insert(number, Broadcast { buf, bytes, pieces: len.div_ceil(step) });
         self.begin_some()?;
         Ok(number)
     }
@@ -65,11 +71,11 @@ impl<B: Buffer> Begun<B> {
         while self.slots.len() < AT_ONCE
             && let Some(Piece { of, bytes, root }) = self.waiting.pop_front()
         {
-            let Some(there) = self.all.get_mut(&of) else { continue };
-            let piece = &mut there.buf.bytes_mut()[bytes];
+            let Some(there) = self.all.get(&of) else { continue };
             self.mpi.call("MPI_Ibcast", |ops, ctx| {
-                // SAFETY: ctx is live; the piece has this many bytes, which stay where they are until they have come (or are leaked).
-                unsafe { (ops.ibcast)(ctx, piece.as_mut_ptr().cast(), piece.len() as u64, root) }
+                // SAFETY: ctx is live; the range is one of the buffer's, whose bytes stay where they are (`Buffer`) until they have come, or
+                // are leaked.
+                unsafe { (ops.ibcast)(ctx, there.bytes.add(bytes.start).cast(), bytes.len() as u64, root) }
             })?;
             self.slots.push(of);
         }
@@ -110,9 +116,15 @@ impl<B: Buffer> Begun<B> {
         }
     }
 
-    /// Frees the communicator, if nothing is under way.
+    /// Frees the communicator.
+    ///
+    /// # Errors
+    /// [`NetError::Usage`] if something is under way, of which MPI must not be left alone.
     pub fn finalize(mut self) -> Result<()> {
-        if self.slots.is_empty() { self.mpi.finalize() } else { Ok(()) }
+        match self.slots.len() {
+            0 => self.mpi.finalize(),
+            n => Err(NetError::Usage(format!("{n} pieces of MPI's broadcasts are under way at the end"))),
+        }
     }
 }
 

@@ -255,10 +255,11 @@ static int dup_ctx(void *ctx, void **out) {
   int rc;
   state *s = calloc(1, sizeof *s);
   if (!s) return MPI_ERR_NO_MEM;
-  if ((rc = MPI_Comm_dup(((state *)ctx)->comm, &s->comm)) || (rc = MPI_Comm_set_errhandler(s->comm, MPI_ERRORS_RETURN))) {
+  if ((rc = MPI_Comm_dup(((state *)ctx)->comm, &s->comm))) {
     free(s);
     return rc;
   }
+  MPI_Comm_set_errhandler(s->comm, MPI_ERRORS_RETURN);
   s->message = MPI_MESSAGE_NULL;
   *out = s;
   return MPI_SUCCESS;
