@@ -19,7 +19,7 @@ use crate::engine::{Class, Message, Posted, Traffic};
 use crate::error::{NetError, Result};
 use crate::exit;
 use crate::master::Master;
-use crate::mpi::Mpi;
+use crate::mpi::{Flavor, Mpi};
 use crate::shared::Boards;
 use crate::supervisor::OpName;
 use crate::transport::TransportKind;
@@ -314,10 +314,11 @@ impl World {
         self.group.end_call(seq);
     }
 
-    /// Whether MPI's own broadcasts may be begun on this world: that of all ranks of a job that has an MPI for its messages. All its ranks
+    /// Whose MPI's own broadcasts may be begun on this world: that of all ranks of a job that has an MPI for its messages. All its ranks
     /// answer alike.
-    pub fn has_mpi_broadcasts(&self) -> bool {
-        self.group.is_whole() && self.core.borrow_mut().engine.begun().is_some()
+    pub fn mpi_broadcasts(&self) -> Option<Flavor> {
+        let mut core = self.core.borrow_mut();
+        core.engine.begun().filter(|_| self.group.is_whole()).map(|begun| begun.flavor())
     }
 
     /// Makes collective `seq`, whose turn it is once all that this rank began before it are over, begin broadcasts of `bufs`, each from a rank,

@@ -15,7 +15,7 @@ use aeolian_net::World;
 /// Ranks that share memory copy the partitions from where they lie. Else short tables come to all in `ceil(log2 n)` rounds (Bruck, Ho, Kipnis, Upfal,
 /// Weathersby 1997), and long ones follow around a ring (Thakur, Rabenseifner, Gropp 2005; Harp's bucket allgather), in which each rank passes on to the next
 /// what it got from the one before. Of nodes with several ranks one each does this, for all of them. Where all ranks of a
-/// job talk by MPI, the long partitions of few go by its broadcasts (`MPI_Ibcast`), one from each rank.
+/// job talk by Open MPI, long partitions go by its broadcasts (`MPI_Ibcast`), one from each rank.
 ///
 /// ```
 /// use aeolian_harp::{Sum, Table, allgather};

@@ -1,7 +1,8 @@
 //! Allgather: Bruck for short tables, a ring for long ones; node first.
 //!
 //! Bruck's algorithm (Bruck, Ho, Kipnis, Upfal, Weathersby 1997) brings the short tables of all to all in `ceil(log2 n)` rounds, and of the long ones the word
-//! that they are long. So all know which tables follow around the ring (Thakur, Rabenseifner, Gropp 2005), where each goes to the next as it came.
+//! that they are long. So all know which tables follow around the ring (Thakur, Rabenseifner, Gropp 2005), where each goes to the next as it came. If all
+//! ranks of a job talk by Open MPI, and none has many partitions, its own broadcasts bring the long ones, from where they lie to where they will.
 
 use super::broadcast::lending;
 use super::team::Team;
@@ -13,6 +14,7 @@ use crate::error::Result;
 use crate::join::both;
 use crate::table::Table;
 use aeolian_net::Buf;
+use aeolian_net::mpi::Flavor;
 
 /// Every table becomes the union of all, combined in the order of the ranks.
 pub(crate) async fn allgather<D: Data, C: Combiner<D::Unit>>(
@@ -32,8 +34,9 @@ pub(crate) async fn allgather<D: Data, C: Combiner<D::Unit>>(
 async fn in_team<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Table<D, C>) -> Result<()> {
     let (me, size) = (team.me(), team.size());
     let (head, long) = encode_lying::<D>(table.iter())?;
-    // MPI's own broadcasts need no more than the heads to be known.
-    let known = head.len() <= team.choice().eager && (long.is_empty() || team.has_mpi());
+    // One broadcast from each: in Open MPI that is faster than a ring, in MPICH it is slower (`docs/src/measurements.md`).
+    let broadcasts = team.mpi() == Some(Flavor::OpenMpi);
+    let known = head.len() <= team.choice().eager && (long.is_empty() || broadcasts);
     let blocks = bruck(team, known.then_some(&head[..])).await?;
     // Block `i` is that of the `i`th after this one. All see the same blocks, so all make the same of them.
     let after = |place: u32| ((place + size - me) % size) as usize;
@@ -42,7 +45,7 @@ async fn in_team<D: Data, C: Combiner<D::Unit>>(team: &Team<'_>, table: &mut Tab
         let rank = team.rank((me + step) % size);
         lens.push(head.as_ref().map(|head| codec::apart(head, rank)).transpose()?);
     }
-    let by_mpi = team.has_mpi() && lens.iter().all(Option::is_some);
+    let by_mpi = broadcasts && lens.iter().all(Option::is_some);
     let around = |place: u32| lens[after(place)].as_ref().is_none_or(|lens| !by_mpi && !lens.is_empty());
     let mut all: Vec<Option<_>> = (0..size).map(|_| None).collect();
     let (mut passing, mut bufs, mut lent) = (None, Vec::new(), Vec::new());

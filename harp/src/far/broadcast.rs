@@ -14,7 +14,7 @@ use crate::table::{Parts, Table};
 use aeolian_net::Buf;
 
 /// From so many bytes on MPI's own broadcast is the faster one (`docs/src/measurements.md`).
-pub(super) const BY_MPI: usize = 64 << 10;
+const BY_MPI: usize = 64 << 10;
 
 /// All others add copies of the partitions of `root`'s table to theirs.
 pub(crate) async fn broadcast<D: Data, C: Combiner<D::Unit>>(
@@ -56,7 +56,7 @@ pub(crate) async fn spread_table<D: Data, C: Combiner<D::Unit>>(
 
 /// Whether a partition of so many bytes goes by MPI's own broadcast.
 fn by_mpi(team: &Team<'_>, len: usize) -> bool {
-    len >= BY_MPI && team.has_mpi()
+    len >= BY_MPI && team.mpi().is_some()
 }
 
 /// Gives this member's table to all others.

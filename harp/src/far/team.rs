@@ -7,6 +7,7 @@ use crate::data::Data;
 use crate::error::{HarpError, Result};
 use crate::table::Parts;
 use aeolian_net::Buf;
+use aeolian_net::mpi::Flavor;
 
 /// All ranks of a call, or some, in an order; this rank is one of them.
 pub(crate) struct Team<'c> {
@@ -64,9 +65,9 @@ impl<'c> Team<'c> {
         self.call.send_encoded(self.rank(to), encoded).await
     }
 
-    /// Whether the members may use MPI's own broadcasts: if they are all ranks of a job that has an MPI.
-    pub(crate) fn has_mpi(&self) -> bool {
-        self.ranks.is_none() && self.call.world().has_mpi_broadcasts()
+    /// Whose MPI's own broadcasts the members may use: if they are all ranks of a job that has an MPI.
+    pub(crate) fn mpi(&self) -> Option<Flavor> {
+        self.call.world().mpi_broadcasts().filter(|_| self.ranks.is_none())
     }
 
     /// MPI's own broadcasts of several buffers, each from the member that has its bytes. All give the same lengths in the same order.

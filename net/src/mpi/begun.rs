@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use super::{Buffer, Mpi};
+use super::{Buffer, Flavor, Mpi};
 use crate::{NetError, Result};
 
 /// Pieces that MPI has at once: the next is begun when one of them has come.
@@ -80,6 +80,11 @@ impl<B: Buffer> Begun<B> {
             self.slots.push(of);
         }
         Ok(())
+    }
+
+    /// Whose MPI's they are.
+    pub fn flavor(&self) -> Flavor {
+        self.mpi.flavor()
     }
 
     /// Whether some have not ended.

@@ -67,6 +67,7 @@ pub struct Mpi {
     ops: &'static MpiOps,
     ctx: *mut c_void,
     info: MpiInfo,
+    flavor: Flavor,
     version: String,
     origin: String,
     chunk: usize,
@@ -104,8 +105,19 @@ impl Mpi {
         })?;
         let info = MpiInfo { initialized_here: 0, ..self.info };
         let (version, origin) = (self.version.clone(), self.origin.clone());
-        let &Mpi { ops, chunk, bound, .. } = self;
-        Ok(Mpi { ops, ctx, info, version, origin, chunk, finalized: false, bound, not_sync: PhantomData })
+        let &Mpi { ops, flavor, chunk, bound, .. } = self;
+        Ok(Mpi {
+            ops,
+            ctx,
+            info,
+            flavor,
+            version,
+            origin,
+            chunk,
+            finalized: false,
+            bound,
+            not_sync: PhantomData,
+        })
     }
 
     fn from_parts(library: &MpiLibrary, ctx: *mut c_void, info: MpiInfo) -> Mpi {
@@ -113,6 +125,7 @@ impl Mpi {
             ops: library.ops,
             ctx,
             info,
+            flavor: library.flavor,
             version: library.version.clone(),
             origin: library.origin.clone(),
             chunk: CHUNK,
@@ -130,6 +143,11 @@ impl Mpi {
     /// Number of ranks.
     pub fn size(&self) -> u32 {
         self.info.size.max(1) as u32
+    }
+
+    /// Whose MPI it is.
+    pub fn flavor(&self) -> Flavor {
+        self.flavor
     }
 
     /// The MPI's name and version: `Open MPI v4.1.4, ...`.
