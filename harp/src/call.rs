@@ -81,9 +81,17 @@ pub(crate) struct Call {
     exposures: Cell<(u64, u64)>,
     /// What was shown the short way, for the long one to go on with.
     kept: Cell<Option<Exposure>>,
+    /// From so many bytes on a partition may go by MPI's own broadcast.
+    mpi_from: Cell<usize>,
     /// The part of it inside this rank's node, if the world has several and some of them several ranks.
     level: Option<Level>,
 }
+
+/// From so many bytes on MPI's own broadcast is the faster one (`docs/src/measurements.md`).
+const MPI_FROM: usize = 64 << 10;
+
+/// As above, of a slice, which has to be copied before and after: in pieces that overlaps with the way, MPI gets it as a whole.
+pub(crate) const MPI_FROM_OF_SLICES: usize = 16 << 20;
 
 /// Runs a collective to its end.
 pub(crate) fn blocking<T>(
@@ -142,7 +150,8 @@ impl Call {
         let first = if near { world.reserve_exposures(count, &OPS[op as usize]) } else { 0 };
         let exposures = Cell::new((first, if near { first + count } else { 0 }));
         let (world, kept) = (world.handle(), Cell::new(None));
-        Call { world, edge, seq, tag, near, first: first == 1, exposures, kept, level: None }
+        let mpi_from = Cell::new(MPI_FROM);
+        Call { world, edge, seq, tag, near, first: first == 1, exposures, kept, mpi_from, level: None }
     }
 
     /// Brings the boards together on which ranks that share memory show each other what they have.
@@ -166,6 +175,11 @@ impl Call {
     /// The part of it inside this rank's node, if the world has several and some of them several ranks.
     pub(crate) fn level(&self) -> Option<&Level> {
         self.level.as_ref()
+    }
+
+    /// From so many bytes on a partition may go by MPI's own broadcast. All ranks must say the same.
+    pub(crate) fn mpi_from(&self) -> &Cell<usize> {
+        &self.mpi_from
     }
 
     /// Whether it is the first call of its world that may show something.

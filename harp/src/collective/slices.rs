@@ -6,7 +6,7 @@
 use super::{allgather, allreduce, broadcast, reduce};
 use crate::array::{Array, Element};
 use crate::brief::{self, Plan};
-use crate::call::{Call, Op, Pending, fingerprint, starting};
+use crate::call::{Call, MPI_FROM_OF_SLICES, Op, Pending, fingerprint, starting};
 use crate::combiner::{Combiner, keep_first};
 use crate::data::Data;
 use crate::error::{HarpError, Result};
@@ -158,6 +158,7 @@ async fn spread<T: Element>(call: &Call, values: &mut [T], root: u32) -> Result<
         if here {
             table.insert(0, &*values);
         }
+        call.mpi_from().set(MPI_FROM_OF_SLICES);
         broadcast::body(call, &mut table, root).await?;
         return match table.get(0) {
             Some(came) if !here => copy(cast_slice(came), values, root),

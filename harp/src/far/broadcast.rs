@@ -13,9 +13,6 @@ use crate::error::{HarpError, Result};
 use crate::table::{Parts, Table};
 use aeolian_net::Buf;
 
-/// From so many bytes on MPI's own broadcast is the faster one (`docs/src/measurements.md`).
-const BY_MPI: usize = 64 << 10;
-
 /// All others add copies of the partitions of `root`'s table to theirs.
 pub(crate) async fn broadcast<D: Data, C: Combiner<D::Unit>>(
     call: &Call,
@@ -56,7 +53,7 @@ pub(crate) async fn spread_table<D: Data, C: Combiner<D::Unit>>(
 
 /// Whether a partition of so many bytes goes by MPI's own broadcast.
 fn by_mpi(team: &Team<'_>, len: usize) -> bool {
-    len >= BY_MPI && team.mpi().is_some()
+    len >= team.mpi_from() && team.mpi().is_some()
 }
 
 /// Gives this member's table to all others.

@@ -70,6 +70,11 @@ impl<'c> Team<'c> {
         self.call.world().mpi_broadcasts().filter(|_| self.ranks.is_none())
     }
 
+    /// From so many bytes on they broadcast by it.
+    pub(crate) fn mpi_from(&self) -> usize {
+        self.call.mpi_from().get()
+    }
+
     /// MPI's own broadcasts of several buffers, each from the member that has its bytes. All give the same lengths in the same order.
     pub(crate) async fn broadcast_by_mpi(&self, bufs: Vec<(Buf, u32)>) -> Result<Vec<Buf>> {
         match bufs.is_empty() {
