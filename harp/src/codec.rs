@@ -61,16 +61,20 @@ impl std::ops::Deref for Long<'_> {
     }
 }
 
+/// Ids and lengths, with the bit of the long ones, in the head that `rank` sent.
+fn directory(head: &[u8], rank: u32) -> Result<impl ExactSizeIterator<Item = (u64, u64)>> {
+    let bad = |what: &str| HarpError::Decode { rank, what: what.into() };
+    let (count, rest) = head.split_first_chunk().ok_or_else(|| bad("it has no length"))?;
+    let bytes = usize::try_from(u64::from_le_bytes(*count)).ok().and_then(|n| n.checked_mul(16));
+    let entries = bytes.and_then(|n| rest.get(..n)).ok_or_else(|| bad("its directory is longer than it"))?;
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |v, &x| v << 8 | u64::from(x));
+    Ok(entries.chunks_exact(16).map(move |entry| (word(&entry[..8]), word(&entry[8..]))))
+}
+
 /// Bytes of each long partition of the head that `rank` sent, in order.
 pub(crate) fn apart(head: &[u8], rank: u32) -> Result<Vec<u64>> {
-    let lens = || {
-        let (count, rest) = head.split_first_chunk()?;
-        let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
-        let entries = rest.get(..count.checked_mul(16)?)?.chunks_exact(16);
-        let lens = entries.filter_map(|entry| entry.last_chunk()).map(|len| u64::from_le_bytes(*len));
-        Some(lens.filter(|len| len & APART_BIT != 0).map(|len| len & !APART_BIT).collect())
-    };
-    lens().ok_or_else(|| HarpError::Decode { rank, what: "its directory is longer than it".into() })
+    let long = |(_, len): (u64, u64)| (len & APART_BIT != 0).then_some(len & !APART_BIT);
+    Ok(directory(head, rank)?.filter_map(long).collect())
 }
 
 /// As [`encode`], but long partitions of arrays, which come with their ids, are not copied yet.
@@ -158,22 +162,11 @@ impl<D: Data> Head<D> {
     /// Reads the head that `rank` sent.
     pub(crate) fn decode(body: &[u8], rank: u32) -> Result<Head<D>> {
         let bad = |what: &str| HarpError::Decode { rank, what: what.into() };
-        let word = |at: usize| {
-            body.get(at..at + 8).map(|b| b.iter().rev().fold(0u64, |v, &x| v << 8 | u64::from(x)))
-        };
-        let count = word(0).ok_or_else(|| bad("it has no length"))?;
-        let head = count
-            .checked_mul(16)
-            .and_then(|n| n.checked_add(8))
-            .filter(|&n| n <= body.len() as u64)
-            .ok_or_else(|| bad("its directory is longer than it"))? as usize;
-        let mut at = head.next_multiple_of(ALIGN);
-        let mut entries = Vec::with_capacity(count as usize);
+        let directory = directory(body, rank)?;
+        let mut at = (8 + 16 * directory.len()).next_multiple_of(ALIGN);
+        let mut entries = Vec::with_capacity(directory.len());
         let mut apart = Vec::new();
-        for i in 0..count as usize {
-            let (Some(id), Some(len)) = (word(8 + 16 * i), word(16 + 16 * i)) else {
-                return Err(bad("its directory ends early"));
-            };
+        for (id, len) in directory {
             if entries.last().is_some_and(|(last, _)| *last >= id) {
                 return Err(bad("its ids do not ascend"));
             }
