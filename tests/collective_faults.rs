@@ -14,7 +14,7 @@ use common::judge::{
     BOUND, CLOSED, Fault, check, errors, fault, judge_mpi, judge_run, mpich_codes, openmpi_codes,
     with_hang_timeout,
 };
-use common::site::Site;
+use common::site::{Site, is_worker};
 use common::trial;
 use rustix::process::{Signal, getpid, kill_process};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,7 +67,9 @@ fn worker() {
 #[test]
 #[ignore = "runs on the ranks that another test starts"]
 fn early_leaver() {
-    let Ok(_) = std::env::var(ORDERS) else { return };
+    if !is_worker() {
+        return;
+    }
     let code = aeolian::run(|world| {
         let mut slice = vec![1.0f64; 1 << 25];
         barrier(world)?;
@@ -127,9 +129,7 @@ fn lost(
     let (victim, after) = (random(&mut state, RANKS.into()) as u32, random(&mut state, 20_000));
     // Of a scan only the last rank combines with all others.
     let victim = if fault.name == "panic" { RANKS - 1 } else { victim };
-    let args = ["worker", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
-    let mut command =
-        with_hang_timeout(site.clone()).command_of(RANKS, &std::env::current_exe().unwrap(), &args);
+    let mut command = with_hang_timeout(site.clone()).worker(RANKS, "worker");
     let orders = format!("{} {len} {} {victim} {after}", call.name, fault.name);
     println!("{orders}, seed {seed}");
     command.env(ORDERS, orders);
@@ -215,10 +215,7 @@ fn killed_mpich() {
 /// A slice is its owner's again when that has left, but not its former content for who still reads it.
 #[test]
 fn what_a_rank_has_left_early_is_not_taken() {
-    let args = ["early_leaver", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
-    let mut command =
-        Site::run(&["--transport", "shm"]).command_of(RANKS, &std::env::current_exe().unwrap(), &args);
-    command.env(ORDERS, "");
+    let command = Site::run(&["--transport", "shm"]).worker(RANKS, "early_leaver");
     let done = trial::run(command, START);
     assert!(done.status.code() == Some(3) && !done.out.contains("took garbage"), "{done:#?}");
     // (On a busy machine the copy may be complete before the third has failed.)

@@ -5,13 +5,11 @@ mod common;
 
 use aeolian::World;
 use aeolian::harp::{Sum, allreduce_slice};
-use common::site::Site;
+use common::site::{Site, is_worker};
 use common::trial;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
-/// Of the worker: what makes it one.
-const ROLE: &str = "IDLE_WORKER";
 /// How long rank 0 keeps the others waiting.
 const LATE: Duration = Duration::from_secs(3);
 /// Of that time, what the others may compute at most: it begins with some spinning, and MPI is asked a thousand times a second.
@@ -26,7 +24,7 @@ fn cpu_time() -> Duration {
 #[test]
 #[ignore = "runs on the ranks that the other tests start"]
 fn worker() {
-    if std::env::var_os(ROLE).is_none() {
+    if !is_worker() {
         return;
     }
     let mut world = World::init().unwrap();
@@ -50,10 +48,7 @@ fn worker() {
 }
 
 fn idle(site: &Site) {
-    let worker = std::env::current_exe().unwrap();
-    let args = ["worker", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
-    let mut command = site.command_of(4, &worker, &args);
-    command.env(ROLE, "1");
+    let command = site.worker(4, "worker");
     let done = trial::run(command, Duration::from_secs(60));
     assert!(done.status.success(), "{done:?}");
     assert_eq!(done.out.matches("waited over").count(), 4, "{done:?}");

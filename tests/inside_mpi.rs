@@ -6,20 +6,17 @@ mod common;
 
 use aeolian::World;
 use aeolian::harp::{Rotation, Sum, Table, allreduce, allreduce_slice, iallreduce, rotate};
-use common::site::Site;
+use common::site::{Site, is_worker};
 use mpi::collective::SystemOperation;
 use mpi::topology::{Color, Communicator};
 use mpi::traits::CommunicatorCollectives;
 use std::time::Duration;
 
-/// Of the worker: what makes it one.
-const ROLE: &str = "INSIDE_MPI_WORKER";
-
 /// What runs on the ranks: MPI's calls and Aeolian's in turn, on halves of the program's ranks.
 #[test]
 #[ignore = "runs on the ranks that the other tests start"]
 fn worker() {
-    if std::env::var_os(ROLE).is_none() {
+    if !is_worker() {
         return;
     }
     let (universe, _) = mpi::initialize_with_threading(mpi::Threading::Serialized).unwrap();
@@ -54,10 +51,7 @@ fn collectives_beside_those_of_mpi() {
     // The feature links this program with the MPI of `mpicc`.
     let Some(site) = Site::openmpi().or_else(Site::mpich) else { return };
     for wire in ["shm", "mpi"] {
-        let worker = std::env::current_exe().unwrap();
-        let args = ["worker", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
-        let mut command = site.clone().with("AEOLIAN_TRANSPORT", wire).command_of(5, &worker, &args);
-        command.env(ROLE, "1");
+        let command = site.clone().with("AEOLIAN_TRANSPORT", wire).worker(5, "worker");
         let done = common::trial::run(command, Duration::from_secs(120));
         assert!(done.status.success(), "{done:?}");
         assert_eq!(done.out.matches(&format!("inside MPI over {wire}: right")).count(), 5, "{done:?}");

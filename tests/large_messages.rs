@@ -1,5 +1,5 @@
 //! One message over 2 GiB and one over 4 GiB, and collectives of a partition over 2 GiB, on every transport, whole and unharmed.
-//! Needs 12 GiB of memory and minutes, so:
+//! Needs 18 GiB of memory and minutes, so:
 //! `cargo test --release --test large_messages -- --ignored --test-threads=1`
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so and ends")]
 
@@ -10,13 +10,11 @@ use aeolian::harp::{
     self, Array, Modulo, Rotation, Sum, Table, allreduce, allreduce_slice, broadcast, regroup, rotate,
 };
 use aeolian::net::{Buf, NetError};
-use common::site::Site;
+use common::site::{Site, is_worker};
 use std::time::Duration;
 
 /// Beyond what 31 and 32 bits count, and no multiple of anything.
 const SIZES: [usize; 2] = [(2 << 30) + 12_347, (4 << 30) + 54_321];
-/// Of the worker: what makes it one.
-const ROLE: &str = "LARGE_MESSAGES_WORKER";
 
 /// Bytes that tell where they belong.
 fn fill(len: usize, seed: u64) -> Buf {
@@ -102,16 +100,13 @@ fn program(mut world: World) -> Result<(), NetError> {
 #[test]
 #[ignore = "runs on the ranks that the other tests start"]
 fn worker() {
-    if std::env::var_os(ROLE).is_some() {
+    if is_worker() {
         program(World::init().unwrap()).unwrap();
     }
 }
 
 fn large(site: &Site, wire: &str) {
-    let worker = std::env::current_exe().unwrap();
-    let args = ["worker", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
-    let mut command = site.command_of(2, &worker, &args);
-    command.env(ROLE, "1");
+    let command = site.worker(2, "worker");
     let done = common::trial::run(command, Duration::from_secs(600));
     assert!(done.status.success(), "{done:?}");
     for len in SIZES {
@@ -121,31 +116,31 @@ fn large(site: &Site, wire: &str) {
 }
 
 #[test]
-#[ignore = "12 GiB of memory"]
+#[ignore = "18 GiB of memory"]
 fn large_messages_local() {
     World::local(2, program).unwrap();
 }
 
 #[test]
-#[ignore = "12 GiB of memory"]
+#[ignore = "18 GiB of memory"]
 fn large_messages_shm() {
     large(&Site::run(&["--transport", "shm"]), "shm");
 }
 
 #[test]
-#[ignore = "12 GiB of memory"]
+#[ignore = "18 GiB of memory"]
 fn large_messages_tcp() {
     large(&Site::run(&["--transport", "tcp"]), "tcp");
 }
 
 #[test]
-#[ignore = "12 GiB of memory"]
+#[ignore = "18 GiB of memory"]
 fn large_messages_tcp_encrypted() {
     large(&Site::run(&["--transport", "tcp", "--encrypt", "on"]), "tcp");
 }
 
 #[test]
-#[ignore = "12 GiB of memory"]
+#[ignore = "18 GiB of memory"]
 fn large_messages_openmpi() {
     if let Some(site) = Site::openmpi() {
         large(&site.with("AEOLIAN_TRANSPORT", "mpi"), "mpi");
@@ -153,7 +148,7 @@ fn large_messages_openmpi() {
 }
 
 #[test]
-#[ignore = "12 GiB of memory"]
+#[ignore = "18 GiB of memory"]
 fn large_messages_mpich() {
     if let Some(site) = Site::mpich() {
         large(&site.with("AEOLIAN_TRANSPORT", "mpi"), "mpi");

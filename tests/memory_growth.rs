@@ -18,7 +18,6 @@ use std::time::Duration;
 const ORDERS: &str = "MEMORY_GROWTH_SUPERSTEPS";
 /// Of the worker: the ranks are threads of this process.
 const THREADS: &str = "MEMORY_GROWTH_THREADS";
-const ARGS: [&str; 5] = ["worker", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
 
 /// Elements of a partition of a small call, of 64 KiB, of 1 MiB.
 const LENGTHS: [usize; 3] = [24, 8 << 10, 128 << 10];
@@ -157,18 +156,18 @@ fn no_growth(mut command: Command, supersteps: u64) {
 #[test]
 fn of_100_000_supersteps_shm() {
     let site = Site::run(&["--transport", "shm"]);
-    no_growth(site.command_of(2, &std::env::current_exe().unwrap(), &ARGS), 100_000);
+    no_growth(site.worker(2, "worker"), 100_000);
 }
 
 #[test]
 fn of_20_000_supersteps_tcp() {
     let site = Site::run(&["--transport", "tcp"]);
-    no_growth(site.command_of(2, &std::env::current_exe().unwrap(), &ARGS), 20_000);
+    no_growth(site.worker(2, "worker"), 20_000);
 }
 
 #[test]
 fn of_20_000_supersteps_in_threads() {
     let mut command = clean(Command::new(std::env::current_exe().unwrap()));
-    command.args(ARGS).env(THREADS, "1");
+    command.args(["worker", "--exact", "--ignored", "--nocapture", "--test-threads=1"]).env(THREADS, "1");
     no_growth(command, 20_000);
 }

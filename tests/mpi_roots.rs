@@ -5,18 +5,15 @@ mod common;
 
 use aeolian::World;
 use aeolian::harp::{Sum, Table, broadcast};
-use common::site::Site;
+use common::site::{Site, is_worker};
 use common::trial;
 use std::time::Duration;
-
-/// Of the worker: what makes it one.
-const ROLE: &str = "MPI_ROOTS_WORKER";
 
 /// What runs on the ranks: rank 0 means another root than the others.
 #[test]
 #[ignore = "runs on the ranks that the other test starts"]
 fn worker() {
-    if std::env::var_os(ROLE).is_none() {
+    if !is_worker() {
         return;
     }
     let mut world = World::init().unwrap();
@@ -33,10 +30,7 @@ fn worker() {
 #[test]
 fn other_roots_are_named() {
     for site in [Site::openmpi(), Site::mpich()].into_iter().flatten() {
-        let worker = std::env::current_exe().unwrap();
-        let args = ["worker", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
-        let mut command = site.with("AEOLIAN_TRANSPORT", "mpi").command_of(4, &worker, &args);
-        command.env(ROLE, "1");
+        let command = site.with("AEOLIAN_TRANSPORT", "mpi").worker(4, "worker");
         let done = trial::run(command, Duration::from_secs(60));
         // (Who hears of it last may be ended before it says so.)
         assert!(done.out.contains("was told: Err") && !done.out.contains("was told: Ok"), "{done:?}");

@@ -7,6 +7,14 @@ use std::sync::OnceLock;
 /// This build of the command.
 pub const AEOLIAN: &str = env!("CARGO_BIN_EXE_aeolian");
 
+/// Of the ranks that [`Site::worker`] starts: who runs all ignored tests by hand means no worker.
+const WORKER: &str = "TEST_WORKER";
+
+/// Whether this process is a rank that [`Site::worker`] has started.
+pub fn is_worker() -> bool {
+    std::env::var_os(WORKER).is_some()
+}
+
 /// How ranks are started, and over what they talk.
 #[derive(Debug, Clone)]
 pub struct Site {
@@ -90,6 +98,14 @@ impl Site {
     /// A command that runs `aeolian ARGS` on `n` ranks.
     pub fn command(&self, n: u32, args: &[&str]) -> Command {
         self.command_of(n, Path::new(AEOLIAN), args)
+    }
+
+    /// A command that runs this test program's ignored test `test` on `n` ranks, where [`is_worker`] says yes.
+    pub fn worker(&self, n: u32, test: &str) -> Command {
+        let args = [test, "--exact", "--ignored", "--nocapture", "--test-threads=1"];
+        let mut command = self.command_of(n, &std::env::current_exe().unwrap(), &args);
+        command.env(WORKER, "1");
+        command
     }
 
     /// A command that runs `program ARGS` on `n` ranks.
