@@ -15,3 +15,8 @@
 //! What is promised for it: batches instead of items on the hot path, back-pressure that the caller sees, and skew that is
 //! survived (one key with most of the data streams through disk). It will stand on `aeolian-net` only; `aeolian-harp` and this
 //! crate do not know each other.
+
+mod error;
+pub mod spill;
+
+pub use error::{OpsError, Result};
