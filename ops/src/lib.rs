@@ -17,6 +17,8 @@
 //! crate do not know each other.
 
 mod error;
+pub mod record;
 pub mod spill;
 
 pub use error::{OpsError, Result};
+pub use record::{Plain, Record, Serde};
