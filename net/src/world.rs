@@ -409,6 +409,11 @@ impl World {
         self.take(edge, |m| m.from == from)
     }
 
+    /// As [`World::try_recv`], from one of the ranks that are `wanted`.
+    pub fn try_recv_among(&self, edge: Edge, wanted: impl Fn(u32) -> bool) -> Result<Option<Message>> {
+        self.take(edge, |m| wanted(self.group.member(m.from)))
+    }
+
     /// As [`World::try_recv_from`], of the collective `seq` of this world.
     ///
     /// # Errors

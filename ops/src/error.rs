@@ -1,7 +1,7 @@
 //! The one error type of `ops`.
 
 use crate::spill::SpillError;
-use aeolian_net::NetError;
+use aeolian_net::{NetError, exit};
 
 /// What can go wrong in an operator.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,31 @@ pub enum OpsError {
     /// In a file that an operator spilled to.
     #[error(transparent)]
     Spill(#[from] SpillError),
+    /// A plan that cannot be.
+    #[error("{0}")]
+    Plan(String),
+    /// An operator that is used as it cannot be.
+    #[error("{operator} on rank {rank}: {what}")]
+    Usage {
+        /// The operator, with its number on this world: `partition #3`.
+        operator: String,
+        /// This rank.
+        rank: u32,
+        /// What is wrong.
+        what: String,
+    },
+    /// Records that cannot be read.
+    #[error("{operator} on rank {rank}: {from} has records that cannot be read as {record}")]
+    Decode {
+        /// The operator, with its number on this world.
+        operator: String,
+        /// This rank.
+        rank: u32,
+        /// Where they are from: `rank 3`, or a spill file.
+        from: String,
+        /// Their type.
+        record: &'static str,
+    },
 }
 
 impl OpsError {
@@ -20,7 +45,19 @@ impl OpsError {
     pub fn exit_code(&self) -> u8 {
         match self {
             OpsError::Net(e) => e.exit_code(),
-            OpsError::Spill(_) => aeolian_net::exit::PROGRAM,
+            OpsError::Spill(_) => exit::IO,
+            OpsError::Plan(_) | OpsError::Usage { .. } => NetError::Usage(String::new()).exit_code(),
+            OpsError::Decode { .. } => exit::PROTOCOL,
+        }
+    }
+}
+
+impl From<OpsError> for NetError {
+    /// For programs whose errors are [`NetError`].
+    fn from(e: OpsError) -> NetError {
+        match e {
+            OpsError::Net(e) => e,
+            other => NetError::Above { code: other.exit_code(), what: other.to_string() },
         }
     }
 }

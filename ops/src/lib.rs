@@ -16,9 +16,26 @@
 //! survived (one key with most of the data streams through disk). It will stand on `aeolian-net` only; `aeolian-harp` and this
 //! crate do not know each other.
 
+mod batch;
+mod dataflow;
 mod error;
+mod exchange;
+mod forward;
+pub mod key;
+pub mod memory;
+mod operator;
+mod operators;
+mod plan;
 pub mod record;
+mod selector;
 pub mod spill;
 
+pub use batch::Batch;
+pub use dataflow::{Dataflow, Options};
 pub use error::{OpsError, Result};
+pub use key::Key;
+pub use operator::{Full, Insert, InsertError, Operator, Receiver, drive, taking};
+pub use operators::{AllGather, Broadcast, Direct, Gather, KeyedPartition, Partition};
+pub use plan::LogicalPlan;
 pub use record::{Plain, Record, Serde};
+pub use selector::{ByHash, ByKey, ByRange, Keyed, RoundRobin, Selector, target_of};

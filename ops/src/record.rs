@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// What an operator carries: numbers, strings, options, arrays, vectors and tuples of records, plain-old-data types of a program's own
-/// ([`plain!`](crate::plain)), and any `serde` type ([`serde_record!`](crate::serde_record), or wrapped in [`Serde`]).
+/// ([`plain!`](crate::plain!)), and any `serde` type ([`serde_record!`](crate::serde_record!), or wrapped in [`Serde`]).
 ///
 /// ```
 /// #[derive(serde::Serialize, serde::Deserialize)]
@@ -58,7 +58,7 @@ pub trait Record: Sized + 'static {
     }
 }
 
-/// Records that lie in a batch as in memory: implemented by [`plain!`](crate::plain).
+/// Records that lie in a batch as in memory: implemented by [`plain!`](crate::plain!).
 pub trait Plain: Record + bytemuck::Pod {}
 
 /// Where a record is written to.

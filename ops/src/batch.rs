@@ -1,0 +1,150 @@
+//! [`Batch`]: the records that move, lie in memory and are spilled together.
+
+use crate::record::{Plain, Reader, Record, Writer};
+use aeolian_net::Buf;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+/// Records that came together; an iterator over them.
+///
+/// Records of a plain type can also be seen as a slice, and be taken as one.
+///
+/// ```
+/// # use aeolian_ops::Batch;
+/// let mut batch: Batch<u64> = [1, 2, 3].into_iter().collect();
+/// assert_eq!(batch.next(), Some(1));
+/// assert_eq!(batch.as_slice(), [2, 3]);
+/// ```
+pub struct Batch<T> {
+    bytes: Buf,
+    at: usize,
+    /// Set when a record could not be read: the operator that it came from says so.
+    damaged: Rc<Cell<bool>>,
+    records: PhantomData<fn() -> T>,
+}
+
+impl<T: Record> Batch<T> {
+    pub(crate) fn new(bytes: Buf, damaged: Rc<Cell<bool>>) -> Batch<T> {
+        Batch { bytes, at: 0, damaged, records: PhantomData }
+    }
+
+    /// Bytes of the records that are left.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    /// Whether no record is left.
+    pub fn is_empty(&self) -> bool {
+        self.bytes() == 0
+    }
+}
+
+impl<T: Plain> Batch<T> {
+    /// The records that are left.
+    pub fn as_slice(&self) -> &[T] {
+        // A record of a plain type has its size, and the first lies on a boundary of 64 bytes.
+        self.bytes.cast::<T>().get(self.at / size_of::<T>().max(1)..).unwrap_or_default()
+    }
+}
+
+/// Writes a record into a batch; one of no bytes takes one there, so that it counts.
+#[inline]
+pub(crate) fn put<T: Record>(value: &T, out: &mut Writer<'_>) -> Option<()> {
+    match T::SIZE {
+        Some(0) => out.bytes(&[0]),
+        _ => value.put(out),
+    }
+}
+
+/// Bytes that [`put`] writes.
+pub(crate) fn size<T: Record>(value: &T) -> usize {
+    value.size().max(1)
+}
+
+/// Reads what [`put`] has written.
+#[inline]
+pub(crate) fn get<T: Record>(input: &mut Reader<'_>) -> Option<T> {
+    if T::SIZE == Some(0) {
+        input.array::<1>()?;
+    }
+    T::get(input)
+}
+
+impl<T: Record> Iterator for Batch<T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        let bytes = &self.bytes[self.at..];
+        if bytes.is_empty() {
+            return None;
+        }
+        let mut input = Reader::new(bytes);
+        let value = get(&mut input);
+        self.at = self.bytes.len() - input.rest().len();
+        if value.is_none() {
+            self.at = self.bytes.len();
+            self.damaged.set(true);
+        }
+        value
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match T::SIZE {
+            Some(size) => {
+                let left = self.bytes() / size.max(1);
+                (left, Some(left))
+            }
+            None => (0, Some(self.bytes())),
+        }
+    }
+}
+
+impl<T: Record> std::iter::FusedIterator for Batch<T> {}
+
+impl<T: Record> FromIterator<T> for Batch<T> {
+    /// # Panics
+    /// If a record's own [`Record::put`] does not fit into its [`Record::size`].
+    fn from_iter<I: IntoIterator<Item = T>>(records: I) -> Batch<T> {
+        let records: Vec<T> = records.into_iter().collect();
+        let mut bytes = Buf::zeroed(records.iter().map(size).sum());
+        let mut out = Writer::new(&mut bytes, 0);
+        let whole = records.iter().try_for_each(|record| put(record, &mut out));
+        assert!(whole.is_some(), "a record of {} is longer than it says", std::any::type_name::<T>());
+        Batch::new(bytes, Rc::default())
+    }
+}
+
+impl<T: Record> std::fmt::Debug for Batch<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Batch<{}>({} bytes)", std::any::type_name::<T>(), self.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back() {
+        let words = ["", "a", "bc"].map(String::from);
+        let batch: Batch<String> = words.clone().into_iter().collect();
+        assert_eq!(batch.collect::<Vec<_>>(), words);
+        let units: Batch<()> = [(); 5].into_iter().collect();
+        assert_eq!((units.size_hint(), units.count()), ((5, Some(5)), 5));
+        let mut numbers: Batch<u16> = (0..9).collect();
+        numbers.nth(3);
+        assert_eq!((numbers.as_slice(), numbers.bytes()), (&[4, 5, 6, 7, 8][..], 10));
+        let mut none: Batch<u32> = std::iter::empty().collect();
+        assert!(none.is_empty() && none.as_slice().is_empty() && none.next().is_none());
+    }
+
+    #[test]
+    fn damage_is_told() {
+        let damaged = Rc::new(Cell::new(false));
+        let mut batch = Batch::<bool>::new(Buf::from_slice(&[1, 9, 0]), damaged.clone());
+        assert_eq!((batch.next(), damaged.get()), (Some(true), false));
+        assert_eq!((batch.next(), batch.next(), damaged.get()), (None, None, true));
+    }
+}

@@ -1,0 +1,99 @@
+//! [`Dataflow`]: what the operators of a rank share.
+
+use crate::error::Result;
+use crate::memory::Memory;
+use aeolian_net::memory::Budget;
+use aeolian_net::{Layout, World};
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// How operators work. [`Options::detect`] suits what a rank has; tests and programs change single fields.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bytes that the operators of this rank may keep in memory together.
+    pub memory: u64,
+    /// Bytes of a batch. Where there are many targets, batches are smaller: those under way take an eighth of the memory at most.
+    pub batch: usize,
+}
+
+/// A batch that moves at the speed of memory, and stays in the cache on its way.
+const BATCH: usize = 256 << 10;
+/// A smaller batch costs more to send than to fill.
+const LEAST: usize = 4 << 10;
+/// A share of the detected budget: the rest is for the program, for messages under way and for what the system needs.
+const SHARE: (u64, u64) = (3, 4);
+
+impl Options {
+    /// Three quarters of the rank's [`Budget`].
+    ///
+    /// # Errors
+    /// As [`Budget::detect`].
+    pub fn detect(layout: &Layout, rank: u32) -> Result<Options> {
+        let here = layout.node_of.get(rank as usize).map_or(1, |node| layout.ranks_on(*node).count());
+        let budget = Budget::detect(here)?;
+        Ok(Options { memory: budget.bytes / SHARE.1 * SHARE.0, batch: BATCH })
+    }
+}
+
+/// What the operators of one rank on one world share: its wires, the memory budget, how they work.
+///
+/// All ranks of the world make their operators in the same order.
+#[derive(Clone)]
+pub struct Dataflow {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    world: World,
+    memory: Rc<Memory>,
+    options: Options,
+    operators: Cell<u64>,
+}
+
+impl Dataflow {
+    /// With the options that suit this rank.
+    ///
+    /// # Errors
+    /// As [`Budget::detect`].
+    pub fn new(world: &World) -> Result<Dataflow> {
+        Ok(Dataflow::with(world, Options::detect(world.layout(), world.rank())?))
+    }
+
+    /// With other options. (Each rank may have others.)
+    pub fn with(world: &World, options: Options) -> Dataflow {
+        let memory = Memory::new(options.memory);
+        let shared = Shared { world: world.handle(), memory, options, operators: Cell::new(0) };
+        Dataflow { shared: Rc::new(shared) }
+    }
+
+    /// The world that operators are on.
+    pub fn world(&self) -> &World {
+        &self.shared.world
+    }
+
+    /// What operators keep in memory.
+    pub fn memory(&self) -> &Rc<Memory> {
+        &self.shared.memory
+    }
+
+    /// Number of the next operator.
+    pub(crate) fn number(&self) -> u64 {
+        let number = self.shared.operators.get() + 1;
+        self.shared.operators.set(number);
+        number
+    }
+
+    /// Bytes of a batch where a rank fills one for each of so many targets.
+    pub(crate) fn batch_bytes(&self, targets: usize) -> usize {
+        let Options { memory, batch, .. } = self.shared.options;
+        let share = usize::try_from(memory / 8).unwrap_or(usize::MAX) / targets.max(1);
+        batch.min(share.max(LEAST)).max(1)
+    }
+}
+
+impl std::fmt::Debug for Dataflow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Shared { world, options, operators, .. } = &*self.shared;
+        write!(f, "Dataflow({world:?}, {options:?}, {} operators so far)", operators.get())
+    }
+}

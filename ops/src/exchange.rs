@@ -1,0 +1,488 @@
+//! [`Exchange`]: the edge of an operator, on which batches go from the ranks of its sources to those of its targets.
+//!
+//! # On the wire
+//!
+//! A message is a batch for one target, and nothing else, or a *mark*. Its tag has the kind (8 bits), a fingerprint of the operator,
+//! its plan and types and the round (24 bits), and the target (32 bits). When all sources of a rank have finished, or are at a barrier,
+//! it sends a mark to each rank that has targets, after all its batches: so a rank gets a mark from each rank that has sources,
+//! not from each source. Messages of a rank come in order; from a rank whose mark has come nothing more is taken until the marks of all
+//! others are there. That aligns barriers, and keeps the rounds apart.
+//!
+//! # Room
+//!
+//! For each target one batch is being filled. If it is full and the window of the edge is so too, it stays, and nothing more is taken
+//! for that target.
+
+use crate::batch;
+use crate::dataflow::Dataflow;
+use crate::error::{OpsError, Result};
+use crate::memory::Reservation;
+use crate::plan::LogicalPlan;
+use crate::record::{Reader, Record, Writer};
+use aeolian_net::{Buf, Edge, Message, NetError, OpName, TrySendError, World};
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+
+/// Of a tag: for all targets of the rank.
+const ALL: u32 = u32::MAX;
+
+/// What has come.
+pub(crate) enum Incoming {
+    /// Records for a target of this rank.
+    Batch(u32, Buf),
+    /// Records for all targets of this rank.
+    ForAll(Buf),
+    /// A barrier has come from all sources, with their marks.
+    Barrier(Vec<(u32, Vec<u8>)>),
+}
+
+/// How far a source, or a rank that has some, is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    AtBarrier,
+    Finished,
+}
+
+const BATCH: u64 = 0;
+const BARRIER: u64 = 1;
+const END: u64 = 2;
+
+fn tag(kind: u64, fingerprint: u64, target: u32) -> u64 {
+    kind << 56 | fingerprint << 32 | u64::from(target)
+}
+
+/// A batch that is being filled.
+#[derive(Default)]
+struct Outgoing {
+    bytes: Buf,
+    filled: usize,
+    /// Bytes of the budget that it has.
+    room: u64,
+    /// Ranks that it has been sent to.
+    sent: usize,
+}
+
+/// Marks that are going out.
+struct Closing {
+    kind: u64,
+    body: Buf,
+    /// Ranks with targets that have theirs.
+    sent: usize,
+}
+
+pub(crate) struct Exchange<T> {
+    world: World,
+    edge: Edge,
+    name: &'static OpName,
+    number: u64,
+    plan: LogicalPlan,
+    round: u32,
+    /// Of what all ranks must have in common.
+    fingerprint: u64,
+    /// Records go to all targets: there is one slot, not one for each target.
+    to_all: bool,
+    /// slot -> what is being filled for it
+    out: Vec<Outgoing>,
+    batch_bytes: usize,
+    room: Reservation,
+    /// source -> how far it is; of other ranks' sources nothing is known
+    sources: Vec<State>,
+    my_sources: Vec<u32>,
+    marks: Vec<(u32, Vec<u8>)>,
+    closing: Option<Closing>,
+    /// The end of this rank's sources is told, or being told.
+    told: bool,
+    target_ranks: Vec<u32>,
+    source_ranks: Vec<u32>,
+    /// rank -> how far its sources are, as this rank has heard
+    peers: Vec<State>,
+    /// Ranks of sources that are not open.
+    held: usize,
+    came: Vec<(u32, Vec<u8>)>,
+    /// This rank has no targets, or has heard the end of all sources.
+    ended: bool,
+    records: PhantomData<fn(T)>,
+}
+
+impl<T: Record> Exchange<T> {
+    /// `to_all`: each record goes to all targets, by slot 0; else to one, whose number its slot has.
+    pub(crate) fn new(
+        flow: &Dataflow,
+        name: &'static OpName,
+        plan: &LogicalPlan,
+        to_all: bool,
+    ) -> Result<Exchange<T>> {
+        let world = flow.world().handle();
+        if plan.ranks() != world.size() {
+            return Err(OpsError::Plan(format!(
+                "a plan for {} ranks on a world of {}",
+                plan.ranks(),
+                world.size()
+            )));
+        }
+        let slots = if to_all { 1 } else { plan.targets().len() };
+        let mut exchange = Exchange {
+            to_all,
+            edge: world.open_edge()?,
+            name,
+            number: flow.number(),
+            round: 0,
+            fingerprint: 0,
+            out: Vec::new(),
+            batch_bytes: flow.batch_bytes(slots),
+            room: flow.memory().reserve(),
+            sources: Vec::new(),
+            my_sources: plan.sources_of(world.rank()).collect(),
+            marks: Vec::new(),
+            closing: None,
+            told: false,
+            target_ranks: plan.target_ranks(),
+            source_ranks: plan.source_ranks(),
+            peers: Vec::new(),
+            held: 0,
+            came: Vec::new(),
+            ended: false,
+            records: PhantomData,
+            plan: plan.clone(),
+            world,
+        };
+        exchange.out.resize_with(slots, Outgoing::default);
+        exchange.open();
+        Ok(exchange)
+    }
+
+    /// All is as at the beginning of a round.
+    fn open(&mut self) {
+        self.sources = vec![State::Open; self.plan.sources().len()];
+        self.peers = vec![State::Open; self.world.size() as usize];
+        self.held = 0;
+        self.told = false;
+        self.fingerprint = self.fold();
+        self.ended = self.source_ranks.is_empty() || !self.plan.targets().contains(&self.world.rank());
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub(crate) fn plan(&self) -> &LogicalPlan {
+        &self.plan
+    }
+
+    pub(crate) fn name(&self) -> (&'static OpName, u64) {
+        (self.name, self.number)
+    }
+
+    fn label(&self) -> String {
+        format!("{} #{}", self.name.0, self.number)
+    }
+
+    pub(crate) fn usage(&self, what: String) -> OpsError {
+        OpsError::Usage { operator: self.label(), rank: self.my_job_rank(), what }
+    }
+
+    pub(crate) fn unreadable(&self, from: String) -> OpsError {
+        let (operator, rank) = (self.label(), self.my_job_rank());
+        OpsError::Decode { operator, rank, from, record: std::any::type_name::<T>() }
+    }
+
+    fn my_job_rank(&self) -> u32 {
+        self.world.job_rank(self.world.rank()).unwrap_or(self.world.rank())
+    }
+
+    /// What all ranks must have in common, folded.
+    fn fold(&self) -> u64 {
+        use std::hash::BuildHasher;
+        let mut hasher = foldhash::quality::FixedState::default().build_hasher();
+        (self.name.0, std::any::type_name::<T>(), self.round).hash(&mut hasher);
+        (self.plan.sources(), self.plan.targets()).hash(&mut hasher);
+        hasher.finish() & 0xff_ffff
+    }
+
+    /// Whether a source may insert now; an error if it never may again, or is not here.
+    #[inline]
+    pub(crate) fn may_insert(&self, source: u32) -> Result<bool> {
+        match self.sources.get(source as usize) {
+            Some(State::Open) if self.plan.sources()[source as usize] == self.world.rank() => {
+                Ok(self.closing.is_none())
+            }
+            _ => self.may_not(source, "insert"),
+        }
+    }
+
+    #[cold]
+    fn may_not(&self, source: u32, what: &str) -> Result<bool> {
+        match (self.plan.sources().get(source as usize), self.sources.get(source as usize)) {
+            (Some(rank), Some(state)) if *rank == self.world.rank() => match state {
+                State::Finished => Err(self.usage(format!("source {source} cannot {what}: it has finished"))),
+                _ => Ok(false),
+            },
+            (Some(rank), _) => {
+                Err(self.usage(format!("source {source} cannot {what} here: it is on rank {rank}")))
+            }
+            (None, _) => {
+                let sources = self.plan.sources().len();
+                Err(self.usage(format!("there is no source {source}, only {sources}")))
+            }
+        }
+    }
+
+    /// Takes a record for a slot; false if there is no room now.
+    #[inline]
+    pub(crate) fn put(&mut self, slot: u32, record: &T) -> Result<bool> {
+        if let Some(out) = self.out.get_mut(slot as usize) {
+            let mut writer = Writer::new(&mut out.bytes, out.filled);
+            if batch::put(record, &mut writer).is_some() {
+                out.filled = writer.position();
+                return Ok(true);
+            }
+        }
+        self.put_into_another(slot, record)
+    }
+
+    /// There is no batch for this slot, or it is full.
+    #[cold]
+    fn put_into_another(&mut self, slot: u32, record: &T) -> Result<bool> {
+        if slot as usize >= self.out.len() {
+            let targets = self.out.len();
+            return Err(self.usage(format!("the selector chose target {slot}, but there are {targets}")));
+        }
+        if !self.flush(slot)? {
+            return Ok(false);
+        }
+        // A record that is larger than a batch has one of its own.
+        let size = batch::size(record);
+        if size > self.batch_bytes {
+            // (What cannot be written at all has no size.)
+            let whole = (size < usize::MAX).then(|| Buf::zeroed(size)).and_then(|mut bytes| {
+                batch::put(record, &mut Writer::new(&mut bytes, 0))?;
+                Some(bytes)
+            });
+            let Some(bytes) = whole else {
+                let record = std::any::type_name::<T>();
+                return Err(self.usage(format!("a {record} cannot be written as a record")));
+            };
+            self.fill(slot, bytes, size);
+            self.flush(slot)?;
+            return Ok(true);
+        }
+        let mut bytes = Buf::stale(self.batch_bytes);
+        let mut writer = Writer::new(&mut bytes, 0);
+        if batch::put(record, &mut writer).is_none() {
+            let record = std::any::type_name::<T>();
+            return Err(self.usage(format!("a {record} is longer than its size() says")));
+        }
+        let filled = writer.position();
+        self.fill(slot, bytes, filled);
+        Ok(true)
+    }
+
+    fn fill(&mut self, slot: u32, bytes: Buf, filled: usize) {
+        let room = bytes.len() as u64;
+        self.room.take(room);
+        self.out[slot as usize] = Outgoing { bytes, filled, room, sent: 0 };
+    }
+
+    /// Sends what is being filled for a slot; false if there is no room.
+    fn flush(&mut self, slot: u32) -> Result<bool> {
+        let out = &mut self.out[slot as usize];
+        if out.filled == 0 {
+            return Ok(true);
+        }
+        let mut bytes = std::mem::take(&mut out.bytes);
+        // Nothing more goes into a batch that some have already.
+        bytes.truncate(out.filled);
+        let (ranks, target) = match self.to_all {
+            true => (&self.target_ranks[..], ALL),
+            false => (&self.plan.targets()[slot as usize..=slot as usize], slot),
+        };
+        let tag = tag(BATCH, self.fingerprint, target);
+        while let Some(rank) = ranks.get(out.sent) {
+            let is_last = out.sent + 1 == ranks.len();
+            let one = if is_last { std::mem::take(&mut bytes) } else { bytes.clone() };
+            match self.world.try_send(self.edge, *rank, tag, one) {
+                Ok(()) => out.sent += 1,
+                Err(TrySendError::Full(one)) => {
+                    out.bytes = if is_last { one } else { bytes };
+                    return Ok(false);
+                }
+                Err(TrySendError::Failed(e)) => return Err(e.into()),
+            }
+        }
+        self.room.shrink(out.room);
+        *out = Outgoing::default();
+        Ok(true)
+    }
+
+    pub(crate) fn finish(&mut self, source: u32) -> Result<()> {
+        self.stop(source, "finish", State::Finished)
+    }
+
+    pub(crate) fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()> {
+        self.stop(source, "come to a barrier", State::AtBarrier)?;
+        self.marks.push((source, mark));
+        Ok(())
+    }
+
+    fn stop(&mut self, source: u32, what: &str, state: State) -> Result<()> {
+        let here = self.plan.sources().get(source as usize) == Some(&self.world.rank());
+        match self.sources.get(source as usize) {
+            Some(State::Open) if here => {}
+            Some(State::AtBarrier) if here => {
+                return Err(self.usage(format!("source {source} cannot {what}: it is at a barrier")));
+            }
+            _ => return self.may_not(source, what).map(drop),
+        }
+        self.sources[source as usize] = state;
+        Ok(())
+    }
+
+    /// Moves on what goes out; true if anything moved.
+    pub(crate) fn progress(&mut self) -> Result<bool> {
+        let mut moved = false;
+        loop {
+            if self.closing.is_none() && !self.begin_closing()? {
+                return Ok(moved);
+            }
+            for slot in 0..self.out.len() as u32 {
+                let had = self.out[slot as usize].filled > 0;
+                if !self.flush(slot)? {
+                    return Ok(moved);
+                }
+                moved |= had;
+            }
+            while let Some(Closing { kind, body, sent }) = &mut self.closing {
+                let Some(rank) = self.target_ranks.get(*sent) else {
+                    self.closing = None;
+                    break;
+                };
+                let (kind, body) = (*kind, body.clone());
+                match self.world.try_send(self.edge, *rank, tag(kind, self.fingerprint, 0), body) {
+                    Ok(()) => moved = true,
+                    Err(TrySendError::Full(_)) => return Ok(moved),
+                    Err(TrySendError::Failed(e)) => return Err(e.into()),
+                }
+                if let Some(closing) = &mut self.closing {
+                    closing.sent += 1;
+                }
+            }
+        }
+    }
+
+    /// If all sources of this rank are at a barrier or have finished, and that is not told yet: begins to tell it.
+    fn begin_closing(&mut self) -> Result<bool> {
+        let mine = || self.my_sources.iter().map(|s| self.sources[*s as usize]);
+        if self.told || self.my_sources.is_empty() || mine().any(|state| state == State::Open) {
+            return Ok(false);
+        }
+        let end = mine().all(|state| state == State::Finished);
+        self.marks.sort_by_key(|mark| mark.0);
+        let marks = std::mem::take(&mut self.marks);
+        let mut body = Buf::zeroed(if end { 0 } else { marks.size() });
+        if end {
+            self.told = true;
+        } else if marks.put(&mut Writer::new(&mut body, 0)).is_none() {
+            return Err(NetError::Internal("marks longer than their size".into()).into());
+        } else {
+            for source in &self.my_sources {
+                let state = &mut self.sources[*source as usize];
+                if *state == State::AtBarrier {
+                    *state = State::Open;
+                }
+            }
+        }
+        self.closing = Some(Closing { kind: if end { END } else { BARRIER }, body, sent: 0 });
+        Ok(true)
+    }
+
+    /// The next thing that has come, if anything has.
+    pub(crate) fn receive(&mut self) -> Result<Option<Incoming>> {
+        while !self.ended {
+            let peers = &self.peers;
+            let open = |from: u32| peers[from as usize] == State::Open;
+            let next = match self.held {
+                0 => self.world.try_recv(self.edge)?,
+                _ => self.world.try_recv_among(self.edge, open)?,
+            };
+            let Some(Message { from, tag, body }) = next else { return Ok(None) };
+            let (kind, target) = (tag >> 56, tag as u32);
+            if tag >> 32 & 0xff_ffff != self.fingerprint {
+                return Err(self.mismatch(from)?);
+            }
+            match kind {
+                BATCH if self.plan.targets().get(target as usize) == Some(&self.world.rank()) => {
+                    return Ok(Some(Incoming::Batch(target, body)));
+                }
+                BATCH if target == ALL => return Ok(Some(Incoming::ForAll(body))),
+                BARRIER | END if self.source_ranks.binary_search(&from).is_ok() => {
+                    self.peers[from as usize] = if kind == END { State::Finished } else { State::AtBarrier };
+                    self.held += 1;
+                    if kind == BARRIER {
+                        let Some(marks) = Vec::get(&mut Reader::new(&body)) else {
+                            return Err(self.mismatch(from)?);
+                        };
+                        self.came.extend::<Vec<_>>(marks);
+                    }
+                    if let Some(marks) = self.aligned() {
+                        return Ok(Some(Incoming::Barrier(marks)));
+                    }
+                }
+                _ => return Err(self.mismatch(from)?),
+            }
+        }
+        Ok(None)
+    }
+
+    /// If all ranks with sources are at a barrier, or have finished: goes on from there.
+    fn aligned(&mut self) -> Option<Vec<(u32, Vec<u8>)>> {
+        if self.held < self.source_ranks.len() {
+            return None;
+        }
+        self.held = 0;
+        for rank in &self.source_ranks {
+            match &mut self.peers[*rank as usize] {
+                State::Finished => self.held += 1,
+                state => *state = State::Open,
+            }
+        }
+        if self.held == self.source_ranks.len() {
+            self.ended = true;
+            return None;
+        }
+        let mut marks = std::mem::take(&mut self.came);
+        marks.sort_by_key(|mark| mark.0);
+        Some(marks)
+    }
+
+    fn mismatch(&self, from: u32) -> Result<OpsError> {
+        Ok(OpsError::Net(NetError::Mismatch {
+            rank: self.my_job_rank(),
+            ours: format!(
+                "{} of {} from {} sources to {} targets, round {}",
+                self.label(),
+                std::any::type_name::<T>(),
+                self.plan.sources().len(),
+                self.plan.targets().len(),
+                self.round
+            ),
+            peer: self.world.job_rank(from)?,
+            theirs: "another operator, record type, plan or round on the same edge".into(),
+        }))
+    }
+
+    /// All that is to go out has gone, and all that is to come has come.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended && self.closing.is_none() && (self.told || self.my_sources.is_empty())
+    }
+
+    /// Ready for another round.
+    pub(crate) fn reset(&mut self) -> Result<()> {
+        if !self.is_over() {
+            return Err(self.usage("reset before it was complete".into()));
+        }
+        self.round += 1;
+        self.open();
+        Ok(())
+    }
+}

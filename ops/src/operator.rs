@@ -1,0 +1,182 @@
+//! What all operators have in common: [`Operator`], [`Insert`], [`Receiver`].
+
+use crate::error::{OpsError, Result};
+use aeolian_net::{NetError, OpName, World};
+
+/// A value that was not taken: it comes back, to be tried again after some [`Operator::progress`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full<T>(pub T);
+
+/// An insert that failed, or a value that was not taken yet.
+pub enum InsertError<T> {
+    /// There is no room yet: the value comes back, to be tried again after some [`Operator::progress`].
+    Full(T),
+    /// Something is wrong.
+    Failed(OpsError),
+}
+
+impl<T> InsertError<T> {
+    /// The same with another value.
+    pub fn map<U>(self, other: impl FnOnce(T) -> U) -> InsertError<U> {
+        match self {
+            InsertError::Full(value) => InsertError::Full(other(value)),
+            InsertError::Failed(e) => InsertError::Failed(e),
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for InsertError<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            InsertError::Full(_) => f.write_str("Full(..)"),
+            InsertError::Failed(e) => write!(f, "Failed({e:?})"),
+        }
+    }
+}
+
+impl<T> From<OpsError> for InsertError<T> {
+    fn from(e: OpsError) -> InsertError<T> {
+        InsertError::Failed(e)
+    }
+}
+
+impl<T> From<NetError> for InsertError<T> {
+    fn from(e: NetError) -> InsertError<T> {
+        InsertError::Failed(e.into())
+    }
+}
+
+/// Gets what an operator brings to a target on this rank.
+///
+/// A closure is one: of a target and what it gets, which it takes (`Ok`) or gives back ([`Full`]) to be offered again later. One that
+/// takes everything is made by [`taking`].
+pub trait Receiver<I> {
+    /// Something for a target.
+    fn receive(&mut self, target: u32, item: I) -> Result<(), Full<I>>;
+
+    /// A barrier has come from all sources: what was received so far came before it, nothing after it. `marks` are the sources with
+    /// what they gave to [`Operator::barrier`], ascending.
+    fn barrier(&mut self, target: u32, marks: &[(u32, Vec<u8>)]) {
+        let _ = (target, marks);
+    }
+}
+
+impl<I, F: FnMut(u32, I) -> Result<(), Full<I>>> Receiver<I> for F {
+    fn receive(&mut self, target: u32, item: I) -> Result<(), Full<I>> {
+        self(target, item)
+    }
+}
+
+/// A receiver that takes everything.
+pub fn taking<I>(mut take: impl FnMut(u32, I)) -> impl FnMut(u32, I) -> Result<(), Full<I>> {
+    move |target, item| {
+        take(target, item);
+        Ok(())
+    }
+}
+
+/// A dataflow operator on this rank.
+///
+/// Nothing moves unless somebody calls [`Operator::progress`] (of this operator, for its own part) or waits in a call of the world.
+/// Any number of operators may be under way on one world.
+pub trait Operator {
+    /// This source, which is on this rank, has nothing more to insert.
+    ///
+    /// Returns at once: what is still here goes out while the operator is progressed.
+    ///
+    /// # Errors
+    /// [`OpsError::Usage`] if the source is not on this rank or has finished.
+    fn finish(&mut self, source: u32) -> Result<()>;
+
+    /// A barrier: receivers hear of it when it has come from all sources, after all that was inserted before it and before all that is
+    /// inserted after it. Until all sources of this rank are there, those that are insert nothing ([`InsertError::Full`]). A source that
+    /// has finished counts as there.
+    ///
+    /// # Errors
+    /// [`OpsError::Usage`] if the source is not on this rank, has finished, or is at a barrier already.
+    fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()>;
+
+    /// Moves this operator on; true if anything moved.
+    fn progress(&mut self) -> Result<bool>;
+
+    /// Whether all sources have finished, and the targets of this rank have got all there was for them.
+    fn is_complete(&self) -> bool;
+
+    /// Makes a complete operator ready for another round with the same tasks. Ranks may be in other rounds meanwhile.
+    ///
+    /// # Errors
+    /// [`OpsError::Usage`] if it is not complete.
+    fn reset(&mut self) -> Result<()>;
+
+    /// The world that it is on.
+    fn world(&self) -> World;
+
+    /// Its name and number, for whoever watches.
+    fn name(&self) -> (&'static OpName, u64);
+
+    /// Moves it on until it is complete. Idle waiting costs no processor time.
+    fn complete(&mut self) -> Result<()> {
+        drive(self, |op| Ok(op.is_complete().then_some(())))
+    }
+}
+
+/// Moves an operator and the world on until `ready` returns a value.
+pub fn drive<O: Operator + ?Sized, T>(
+    op: &mut O,
+    mut ready: impl FnMut(&mut O) -> Result<Option<T>>,
+) -> Result<T> {
+    let mut world = op.world();
+    let (name, number) = op.name();
+    world.enter(name, number);
+    // As long as it moves by itself, there is something to do before the world is waited for.
+    let mut step = || -> Result<Option<T>> {
+        loop {
+            let moved = op.progress()?;
+            let value = ready(op)?;
+            if value.is_some() || !moved {
+                return Ok(value);
+            }
+        }
+    };
+    let done = world.wait_until(|_| Ok(step().transpose()));
+    world.leave();
+    done?
+}
+
+/// An operator that records are inserted into.
+pub trait Insert<T>: Operator {
+    /// Takes a record of a source that is on this rank, or hands it back.
+    ///
+    /// # Errors
+    /// [`InsertError::Full`] if there is no room now; [`OpsError::Usage`] if the source is not on this rank or has finished.
+    fn insert(&mut self, source: u32, record: T) -> Result<(), InsertError<T>>;
+
+    /// Inserts all of these, moving the operator on where there is no room.
+    ///
+    /// # Errors
+    /// As [`Insert::insert`] and [`Operator::progress`].
+    fn insert_all(&mut self, source: u32, records: impl IntoIterator<Item = T>) -> Result<()>
+    where
+        Self: Sized,
+    {
+        for record in records {
+            let mut refused = match self.insert(source, record) {
+                Ok(()) => continue,
+                Err(InsertError::Full(record)) => Some(record),
+                Err(InsertError::Failed(e)) => return Err(e),
+            };
+            drive(self, |op| {
+                let Some(record) = refused.take() else { return Ok(Some(())) };
+                match op.insert(source, record) {
+                    Ok(()) => Ok(Some(())),
+                    Err(InsertError::Full(record)) => {
+                        refused = Some(record);
+                        Ok(None)
+                    }
+                    Err(InsertError::Failed(e)) => Err(e),
+                }
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,15 @@
+//! The operators, one a file.
+
+mod all_gather;
+mod broadcast;
+mod direct;
+mod gather;
+mod keyed_partition;
+mod partition;
+
+pub use all_gather::AllGather;
+pub use broadcast::Broadcast;
+pub use direct::Direct;
+pub use gather::Gather;
+pub use keyed_partition::KeyedPartition;
+pub use partition::Partition;

@@ -1,0 +1,78 @@
+//! [`Partition`]: each record to the target that a selector gives.
+
+use crate::batch::Batch;
+use crate::dataflow::Dataflow;
+use crate::error::Result;
+use crate::forward::{Forward, operator};
+use crate::operator::{Insert, InsertError, Receiver};
+use crate::plan::LogicalPlan;
+use crate::record::Record;
+use crate::selector::Selector;
+use aeolian_net::OpName;
+
+static NAME: OpName = OpName("partition");
+
+/// M sources to N targets: each record goes to the target that the [`Selector`] gives.
+///
+/// A target gets batches as they come: those of one source's records in the order in which they were inserted, those of several sources
+/// in any.
+///
+/// *Cost*: each record is written once into the batch for its target, and read from it where it came; no lengths or frames for
+/// records of one size. One round; a message a full batch, and one a rank with sources to each rank with targets at the end.
+/// *Memory*: one batch for each target at each rank with sources; at the targets what a receiver does not take yet, as long as the
+/// budget has room, after which sources are held up. Nothing spills.
+///
+/// ```
+/// use aeolian_ops::{ByHash, Dataflow, Insert, LogicalPlan, Operator, Partition, taking};
+/// use std::{cell::RefCell, collections::BTreeSet};
+/// let words = aeolian_net::World::local(3, |world| {
+///     let flow = Dataflow::new(&world)?;
+///     let mine = RefCell::new(BTreeSet::new());
+///     let take = taking(|_target, batch| mine.borrow_mut().extend(batch));
+///     let mut op = Partition::new(&flow, &LogicalPlan::each_rank(&world), ByHash, take)?;
+///     op.insert_all(world.rank(), ["a", "rose", "is", "a", "rose"].map(String::from))?;
+///     op.finish(world.rank())?;
+///     op.complete()?;
+///     drop(op);
+///     world.finish()?;
+///     Ok(mine.into_inner().len())
+/// })?;
+/// // Each word is on one rank.
+/// assert_eq!(words.iter().sum::<usize>(), 3);
+/// # Ok::<(), aeolian_net::NetError>(())
+/// ```
+pub struct Partition<T, S, R> {
+    forward: Forward<T, R>,
+    selector: S,
+    targets: u32,
+}
+
+impl<T: Record, S: Selector<T>, R: Receiver<Batch<T>>> Partition<T, S, R> {
+    /// On the tasks of `plan`; all ranks alike, but for the receiver.
+    ///
+    /// # Errors
+    /// [`OpsError::Plan`](crate::OpsError::Plan) if the plan is for a world of another size or has sources, but no targets.
+    pub fn new(flow: &Dataflow, plan: &LogicalPlan, selector: S, receiver: R) -> Result<Partition<T, S, R>> {
+        plan.needs_targets(NAME.0)?;
+        let forward = Forward::to_one(flow, &NAME, plan, receiver)?;
+        Ok(Partition { forward, selector, targets: plan.targets().len() as u32 })
+    }
+}
+
+operator!(Partition<T, S, R> where T: Record, S: Selector<T>, R: Receiver<Batch<T>>);
+
+impl<T: Record, S: Selector<T>, R: Receiver<Batch<T>>> Insert<T> for Partition<T, S, R> {
+    #[inline]
+    fn insert(&mut self, source: u32, record: T) -> Result<(), InsertError<T>> {
+        let exchange = &mut self.forward.exchange;
+        if !exchange.may_insert(source)? {
+            return Err(InsertError::Full(record));
+        }
+        let target = self.selector.select(source, &record, self.targets);
+        if !exchange.put(target, &record)? {
+            return Err(InsertError::Full(record));
+        }
+        self.selector.commit(source);
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! [`Selector`]: to which target a record goes.
+
+use crate::key::Key;
+use crate::record::Record;
+use std::cmp::Ordering;
+
+/// Chooses the target of each record.
+pub trait Selector<T>: 'static {
+    /// The target, below `targets`, of a record of this source.
+    fn select(&mut self, source: u32, record: &T, targets: u32) -> u32;
+
+    /// The record that was asked for last has been taken. (One that does not fit yet is asked for again.)
+    fn commit(&mut self, source: u32) {
+        let _ = source;
+    }
+}
+
+impl<T, F: FnMut(u32, &T, u32) -> u32 + 'static> Selector<T> for F {
+    fn select(&mut self, source: u32, record: &T, targets: u32) -> u32 {
+        self(source, record, targets)
+    }
+}
+
+/// What has a key that it is partitioned, grouped and sorted by: pairs of a key and a value.
+pub trait Keyed: Record {
+    /// The key's type.
+    type Key: Key;
+
+    /// The key.
+    fn key(&self) -> &Self::Key;
+}
+
+impl<K: Key, V: Record> Keyed for (K, V) {
+    type Key = K;
+
+    #[inline]
+    fn key(&self) -> &K {
+        &self.0
+    }
+}
+
+/// Of operators that spread keys over targets. Hash tables inside targets have other seeds: they see only keys of one target.
+const SEED: u64 = 0x5eed_0f7a_59e7;
+
+/// The target of a key by its hash: evenly, the same in all operators, so that what two of them have partitioned stays together.
+#[inline]
+pub fn target_of<K: Key>(key: &K, targets: u32) -> u32 {
+    ((u128::from(key.hash(SEED)) * u128::from(targets)) >> 64) as u32
+}
+
+/// By the hash of the key.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ByKey;
+
+impl<T: Keyed> Selector<T> for ByKey {
+    #[inline]
+    fn select(&mut self, _: u32, record: &T, targets: u32) -> u32 {
+        target_of(record.key(), targets)
+    }
+}
+
+/// By the hash of the whole record, which is a key.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ByHash;
+
+impl<T: Key> Selector<T> for ByHash {
+    #[inline]
+    fn select(&mut self, _: u32, record: &T, targets: u32) -> u32 {
+        target_of(record, targets)
+    }
+}
+
+/// Each source deals its records to the targets in turn, beginning with that of its own number.
+#[derive(Debug, Clone, Default)]
+pub struct RoundRobin {
+    next: Vec<u32>,
+}
+
+impl<T> Selector<T> for RoundRobin {
+    #[inline]
+    fn select(&mut self, source: u32, _: &T, targets: u32) -> u32 {
+        let source = source as usize;
+        if source >= self.next.len() {
+            let known = self.next.len() as u32;
+            self.next.extend(known..=source as u32);
+        }
+        self.next[source] % targets
+    }
+
+    #[inline]
+    fn commit(&mut self, source: u32) {
+        if let Some(next) = self.next.get_mut(source as usize) {
+            *next = next.wrapping_add(1);
+        }
+    }
+}
+
+/// By the order of the whole record, which is a key: target `i` gets what is below splitter `i` and not below the one before.
+#[derive(Debug, Clone)]
+pub struct ByRange<K> {
+    splitters: Vec<K>,
+}
+
+impl<K: Key> ByRange<K> {
+    /// Splitters, in any order; targets beyond the last one's get nothing.
+    pub fn new(mut splitters: Vec<K>) -> ByRange<K> {
+        splitters.sort_by(K::order);
+        ByRange { splitters }
+    }
+}
+
+impl<K: Key> Selector<K> for ByRange<K> {
+    #[inline]
+    fn select(&mut self, _: u32, record: &K, targets: u32) -> u32 {
+        let below = self.splitters.partition_point(|s| s.order(record) != Ordering::Greater);
+        (below as u32).min(targets - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_robin_moves_on_when_a_record_was_taken() {
+        let mut turn = RoundRobin::default();
+        let mut select = |taken: bool, source| {
+            let target = turn.select(source, &'x', 3);
+            if taken {
+                Selector::<char>::commit(&mut turn, source);
+            }
+            target
+        };
+        let got =
+            [(true, 1), (false, 1), (true, 1), (true, 0), (true, 1), (true, 0)].map(|(t, s)| select(t, s));
+        assert_eq!(got, [1, 2, 2, 0, 0, 1]);
+    }
+
+    #[test]
+    fn ranges_end_before_their_splitter() {
+        let mut ranges = ByRange::new(vec![2.5, -1.0, f64::INFINITY]);
+        let got =
+            [f64::NEG_INFINITY, -1.0, 2.4, 2.5, f64::INFINITY, f64::NAN].map(|x| ranges.select(0, &x, 4));
+        assert_eq!(got, [0, 1, 1, 2, 3, 3]);
+        assert_eq!(ranges.select(0, &9.0, 2), 1);
+    }
+}
