@@ -121,6 +121,7 @@ impl Buf {
 impl std::ops::Deref for Buf {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.store {
             Store::Heap(lines) => &bytemuck::cast_slice(lines)[..self.len],
@@ -130,6 +131,7 @@ impl std::ops::Deref for Buf {
 }
 
 impl std::ops::DerefMut for Buf {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.store {
             Store::Heap(lines) => &mut bytemuck::cast_slice_mut(lines)[..self.len],

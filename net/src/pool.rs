@@ -155,12 +155,14 @@ impl Block {
         Ok(block)
     }
 
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the block's memory is mapped for ever, initialised (the system gives zeros), and owned by `self`; other processes write
         // to it only while a collective has it lent to them, when nobody here looks at it (see `shared`).
         unsafe { std::slice::from_raw_parts(self.at, 1 << self.class) }
     }
 
+    #[inline]
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `self` is borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.at, 1 << self.class) }

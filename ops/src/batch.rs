@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-/// Records that came together; an iterator over them.
+/// Records that came together; an iterator over them. (A loop over `&batch`, and `for_each` and the like, are the fastest.)
 ///
 /// Records of a plain type can also be seen as a slice, and be taken as one.
 ///
@@ -32,6 +32,11 @@ impl<T: Record> Batch<T> {
     /// Bytes of the records that are left.
     pub fn bytes(&self) -> usize {
         self.bytes.len() - self.at
+    }
+
+    /// The records that are left, without taking them.
+    pub fn iter(&self) -> Records<'_, T> {
+        Records { input: Reader::new(&self.bytes[self.at..]), damaged: &self.damaged, records: PhantomData }
     }
 
     /// Whether no record is left.
@@ -91,17 +96,60 @@ impl<T: Record> Iterator for Batch<T> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        match T::SIZE {
-            Some(size) => {
-                let left = self.bytes() / size.max(1);
-                (left, Some(left))
-            }
-            None => (0, Some(self.bytes())),
-        }
+        self.iter().size_hint()
+    }
+
+    fn fold<A, F: FnMut(A, T) -> A>(self, first: A, next: F) -> A {
+        self.iter().fold(first, next)
     }
 }
 
 impl<T: Record> std::iter::FusedIterator for Batch<T> {}
+
+/// The records of a batch that is kept: [`Batch::iter`].
+#[derive(Debug, Clone)]
+pub struct Records<'a, T> {
+    input: Reader<'a>,
+    damaged: &'a Cell<bool>,
+    records: PhantomData<fn() -> T>,
+}
+
+impl<T: Record> Iterator for Records<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        if self.input.is_empty() {
+            return None;
+        }
+        let value = get(&mut self.input);
+        if value.is_none() {
+            self.damaged.set(true);
+            self.input = Reader::new(&[]);
+        }
+        value
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let bytes = self.input.rest().len();
+        match T::SIZE {
+            Some(size) => (bytes / size.max(1), Some(bytes / size.max(1))),
+            None => (0, Some(bytes)),
+        }
+    }
+}
+
+impl<T: Record> std::iter::FusedIterator for Records<'_, T> {}
+
+impl<'a, T: Record> IntoIterator for &'a Batch<T> {
+    type Item = T;
+    type IntoIter = Records<'a, T>;
+
+    fn into_iter(self) -> Records<'a, T> {
+        self.iter()
+    }
+}
 
 impl<T: Record> FromIterator<T> for Batch<T> {
     /// # Panics

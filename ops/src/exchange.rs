@@ -232,10 +232,21 @@ impl<T: Record> Exchange<T> {
     #[inline]
     pub(crate) fn put(&mut self, slot: u32, record: &T) -> Result<bool> {
         if let Some(out) = self.out.get_mut(slot as usize) {
-            let mut writer = Writer::new(&mut out.bytes, out.filled);
-            if batch::put(record, &mut writer).is_some() {
-                out.filled = writer.position();
-                return Ok(true);
+            // Of records of one size the room is looked at once, not for each of their parts.
+            let filled = out.filled;
+            if let Some(size) = T::SIZE.map(|size| size.max(1)) {
+                if let Some(place) = out.bytes.get_mut(filled..filled + size) {
+                    if batch::put(record, &mut Writer::new(place, 0)).is_some() {
+                        out.filled = filled + size;
+                        return Ok(true);
+                    }
+                }
+            } else {
+                let mut writer = Writer::new(&mut out.bytes, filled);
+                if batch::put(record, &mut writer).is_some() {
+                    out.filled = writer.position();
+                    return Ok(true);
+                }
             }
         }
         self.put_into_another(slot, record)

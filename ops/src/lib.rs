@@ -30,7 +30,7 @@ pub mod record;
 mod selector;
 pub mod spill;
 
-pub use batch::Batch;
+pub use batch::{Batch, Records};
 pub use dataflow::{Dataflow, Options};
 pub use error::{OpsError, Result};
 pub use key::Key;

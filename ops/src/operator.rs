@@ -160,23 +160,28 @@ pub trait Insert<T>: Operator {
         Self: Sized,
     {
         for record in records {
-            let mut refused = match self.insert(source, record) {
-                Ok(()) => continue,
-                Err(InsertError::Full(record)) => Some(record),
+            match self.insert(source, record) {
+                Ok(()) => {}
+                Err(InsertError::Full(record)) => insert_when_there_is_room(self, source, record)?,
                 Err(InsertError::Failed(e)) => return Err(e),
-            };
-            drive(self, |op| {
-                let Some(record) = refused.take() else { return Ok(Some(())) };
-                match op.insert(source, record) {
-                    Ok(()) => Ok(Some(())),
-                    Err(InsertError::Full(record)) => {
-                        refused = Some(record);
-                        Ok(None)
-                    }
-                    Err(InsertError::Failed(e)) => Err(e),
-                }
-            })?;
+            }
         }
         Ok(())
     }
+}
+
+/// Moves an operator on until it takes this record.
+pub(crate) fn insert_when_there_is_room<T, O: Insert<T>>(op: &mut O, source: u32, record: T) -> Result<()> {
+    let mut refused = Some(record);
+    drive(op, |op| {
+        let Some(record) = refused.take() else { return Ok(Some(())) };
+        match op.insert(source, record) {
+            Ok(()) => Ok(Some(())),
+            Err(InsertError::Full(record)) => {
+                refused = Some(record);
+                Ok(None)
+            }
+            Err(InsertError::Failed(e)) => Err(e),
+        }
+    })
 }

@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
 use crate::forward::{Forward, operator};
-use crate::operator::{Insert, InsertError, Receiver};
+use crate::operator::{Insert, InsertError, Receiver, insert_when_there_is_room};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use crate::selector::Selector;
@@ -74,5 +74,28 @@ impl<T: Record, S: Selector<T>, R: Receiver<Batch<T>>> Insert<T> for Partition<T
         }
         self.selector.commit(source);
         Ok(())
+    }
+
+    fn insert_all(&mut self, source: u32, records: impl IntoIterator<Item = T>) -> Result<()> {
+        let mut records = records.into_iter();
+        loop {
+            // Whether this source may insert is asked once for many records: nothing here changes it.
+            let mut refused = None;
+            if self.forward.exchange.may_insert(source)? {
+                for record in records.by_ref() {
+                    let target = self.selector.select(source, &record, self.targets);
+                    if !self.forward.exchange.put(target, &record)? {
+                        refused = Some(record);
+                        break;
+                    }
+                    self.selector.commit(source);
+                }
+                if refused.is_none() {
+                    return Ok(());
+                }
+            }
+            let Some(record) = refused.or_else(|| records.next()) else { return Ok(()) };
+            insert_when_there_is_room(self, source, record)?;
+        }
     }
 }
