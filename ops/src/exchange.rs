@@ -235,11 +235,11 @@ impl<T: Record> Exchange<T> {
             // Of records of one size the room is looked at once, not for each of their parts.
             let filled = out.filled;
             if let Some(size) = T::SIZE.map(|size| size.max(1)) {
-                if let Some(place) = out.bytes.get_mut(filled..filled + size) {
-                    if batch::put(record, &mut Writer::new(place, 0)).is_some() {
-                        out.filled = filled + size;
-                        return Ok(true);
-                    }
+                if let Some(place) = out.bytes.get_mut(filled..filled + size)
+                    && batch::put(record, &mut Writer::new(place, 0)).is_some()
+                {
+                    out.filled = filled + size;
+                    return Ok(true);
                 }
             } else {
                 let mut writer = Writer::new(&mut out.bytes, filled);
