@@ -2,16 +2,16 @@
 //!
 //! # On the wire
 //!
-//! A message is a batch for one target, and nothing else, or a *mark*. Its tag has the kind (8 bits), a fingerprint of the operator,
-//! its plan and types and the round (24 bits), and the target (32 bits). When all sources of a rank have finished, or are at a barrier,
+//! A message is a batch for one *slot*, which is a target or a part of one, and nothing else, or a *mark*. Its tag has the kind (8 bits), a fingerprint
+//! of the operator, its plan and types and the round (24 bits), and the slot (32 bits). When all sources of a rank have finished, or are at a barrier,
 //! it sends a mark to each rank that has targets, after all its batches: so a rank gets a mark from each rank that has sources,
 //! not from each source. Messages of a rank come in order; from a rank whose mark has come nothing more is taken until the marks of all
 //! others are there. That aligns barriers, and keeps the rounds apart.
 //!
 //! # Room
 //!
-//! For each target one batch is being filled. If it is full and the window of the edge is so too, it stays, and nothing more is taken
-//! for that target.
+//! For each slot one batch is being filled. If it is full and the window of the edge is so too, it stays, and nothing more is taken
+//! for that slot.
 
 use crate::batch;
 use crate::dataflow::Dataflow;
@@ -23,12 +23,24 @@ use aeolian_net::{Buf, Edge, Message, NetError, OpName, TrySendError, World};
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-/// Of a tag: for all targets of the rank.
+/// In place of a slot: for all targets of the rank.
 const ALL: u32 = u32::MAX;
+
+/// Where records go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Route {
+    /// Each to all targets: all by slot 0.
+    ToAll,
+    /// Each to one part of one target, with the same number of parts each: `target * parts + part` is its slot.
+    ToOne { parts: u32 },
+}
+
+/// Of a target's parts there are many, and what is filled for all of them should stay in the cache.
+const BATCH_OF_PART: usize = 32 << 10;
 
 /// What has come.
 pub(crate) enum Incoming {
-    /// Records for a target of this rank.
+    /// Records for a slot whose target is on this rank.
     Batch(u32, Buf),
     /// Records for all targets of this rank.
     ForAll(Buf),
@@ -48,8 +60,8 @@ const BATCH: u64 = 0;
 const BARRIER: u64 = 1;
 const END: u64 = 2;
 
-fn tag(kind: u64, fingerprint: u64, target: u32) -> u64 {
-    kind << 56 | fingerprint << 32 | u64::from(target)
+fn tag(kind: u64, fingerprint: u64, slot: u32) -> u64 {
+    kind << 56 | fingerprint << 32 | u64::from(slot)
 }
 
 /// A batch that is being filled.
@@ -80,8 +92,9 @@ pub(crate) struct Exchange<T> {
     round: u32,
     /// Of what all ranks must have in common.
     fingerprint: u64,
-    /// Records go to all targets: there is one slot, not one for each target.
-    to_all: bool,
+    route: Route,
+    /// slot -> the rank of its target
+    ranks: Vec<u32>,
     /// slot -> what is being filled for it
     out: Vec<Outgoing>,
     batch_bytes: usize,
@@ -106,12 +119,11 @@ pub(crate) struct Exchange<T> {
 }
 
 impl<T: Record> Exchange<T> {
-    /// `to_all`: each record goes to all targets, by slot 0; else to one, whose number its slot has.
     pub(crate) fn new(
         flow: &Dataflow,
         name: &'static OpName,
         plan: &LogicalPlan,
-        to_all: bool,
+        route: Route,
     ) -> Result<Exchange<T>> {
         let world = flow.world().handle();
         if plan.ranks() != world.size() {
@@ -121,16 +133,27 @@ impl<T: Record> Exchange<T> {
                 world.size()
             )));
         }
-        let slots = if to_all { 1 } else { plan.targets().len() };
+        let (ranks, batch_bytes) = match route {
+            Route::ToAll => (Vec::new(), flow.batch_bytes(1)),
+            Route::ToOne { parts } => {
+                let of = |rank: &u32| std::iter::repeat_n(*rank, parts as usize);
+                let ranks: Vec<u32> = plan.targets().iter().flat_map(of).collect();
+                let most = if parts > 1 { BATCH_OF_PART } else { usize::MAX };
+                let batch_bytes = flow.batch_bytes(ranks.len()).min(most);
+                (ranks, batch_bytes)
+            }
+        };
+        let slots = if route == Route::ToAll { 1 } else { ranks.len() };
         let mut exchange = Exchange {
-            to_all,
+            route,
+            ranks,
             edge: world.open_edge()?,
             name,
             number: flow.number(),
             round: 0,
             fingerprint: 0,
             out: Vec::new(),
-            batch_bytes: flow.batch_bytes(slots),
+            batch_bytes,
             room: flow.memory().reserve(),
             sources: Vec::new(),
             my_sources: plan.sources_of(world.rank()).collect(),
@@ -196,7 +219,7 @@ impl<T: Record> Exchange<T> {
         use std::hash::BuildHasher;
         let mut hasher = foldhash::quality::FixedState::default().build_hasher();
         (self.name.0, std::any::type_name::<T>(), self.round).hash(&mut hasher);
-        (self.plan.sources(), self.plan.targets()).hash(&mut hasher);
+        (self.route, self.plan.sources(), self.plan.targets()).hash(&mut hasher);
         hasher.finish() & 0xff_ffff
     }
 
@@ -304,11 +327,11 @@ impl<T: Record> Exchange<T> {
         let mut bytes = std::mem::take(&mut out.bytes);
         // Nothing more goes into a batch that some have already.
         bytes.truncate(out.filled);
-        let (ranks, target) = match self.to_all {
-            true => (&self.target_ranks[..], ALL),
-            false => (&self.plan.targets()[slot as usize..=slot as usize], slot),
+        let (ranks, place) = match self.route {
+            Route::ToAll => (&self.target_ranks[..], ALL),
+            Route::ToOne { .. } => (&self.ranks[slot as usize..=slot as usize], slot),
         };
-        let tag = tag(BATCH, self.fingerprint, target);
+        let tag = tag(BATCH, self.fingerprint, place);
         while let Some(rank) = ranks.get(out.sent) {
             let is_last = out.sent + 1 == ranks.len();
             let one = if is_last { std::mem::take(&mut bytes) } else { bytes.clone() };
@@ -381,13 +404,22 @@ impl<T: Record> Exchange<T> {
         }
     }
 
+    /// All sources of this rank are at a barrier or have finished, and [`Exchange::progress`] is about to begin to tell it: who keeps
+    /// records back puts them first.
+    pub(crate) fn is_about_to_close(&self) -> bool {
+        let open = |source: &u32| self.sources[*source as usize] == State::Open;
+        self.closing.is_none()
+            && !self.told
+            && !self.my_sources.is_empty()
+            && !self.my_sources.iter().any(open)
+    }
+
     /// If all sources of this rank are at a barrier or have finished, and that is not told yet: begins to tell it.
     fn begin_closing(&mut self) -> Result<bool> {
-        let mine = || self.my_sources.iter().map(|s| self.sources[*s as usize]);
-        if self.told || self.my_sources.is_empty() || mine().any(|state| state == State::Open) {
+        if !self.is_about_to_close() {
             return Ok(false);
         }
-        let end = mine().all(|state| state == State::Finished);
+        let end = self.my_sources.iter().all(|s| self.sources[*s as usize] == State::Finished);
         self.marks.sort_by_key(|mark| mark.0);
         let marks = std::mem::take(&mut self.marks);
         let mut body = Buf::zeroed(if end { 0 } else { marks.size() });
@@ -417,15 +449,17 @@ impl<T: Record> Exchange<T> {
                 _ => self.world.try_recv_among(self.edge, open)?,
             };
             let Some(Message { from, tag, body }) = next else { return Ok(None) };
-            let (kind, target) = (tag >> 56, tag as u32);
+            let (kind, slot) = (tag >> 56, tag as u32);
             if tag >> 32 & 0xff_ffff != self.fingerprint {
                 return Err(self.mismatch(from)?);
             }
             match kind {
-                BATCH if self.plan.targets().get(target as usize) == Some(&self.world.rank()) => {
-                    return Ok(Some(Incoming::Batch(target, body)));
+                BATCH if self.ranks.get(slot as usize) == Some(&self.world.rank()) => {
+                    return Ok(Some(Incoming::Batch(slot, body)));
                 }
-                BATCH if target == ALL => return Ok(Some(Incoming::ForAll(body))),
+                BATCH if slot == ALL && self.route == Route::ToAll => {
+                    return Ok(Some(Incoming::ForAll(body)));
+                }
                 BARRIER | END if self.source_ranks.binary_search(&from).is_ok() => {
                     self.peers[from as usize] = if kind == END { State::Finished } else { State::AtBarrier };
                     self.held += 1;
@@ -480,6 +514,11 @@ impl<T: Record> Exchange<T> {
             peer: self.world.job_rank(from)?,
             theirs: "another operator, record type, plan or round on the same edge".into(),
         }))
+    }
+
+    /// All that is to come has come.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// All that is to go out has gone, and all that is to come has come.

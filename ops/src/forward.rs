@@ -3,7 +3,7 @@
 use crate::batch::Batch;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
-use crate::exchange::{Exchange, Incoming};
+use crate::exchange::{Exchange, Incoming, Route};
 use crate::memory::Reservation;
 use crate::operator::{Full, InsertError, Receiver};
 use crate::plan::LogicalPlan;
@@ -46,7 +46,7 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
         plan: &LogicalPlan,
         receiver: R,
     ) -> Result<Forward<T, R>> {
-        Forward::new(flow, Exchange::new(flow, name, plan, false)?, receiver)
+        Forward::new(flow, Exchange::new(flow, name, plan, Route::ToOne { parts: 1 })?, receiver)
     }
 
     /// Each record goes to all targets.
@@ -56,7 +56,7 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
         plan: &LogicalPlan,
         receiver: R,
     ) -> Result<Forward<T, R>> {
-        Forward::new(flow, Exchange::new(flow, name, plan, true)?, receiver)
+        Forward::new(flow, Exchange::new(flow, name, plan, Route::ToAll)?, receiver)
     }
 
     fn new(flow: &Dataflow, exchange: Exchange<T>, receiver: R) -> Result<Forward<T, R>> {

@@ -32,6 +32,12 @@ pub trait Key: Record {
     /// Its place among others: a total order.
     fn order(&self, other: &Self) -> Ordering;
 
+    /// Whether both are the same key: what [`Key::order`] says, sooner.
+    #[inline]
+    fn same(&self, other: &Self) -> bool {
+        self.order(other).is_eq()
+    }
+
     /// Some first bits of its place: if the prefixes of two keys differ, they tell their order. (All 0 is one, but helps nobody.)
     fn prefix(&self) -> u64 {
         0
@@ -248,6 +254,11 @@ impl Key for String {
     }
 
     #[inline]
+    fn same(&self, other: &String) -> bool {
+        self == other
+    }
+
+    #[inline]
     fn prefix(&self) -> u64 {
         prefix_all(self.as_bytes())
     }
@@ -317,6 +328,10 @@ impl<K: Key> Key for Vec<K> {
         order_all(self, other)
     }
 
+    fn same(&self, other: &Vec<K>) -> bool {
+        self.len() == other.len() && self.iter().zip(other).all(|(a, b)| a.same(b))
+    }
+
     fn prefix(&self) -> u64 {
         prefix_all(self)
     }
@@ -369,7 +384,8 @@ mod tests {
     /// That hash, order and prefix agree with one another, and with what the order should be.
     fn agree<K: Key + std::fmt::Debug>(a: &K, b: &K, want: Ordering) {
         assert_eq!((a.order(b), b.order(a)), (want, want.reverse()), "{a:?} {b:?}");
-        assert!(a.order(a).is_eq());
+        assert!(a.order(a).is_eq() && a.same(a));
+        assert_eq!((a.same(b), b.same(a)), (want.is_eq(), want.is_eq()), "{a:?} {b:?}");
         match a.prefix().cmp(&b.prefix()) {
             Ordering::Equal => assert!(!K::PREFIX_IS_ALL || want.is_eq(), "{a:?} {b:?}"),
             told => assert_eq!(told, want, "{a:?} {b:?}"),

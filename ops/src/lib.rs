@@ -18,24 +18,28 @@
 
 mod batch;
 mod dataflow;
+mod early;
 mod error;
 mod exchange;
 mod forward;
+mod grouping;
 pub mod key;
 pub mod memory;
 mod operator;
 mod operators;
+mod outbox;
 mod plan;
 pub mod record;
 mod selector;
 pub mod spill;
+mod table;
 
 pub use batch::{Batch, Records};
 pub use dataflow::{Dataflow, Options};
 pub use error::{OpsError, Result};
 pub use key::Key;
 pub use operator::{Full, Insert, InsertError, Operator, Receiver, drive, taking};
-pub use operators::{AllGather, Broadcast, Direct, Gather, KeyedPartition, Partition};
+pub use operators::{AllGather, Broadcast, Direct, Gather, KeyedPartition, KeyedReduce, Partition};
 pub use plan::LogicalPlan;
 pub use record::{Plain, Record, Serde};
 pub use selector::{ByHash, ByKey, ByRange, Keyed, RoundRobin, Selector, target_of};

@@ -73,6 +73,11 @@ impl Reservation {
         self.memory.used.set(self.memory.used() - bytes);
     }
 
+    /// All that is held, apart from this.
+    pub fn split(&mut self) -> Reservation {
+        Reservation { memory: self.memory.clone(), bytes: std::mem::take(&mut self.bytes) }
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -40,7 +40,7 @@ impl<K: Key, V: Record> Keyed for (K, V) {
 }
 
 /// Of operators that spread keys over targets. Hash tables inside targets have other seeds: they see only keys of one target.
-const SEED: u64 = 0x5eed_0f7a_59e7;
+pub(crate) const SEED: u64 = 0x5eed_0f7a_59e7;
 
 /// The target of a key by its hash: evenly, the same in all operators, so that what two of them have partitioned stays together.
 #[inline]

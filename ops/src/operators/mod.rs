@@ -5,6 +5,7 @@ mod broadcast;
 mod direct;
 mod gather;
 mod keyed_partition;
+mod keyed_reduce;
 mod partition;
 
 pub use all_gather::AllGather;
@@ -12,4 +13,5 @@ pub use broadcast::Broadcast;
 pub use direct::Direct;
 pub use gather::Gather;
 pub use keyed_partition::KeyedPartition;
+pub use keyed_reduce::KeyedReduce;
 pub use partition::Partition;

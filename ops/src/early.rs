@@ -1,0 +1,117 @@
+//! [`Early`]: sources reduce what they can before it goes anywhere.
+
+use crate::dataflow::Dataflow;
+use crate::error::Result;
+use crate::key::Key;
+use crate::memory::Reservation;
+use crate::operator::InsertError;
+use crate::record::Record;
+use crate::table::elsewhere;
+
+/// Places: with small pairs they stay in the first-level cache or close to it.
+const PLACES: usize = 1 << 11;
+/// So many inserts are looked at to decide.
+const WINDOW: u32 = 1 << 14;
+/// Early reduction pays where at least one in so many pairs finds its key there.
+const PAYS: u32 = 4;
+/// Where it does not, it is tried again after so many windows.
+const REST: u32 = 64;
+
+/// A small table in front of an exchange: each key has one place, from which another one pushes it out. (Where keys hardly come again, as
+/// measured with a million of them, this costs more than it saves: then it is left out, and tried again later.)
+pub(crate) struct Early<K, V> {
+    places: Vec<Option<(K, V)>>,
+    /// Inserts since the decision, and how many found their key.
+    seen: u32,
+    found: u32,
+    /// Inserts until it is tried again.
+    rest: u32,
+    /// Places are empty from here on.
+    emptied: usize,
+    room: Reservation,
+    /// Values that have bytes elsewhere may take so many together.
+    most: u64,
+    held: u64,
+}
+
+impl<K: Key, V: Record> Early<K, V> {
+    pub(crate) fn new(flow: &Dataflow) -> Early<K, V> {
+        Early {
+            places: Vec::new(),
+            seen: 0,
+            found: 0,
+            rest: 0,
+            emptied: 0,
+            room: flow.memory().reserve(),
+            most: flow.memory().limit() / 16,
+            held: 0,
+        }
+    }
+
+    /// Takes a pair; what it pushes out, or it itself, goes to `put`. If that has no room, the pair comes back.
+    #[inline]
+    pub(crate) fn insert(
+        &mut self,
+        hash: u64,
+        pair: (K, V),
+        combine: &mut impl FnMut(&mut V, V),
+        mut put: impl FnMut(u64, &(K, V)) -> Result<bool>,
+    ) -> Result<(), InsertError<(K, V)>> {
+        if self.rest > 0 {
+            if !put(hash, &pair)? {
+                return Err(InsertError::Full(pair));
+            }
+            self.rest -= 1;
+            return Ok(());
+        }
+        if self.places.is_empty() {
+            self.places.resize_with(PLACES, || None);
+            self.room.take((PLACES * size_of::<Option<(K, V)>>()) as u64);
+        }
+        self.emptied = PLACES;
+        let place = &mut self.places[hash as usize % PLACES];
+        match place {
+            Some(there) if there.0.same(&pair.0) => {
+                let before = elsewhere(&there.1);
+                combine(&mut there.1, pair.1);
+                self.held = (self.held + elsewhere(&there.1)).saturating_sub(before);
+                self.found += 1;
+            }
+            _ => {
+                if let Some(there) = place {
+                    // (The hash of what is there has the same lower bits only.)
+                    if !put(crate::grouping::Grouping::hash(&there.0), there)? {
+                        return Err(InsertError::Full(pair));
+                    }
+                    self.held = self.held.saturating_sub(elsewhere(&there.0) + elsewhere(&there.1));
+                }
+                self.held += elsewhere(&pair.0) + elsewhere(&pair.1);
+                *place = Some(pair);
+            }
+        }
+        self.seen += 1;
+        if self.seen == WINDOW || self.held > self.most {
+            if self.found < self.seen / PAYS || self.held > self.most {
+                self.rest = WINDOW * REST;
+            }
+            (self.seen, self.found) = (0, 0);
+        }
+        Ok(())
+    }
+
+    /// Hands all to `put`; false if that has no room, to be called again.
+    pub(crate) fn empty(&mut self, mut put: impl FnMut(&(K, V)) -> Result<bool>) -> Result<bool> {
+        while self.emptied > 0 {
+            let place = &mut self.places[self.emptied - 1];
+            if let Some(pair) = place {
+                if !put(pair)? {
+                    return Ok(false);
+                }
+                *place = None;
+            }
+            self.emptied -= 1;
+        }
+        self.held = 0;
+        Ok(true)
+    }
+}

@@ -1,0 +1,209 @@
+//! [`KeyedReduce`]: the values of each key reduced to one.
+
+use crate::batch::Batch;
+use crate::dataflow::Dataflow;
+use crate::early::Early;
+use crate::error::Result;
+use crate::exchange::{Exchange, Incoming, Route};
+use crate::grouping::Grouping;
+use crate::key::Key;
+use crate::operator::{Insert, InsertError, Operator, Receiver};
+use crate::outbox::Outbox;
+use crate::plan::LogicalPlan;
+use crate::record::Record;
+use crate::table::{Pairs, Table};
+use aeolian_net::{OpName, World};
+use std::cell::Cell;
+use std::rc::Rc;
+
+static NAME: OpName = OpName("keyed_reduce");
+
+/// Messages that are taken in one call of `progress`: other operators and the program want their turn.
+const AT_ONCE: usize = 64;
+
+/// M sources of pairs to N targets: the target of a key gets one pair of it, whose value all values of that key were reduced to.
+///
+/// `combine` puts the second value into the first. It must be associative and commutative: values meet in any order, so sums of
+/// floating-point numbers may differ in their last bits from run to run. Targets get their pairs when all sources have finished, in
+/// any order.
+///
+/// *Cost*: sources reduce what they can of what they insert one after another, as long as that pays (a table that stays in the cache; it
+/// is left where keys hardly come again). What is left is written once into the batch for its part of its target, and one round later
+/// into that part's hash table. *Memory*: one batch for each part of each target at each rank with sources; at the targets one pair
+/// a key. Does not spill yet.
+///
+/// ```
+/// use aeolian_ops::{Dataflow, Insert, KeyedReduce, LogicalPlan, Operator, taking};
+/// let counts = aeolian_net::World::local(2, |world| {
+///     let flow = Dataflow::new(&world)?;
+///     let mut mine = Vec::new();
+///     let plan = LogicalPlan::each_rank(&world);
+///     let take = taking(|_target, batch| mine.extend(batch));
+///     let mut op = KeyedReduce::new(&flow, &plan, |count: &mut u64, more| *count += more, take)?;
+///     op.insert_all(world.rank(), "a rose is a rose".split(' ').map(|word| (word.to_string(), 1)))?;
+///     op.finish(world.rank())?;
+///     op.complete()?;
+///     drop(op);
+///     world.finish()?;
+///     Ok(mine)
+/// })?;
+/// let mut counts = counts.concat();
+/// counts.sort();
+/// assert_eq!(counts, [("a".into(), 4), ("is".into(), 2), ("rose".into(), 4)]);
+/// # Ok::<(), aeolian_net::NetError>(())
+/// ```
+pub struct KeyedReduce<K, V, F, R> {
+    exchange: Exchange<(K, V)>,
+    grouping: Grouping,
+    combine: F,
+    receiver: R,
+    early: Early<K, V>,
+    /// Targets of this rank.
+    mine: Vec<u32>,
+    /// slot -> its pairs; those of other ranks' targets stay empty
+    tables: Vec<Table<K, V>>,
+    /// Slots of this rank's targets that receivers are still to get, last first.
+    left: Vec<u32>,
+    giving: Option<(u32, Pairs<K, V>)>,
+    outbox: Outbox<(K, V)>,
+    damaged: Rc<Cell<bool>>,
+}
+
+impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedReduce<K, V, F, R> {
+    /// On the tasks of `plan`; all ranks alike, but for the receiver.
+    ///
+    /// # Errors
+    /// [`OpsError::Plan`](crate::OpsError::Plan) if the plan is for a world of another size or has sources, but no targets.
+    pub fn new(
+        flow: &Dataflow,
+        plan: &LogicalPlan,
+        combine: F,
+        receiver: R,
+    ) -> Result<KeyedReduce<K, V, F, R>> {
+        plan.needs_targets(NAME.0)?;
+        let grouping = Grouping::new(plan.targets().len());
+        let exchange = Exchange::new(flow, &NAME, plan, Route::ToOne { parts: grouping.parts })?;
+        let slots = plan.targets().len() * grouping.parts as usize;
+        let mut op = KeyedReduce {
+            mine: plan.targets_of(flow.world().rank()).collect(),
+            exchange,
+            grouping,
+            combine,
+            receiver,
+            early: Early::new(flow),
+            tables: (0..slots).map(|_| Table::new(flow)).collect(),
+            left: Vec::new(),
+            giving: None,
+            outbox: Outbox::new(),
+            damaged: Rc::default(),
+        };
+        op.open();
+        Ok(op)
+    }
+
+    fn open(&mut self) {
+        self.left = self.mine.iter().rev().flat_map(|target| self.grouping.slots_of(*target).rev()).collect();
+    }
+
+    /// Hands over what all is there for; true if anything moved.
+    fn give(&mut self) -> Result<bool> {
+        let mut moved = false;
+        loop {
+            if self.giving.is_none() {
+                let Some(slot) = self.left.pop() else { break };
+                self.giving = Some((self.grouping.target(slot), self.tables[slot as usize].take()));
+            }
+            let Some((target, pairs)) = &mut self.giving else { break };
+            if self.outbox.hand_over(&mut self.receiver, *target, || Ok(pairs.next()))? {
+                moved = true;
+            } else if self.outbox.is_empty() {
+                self.giving = None;
+            } else {
+                break;
+            }
+        }
+        Ok(moved)
+    }
+}
+
+impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Operator
+    for KeyedReduce<K, V, F, R>
+{
+    fn finish(&mut self, source: u32) -> Result<()> {
+        self.exchange.finish(source)
+    }
+
+    fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()> {
+        self.exchange.barrier(source, mark)
+    }
+
+    fn progress(&mut self) -> Result<bool> {
+        let mut moved = false;
+        // What sources keep back to reduce it goes before their marks.
+        let (exchange, grouping) = (&mut self.exchange, self.grouping);
+        let is_open = !exchange.is_about_to_close();
+        let put = |pair: &(K, V)| exchange.put(grouping.slot_of_hash(Grouping::hash(&pair.0)), pair);
+        if is_open || self.early.empty(put)? {
+            moved |= self.exchange.progress()?;
+        }
+        for _ in 0..AT_ONCE {
+            let Some(incoming) = self.exchange.receive()? else { break };
+            moved = true;
+            match incoming {
+                Incoming::Batch(slot, bytes) => {
+                    let batch = Batch::<(K, V)>::new(bytes, self.damaged.clone());
+                    self.tables[slot as usize].add_all(&batch, &mut self.combine);
+                    if self.damaged.get() {
+                        return Err(self.exchange.unreadable("a batch".into()));
+                    }
+                }
+                Incoming::ForAll(_) => {}
+                Incoming::Barrier(marks) => {
+                    for target in &self.mine {
+                        self.receiver.barrier(*target, &marks);
+                    }
+                }
+            }
+        }
+        if self.exchange.has_ended() {
+            moved |= self.give()?;
+        }
+        Ok(moved)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.exchange.is_over() && self.left.is_empty() && self.giving.is_none() && self.outbox.is_empty()
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        if !self.is_complete() {
+            return Err(self.exchange.usage("reset before its receiver has taken all".into()));
+        }
+        self.exchange.reset()?;
+        self.open();
+        Ok(())
+    }
+
+    fn world(&self) -> World {
+        self.exchange.world().handle()
+    }
+
+    fn name(&self) -> (&'static OpName, u64) {
+        self.exchange.name()
+    }
+}
+
+impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Insert<(K, V)>
+    for KeyedReduce<K, V, F, R>
+{
+    #[inline]
+    fn insert(&mut self, source: u32, pair: (K, V)) -> Result<(), InsertError<(K, V)>> {
+        if !self.exchange.may_insert(source)? {
+            return Err(InsertError::Full(pair));
+        }
+        let hash = Grouping::hash(&pair.0);
+        let (exchange, grouping) = (&mut self.exchange, self.grouping);
+        let put = |hash: u64, pair: &(K, V)| exchange.put(grouping.slot_of_hash(hash), pair);
+        self.early.insert(hash, pair, &mut self.combine, put)
+    }
+}

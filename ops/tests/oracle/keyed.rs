@@ -1,0 +1,127 @@
+//! Operators that bring values of one key together.
+
+use crate::trial::{Got, Log, Random, Trial, trials};
+use aeolian_ops::{Key, KeyedReduce, Record, target_of};
+use proptest::prelude::*;
+use std::fmt::Debug;
+
+/// How keys are spread over what sources insert.
+#[derive(Debug, Clone, Copy)]
+enum Skew {
+    /// All the same.
+    One,
+    /// Most the same.
+    Most,
+    /// Few.
+    Few,
+    /// Hardly any twice.
+    Many,
+}
+
+fn skews() -> impl Strategy<Value = Skew> {
+    prop::sample::select(vec![Skew::One, Skew::Most, Skew::Few, Skew::Many])
+}
+
+/// The number of the key of a record.
+fn number(skew: Skew, source: u32, round: u32, place: usize) -> u64 {
+    let mut random = Random(u64::from(source) << 40 ^ u64::from(round) << 32 ^ place as u64);
+    match skew {
+        Skew::One => 3,
+        Skew::Most if random.below(20) > 0 => 3,
+        Skew::Most | Skew::Few => random.below(6),
+        Skew::Many => random.below(1 << 20),
+    }
+}
+
+fn all_pairs<K>(
+    trial: &Trial,
+    round: u32,
+    pair: impl Fn(u32, u32, usize) -> (K, u64),
+) -> Vec<(u32, (K, u64))> {
+    let of = |source| (0..trial.records_of(source, round)).map(move |place| (source, place));
+    let all = (0..trial.sources.len() as u32).flat_map(of);
+    all.map(|(source, place)| (source, pair(source, round, place))).collect()
+}
+
+/// Records of a round by target, each on its rank; that every target also got its barriers, before all else.
+fn by_target<T: Record + Clone>(trial: &Trial, by_rank: &[Log<T>]) -> Vec<Vec<T>> {
+    let mut all: Vec<Vec<T>> = vec![Vec::new(); trial.targets.len()];
+    for (rank, log) in (0..).zip(by_rank) {
+        let mut barriers = vec![0; trial.targets.len()];
+        for (target, got) in log {
+            let t = *target as usize;
+            assert_eq!(trial.targets[t], rank, "{trial:?}");
+            match got {
+                Got::Record(record) => {
+                    assert_eq!(barriers[t], trial.barriers, "{trial:?}");
+                    all[t].push(record.clone());
+                }
+                Got::Barrier(marks) => {
+                    assert_eq!(marks.len(), trial.sources.len(), "{trial:?}");
+                    barriers[t] += 1;
+                }
+            }
+        }
+    }
+    all
+}
+
+fn sums<K>(trial: &Trial, make: impl Fn(u64) -> K + Sync, skew: Skew)
+where
+    K: Key + Clone + Send + Debug,
+{
+    let pair = |s, r, p| (make(number(skew, s, r, p)), u64::from(s) + p as u64);
+    let rounds =
+        trial.run(|flow, plan, moody| KeyedReduce::new(flow, plan, |a: &mut u64, b| *a += b, moody), pair);
+    for (round, by_rank) in (0..).zip(&rounds) {
+        // By the order of keys alone, which is slow and plain.
+        let mut pairs: Vec<(K, u64)> =
+            all_pairs(trial, round, pair).into_iter().map(|(_, pair)| pair).collect();
+        pairs.sort_by(|a, b| a.0.order(&b.0));
+        let mut want: Vec<(K, u64)> = Vec::new();
+        for (key, value) in pairs {
+            match want.last_mut() {
+                Some(last) if last.0.order(&key).is_eq() => last.1 += value,
+                _ => want.push((key, value)),
+            }
+        }
+        let mut got = Vec::new();
+        for (target, pairs) in (0..).zip(by_target(trial, by_rank)) {
+            for pair in pairs {
+                assert_eq!(target_of(&pair.0, trial.targets.len() as u32), target, "{trial:?}: {pair:?}");
+                got.push(pair);
+            }
+        }
+        got.sort_by(|a, b| a.0.order(&b.0));
+        assert_eq!(got.len(), want.len(), "{trial:?}: keys");
+        for (got, want) in got.iter().zip(&want) {
+            assert!(got.0.same(&want.0) && got.1 == want.1, "{trial:?}: {got:?}, not {want:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sums_by_number(trial in trials(), skew in skews()) {
+        sums(&trial, |n| n, skew);
+    }
+
+    #[test]
+    fn sums_by_text(trial in trials(), skew in skews()) {
+        sums(&trial, |n| "x".repeat((n % 7) as usize) + &n.to_string(), skew);
+    }
+
+    #[test]
+    fn sums_by_odd_floats(trial in trials(), skew in skews()) {
+        let odd = [0.0, -0.0, f64::NAN, -f64::NAN, f64::INFINITY, f64::MIN];
+        sums(&trial, |n| odd.get(n as usize).copied().unwrap_or(n as f64), skew);
+    }
+
+    #[test]
+    fn sums_by_tuples_and_nothing(trial in trials(), skew in skews()) {
+        sums(&trial, |n| (i64::MIN + n as i64 % 3, Some([n as u8]), Vec::<u16>::new()), skew);
+        sums(&trial, |_| (), skew);
+    }
+}
