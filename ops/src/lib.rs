@@ -28,6 +28,7 @@ pub mod memory;
 mod operator;
 mod operators;
 mod outbox;
+mod parts;
 mod plan;
 pub mod record;
 mod selector;

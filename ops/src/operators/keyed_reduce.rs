@@ -9,12 +9,11 @@ use crate::grouping::Grouping;
 use crate::key::Key;
 use crate::operator::{Insert, InsertError, Operator, Receiver};
 use crate::outbox::Outbox;
+use crate::parts::Parts;
 use crate::plan::LogicalPlan;
 use crate::record::Record;
-use crate::table::{Pairs, Table};
+use crate::table::Pairs;
 use aeolian_net::{OpName, World};
-use std::cell::Cell;
-use std::rc::Rc;
 
 static NAME: OpName = OpName("keyed_reduce");
 
@@ -30,7 +29,7 @@ const AT_ONCE: usize = 64;
 /// *Cost*: sources reduce what they can of what they insert one after another, as long as that pays (a table that stays in the cache; it
 /// is left where keys hardly come again). What is left is written once into the batch for its part of its target, and one round later
 /// into that part's hash table. *Memory*: one batch for each part of each target at each rank with sources; at the targets one pair
-/// a key. Does not spill yet.
+/// a key, and at most 64 MiB, or an eighth of the budget, of pairs that wait for their part's turn. Does not spill yet.
 ///
 /// ```
 /// use aeolian_ops::{Dataflow, Insert, KeyedReduce, LogicalPlan, Operator, taking};
@@ -54,19 +53,16 @@ const AT_ONCE: usize = 64;
 /// ```
 pub struct KeyedReduce<K, V, F, R> {
     exchange: Exchange<(K, V)>,
-    grouping: Grouping,
     combine: F,
     receiver: R,
     early: Early<K, V>,
     /// Targets of this rank.
     mine: Vec<u32>,
-    /// slot -> its pairs; those of other ranks' targets stay empty
-    tables: Vec<Table<K, V>>,
+    parts: Parts<K, V>,
     /// Slots of this rank's targets that receivers are still to get, last first.
     left: Vec<u32>,
     giving: Option<(u32, Pairs<K, V>)>,
     outbox: Outbox<(K, V)>,
-    damaged: Rc<Cell<bool>>,
 }
 
 impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedReduce<K, V, F, R> {
@@ -83,26 +79,24 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
         plan.needs_targets(NAME.0)?;
         let grouping = Grouping::new(plan.targets().len());
         let exchange = Exchange::new(flow, &NAME, plan, Route::ToOne { parts: grouping.parts })?;
-        let slots = plan.targets().len() * grouping.parts as usize;
         let mut op = KeyedReduce {
             mine: plan.targets_of(flow.world().rank()).collect(),
             exchange,
-            grouping,
             combine,
             receiver,
             early: Early::new(flow),
-            tables: (0..slots).map(|_| Table::new(flow)).collect(),
+            parts: Parts::new(flow, grouping, plan.targets().len()),
             left: Vec::new(),
             giving: None,
             outbox: Outbox::new(),
-            damaged: Rc::default(),
         };
         op.open();
         Ok(op)
     }
 
     fn open(&mut self) {
-        self.left = self.mine.iter().rev().flat_map(|target| self.grouping.slots_of(*target).rev()).collect();
+        let slots_of = |target: &u32| self.parts.grouping().slots_of(*target).rev();
+        self.left = self.mine.iter().rev().flat_map(slots_of).collect();
     }
 
     /// Hands over what all is there for; true if anything moved.
@@ -111,7 +105,11 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
         loop {
             if self.giving.is_none() {
                 let Some(slot) = self.left.pop() else { break };
-                self.giving = Some((self.grouping.target(slot), self.tables[slot as usize].take()));
+                let pairs = self.parts.take(slot, &mut self.combine);
+                if !self.parts.is_whole() {
+                    return Err(self.exchange.unreadable("a batch".into()));
+                }
+                self.giving = Some((self.parts.grouping().target(slot), pairs));
             }
             let Some((target, pairs)) = &mut self.giving else { break };
             if self.outbox.hand_over(&mut self.receiver, *target, || Ok(pairs.next()))? {
@@ -140,7 +138,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Operato
     fn progress(&mut self) -> Result<bool> {
         let mut moved = false;
         // What sources keep back to reduce it goes before their marks.
-        let (exchange, grouping) = (&mut self.exchange, self.grouping);
+        let (exchange, grouping) = (&mut self.exchange, self.parts.grouping());
         let is_open = !exchange.is_about_to_close();
         let put = |pair: &(K, V)| exchange.put(grouping.slot_of_hash(Grouping::hash(&pair.0)), pair);
         if is_open || self.early.empty(put)? {
@@ -151,9 +149,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Operato
             moved = true;
             match incoming {
                 Incoming::Batch(slot, bytes) => {
-                    let batch = Batch::<(K, V)>::new(bytes, self.damaged.clone());
-                    self.tables[slot as usize].add_all(&batch, &mut self.combine);
-                    if self.damaged.get() {
+                    if !self.parts.add(slot, bytes, &mut self.combine) {
                         return Err(self.exchange.unreadable("a batch".into()));
                     }
                 }
@@ -202,7 +198,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Insert<
             return Err(InsertError::Full(pair));
         }
         let hash = Grouping::hash(&pair.0);
-        let (exchange, grouping) = (&mut self.exchange, self.grouping);
+        let (exchange, grouping) = (&mut self.exchange, self.parts.grouping());
         let put = |hash: u64, pair: &(K, V)| exchange.put(grouping.slot_of_hash(hash), pair);
         self.early.insert(hash, pair, &mut self.combine, put)
     }
