@@ -414,12 +414,17 @@ impl<T: Record> Exchange<T> {
             && !self.my_sources.iter().any(open)
     }
 
+    /// All sources of this rank have finished.
+    pub(crate) fn is_last(&self) -> bool {
+        self.my_sources.iter().all(|s| self.sources[*s as usize] == State::Finished)
+    }
+
     /// If all sources of this rank are at a barrier or have finished, and that is not told yet: begins to tell it.
     fn begin_closing(&mut self) -> Result<bool> {
         if !self.is_about_to_close() {
             return Ok(false);
         }
-        let end = self.my_sources.iter().all(|s| self.sources[*s as usize] == State::Finished);
+        let end = self.is_last();
         self.marks.sort_by_key(|mark| mark.0);
         let marks = std::mem::take(&mut self.marks);
         let mut body = Buf::zeroed(if end { 0 } else { marks.size() });

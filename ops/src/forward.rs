@@ -162,6 +162,10 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
         self.events == 0 && self.exchange.is_over()
     }
 
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.events > 0
+    }
+
     pub(crate) fn reset(&mut self) -> Result<()> {
         match self.events {
             0 => self.exchange.reset(),
@@ -169,43 +173,3 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
         }
     }
 }
-
-/// Implements [`Operator`](crate::Operator) for what has a [`Forward`] in its field `forward`.
-macro_rules! operator {
-    ($name:ident<$($parameter:ident),+> where $($bounds:tt)+) => {
-        impl<$($parameter),+> $crate::Operator for $name<$($parameter),+>
-        where
-            $($bounds)+
-        {
-            fn finish(&mut self, source: u32) -> $crate::Result<()> {
-                self.forward.exchange.finish(source)
-            }
-
-            fn barrier(&mut self, source: u32, mark: Vec<u8>) -> $crate::Result<()> {
-                self.forward.exchange.barrier(source, mark)
-            }
-
-            fn progress(&mut self) -> $crate::Result<bool> {
-                self.forward.progress()
-            }
-
-            fn is_complete(&self) -> bool {
-                self.forward.is_complete()
-            }
-
-            fn reset(&mut self) -> $crate::Result<()> {
-                self.forward.reset()
-            }
-
-            fn world(&self) -> aeolian_net::World {
-                self.forward.exchange.world().handle()
-            }
-
-            fn name(&self) -> (&'static aeolian_net::OpName, u64) {
-                self.forward.exchange.name()
-            }
-        }
-    };
-}
-
-pub(crate) use operator;

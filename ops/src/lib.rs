@@ -31,6 +31,7 @@ mod outbox;
 mod parts;
 mod plan;
 pub mod record;
+mod reduction;
 mod selector;
 pub mod spill;
 mod table;
@@ -40,7 +41,9 @@ pub use dataflow::{Dataflow, Options};
 pub use error::{OpsError, Result};
 pub use key::Key;
 pub use operator::{Full, Insert, InsertError, Operator, Receiver, drive, taking};
-pub use operators::{AllGather, Broadcast, Direct, Gather, KeyedPartition, KeyedReduce, Partition};
+pub use operators::{
+    AllGather, AllReduce, Broadcast, Direct, Gather, KeyedPartition, KeyedReduce, Partition, Reduce,
+};
 pub use plan::LogicalPlan;
 pub use record::{Plain, Record, Serde};
 pub use selector::{ByHash, ByKey, ByRange, Keyed, RoundRobin, Selector, target_of};

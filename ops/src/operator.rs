@@ -2,6 +2,7 @@
 
 use crate::error::{OpsError, Result};
 use aeolian_net::{NetError, OpName, World};
+use std::time::Duration;
 
 /// A value that was not taken: it comes back, to be tried again after some [`Operator::progress`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +103,9 @@ pub trait Operator {
     /// Whether all sources have finished, and the targets of this rank have got all there was for them.
     fn is_complete(&self) -> bool;
 
+    /// Whether a receiver has refused something, which it will be offered again.
+    fn is_held_up(&self) -> bool;
+
     /// Makes a complete operator ready for another round with the same tasks. Ranks may be in other rounds meanwhile.
     ///
     /// # Errors
@@ -128,19 +132,42 @@ pub fn drive<O: Operator + ?Sized, T>(
     let mut world = op.world();
     let (name, number) = op.name();
     world.enter(name, number);
-    // As long as it moves by itself, there is something to do before the world is waited for.
-    let mut step = || -> Result<Option<T>> {
-        loop {
-            let moved = op.progress()?;
-            let value = ready(op)?;
-            if value.is_some() || !moved {
-                return Ok(value);
-            }
-        }
-    };
-    let done = world.wait_until(|_| Ok(step().transpose()));
+    let done = turns(&mut world, op, &mut ready);
     world.leave();
-    done?
+    done
+}
+
+/// A receiver that refuses is asked again after so long at most.
+const ASK_AGAIN: Duration = Duration::from_millis(1);
+
+fn turns<O: Operator + ?Sized, T>(
+    world: &mut World,
+    op: &mut O,
+    ready: &mut impl FnMut(&mut O) -> Result<Option<T>>,
+) -> Result<T> {
+    let mut asked = 0u32;
+    loop {
+        // As long as it moves by itself, there is something to do before the world is waited for.
+        let mut step = || -> Result<Option<Option<T>>> {
+            loop {
+                let moved = op.progress()?;
+                match ready(op)? {
+                    Some(value) => return Ok(Some(Some(value))),
+                    // Not for other ranks: who waits for them in vain is told that all wait for one another.
+                    None if op.is_held_up() => return Ok(Some(None)),
+                    None if moved => asked = 0,
+                    None => return Ok(None),
+                }
+            }
+        };
+        if let Some(value) = world.wait_until(|_| Ok(step().transpose()))?? {
+            return Ok(value);
+        }
+        if !world.progress()? {
+            std::thread::sleep(ASK_AGAIN.min(Duration::from_micros(1 << asked.min(10))));
+        }
+        asked += 1;
+    }
 }
 
 /// An operator that records are inserted into.
@@ -185,3 +212,47 @@ pub(crate) fn insert_when_there_is_room<T, O: Insert<T>>(op: &mut O, source: u32
         }
     })
 }
+
+/// Implements [`Operator`](crate::Operator) by a field that has an `exchange` and the methods of the same names.
+macro_rules! operator {
+    ($name:ident<$($parameter:ident),+> by $field:ident where $($bounds:tt)+) => {
+        impl<$($parameter),+> $crate::Operator for $name<$($parameter),+>
+        where
+            $($bounds)+
+        {
+            fn finish(&mut self, source: u32) -> $crate::Result<()> {
+                self.$field.exchange.finish(source)
+            }
+
+            fn barrier(&mut self, source: u32, mark: Vec<u8>) -> $crate::Result<()> {
+                self.$field.exchange.barrier(source, mark)
+            }
+
+            fn progress(&mut self) -> $crate::Result<bool> {
+                self.$field.progress()
+            }
+
+            fn is_complete(&self) -> bool {
+                self.$field.is_complete()
+            }
+
+            fn is_held_up(&self) -> bool {
+                self.$field.is_held_up()
+            }
+
+            fn reset(&mut self) -> $crate::Result<()> {
+                self.$field.reset()
+            }
+
+            fn world(&self) -> aeolian_net::World {
+                self.$field.exchange.world().handle()
+            }
+
+            fn name(&self) -> (&'static aeolian_net::OpName, u64) {
+                self.$field.exchange.name()
+            }
+        }
+    };
+}
+
+pub(crate) use operator;

@@ -3,8 +3,8 @@
 use crate::batch::Batch;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
-use crate::forward::{Forward, operator};
-use crate::operator::{Insert, InsertError, Receiver};
+use crate::forward::Forward;
+use crate::operator::{Insert, InsertError, Receiver, operator};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use aeolian_net::OpName;
@@ -47,7 +47,7 @@ impl<T: Record, R: Receiver<Batch<(u32, T)>>> AllGather<T, R> {
     }
 }
 
-operator!(AllGather<T, R> where T: Record, R: Receiver<Batch<(u32, T)>>);
+operator!(AllGather<T, R> by forward where T: Record, R: Receiver<Batch<(u32, T)>>);
 
 impl<T: Record, R: Receiver<Batch<(u32, T)>>> Insert<T> for AllGather<T, R> {
     #[inline]

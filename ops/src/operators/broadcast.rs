@@ -3,8 +3,8 @@
 use crate::batch::Batch;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
-use crate::forward::{Forward, operator};
-use crate::operator::{Insert, InsertError, Receiver};
+use crate::forward::Forward;
+use crate::operator::{Insert, InsertError, Receiver, operator};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use aeolian_net::OpName;
@@ -49,7 +49,7 @@ impl<T: Record, R: Receiver<Batch<T>>> Broadcast<T, R> {
     }
 }
 
-operator!(Broadcast<T, R> where T: Record, R: Receiver<Batch<T>>);
+operator!(Broadcast<T, R> by forward where T: Record, R: Receiver<Batch<T>>);
 
 impl<T: Record, R: Receiver<Batch<T>>> Insert<T> for Broadcast<T, R> {
     #[inline]

@@ -3,8 +3,8 @@
 use crate::batch::Batch;
 use crate::dataflow::Dataflow;
 use crate::error::{OpsError, Result};
-use crate::forward::{Forward, operator};
-use crate::operator::{Insert, InsertError, Receiver};
+use crate::forward::Forward;
+use crate::operator::{Insert, InsertError, Receiver, operator};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use aeolian_net::OpName;
@@ -51,7 +51,7 @@ impl<T: Record, R: Receiver<Batch<(u32, T)>>> Gather<T, R> {
     }
 }
 
-operator!(Gather<T, R> where T: Record, R: Receiver<Batch<(u32, T)>>);
+operator!(Gather<T, R> by forward where T: Record, R: Receiver<Batch<(u32, T)>>);
 
 impl<T: Record, R: Receiver<Batch<(u32, T)>>> Insert<T> for Gather<T, R> {
     #[inline]

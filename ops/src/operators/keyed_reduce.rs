@@ -171,6 +171,10 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Operato
         self.exchange.is_over() && self.left.is_empty() && self.giving.is_none() && self.outbox.is_empty()
     }
 
+    fn is_held_up(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
     fn reset(&mut self) -> Result<()> {
         if !self.is_complete() {
             return Err(self.exchange.usage("reset before its receiver has taken all".into()));

@@ -1,17 +1,21 @@
 //! The operators, one a file.
 
 mod all_gather;
+mod all_reduce;
 mod broadcast;
 mod direct;
 mod gather;
 mod keyed_partition;
 mod keyed_reduce;
 mod partition;
+mod reduce;
 
 pub use all_gather::AllGather;
+pub use all_reduce::AllReduce;
 pub use broadcast::Broadcast;
 pub use direct::Direct;
 pub use gather::Gather;
 pub use keyed_partition::KeyedPartition;
 pub use keyed_reduce::KeyedReduce;
 pub use partition::Partition;
+pub use reduce::Reduce;

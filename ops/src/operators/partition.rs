@@ -3,8 +3,8 @@
 use crate::batch::Batch;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
-use crate::forward::{Forward, operator};
-use crate::operator::{Insert, InsertError, Receiver, insert_when_there_is_room};
+use crate::forward::Forward;
+use crate::operator::{Insert, InsertError, Receiver, insert_when_there_is_room, operator};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use crate::selector::Selector;
@@ -59,7 +59,7 @@ impl<T: Record, S: Selector<T>, R: Receiver<Batch<T>>> Partition<T, S, R> {
     }
 }
 
-operator!(Partition<T, S, R> where T: Record, S: Selector<T>, R: Receiver<Batch<T>>);
+operator!(Partition<T, S, R> by forward where T: Record, S: Selector<T>, R: Receiver<Batch<T>>);
 
 impl<T: Record, S: Selector<T>, R: Receiver<Batch<T>>> Insert<T> for Partition<T, S, R> {
     #[inline]

@@ -44,7 +44,7 @@ fn all_pairs<K>(
 }
 
 /// Records of a round by target, each on its rank; that every target also got its barriers, before all else.
-fn by_target<T: Record + Clone>(trial: &Trial, by_rank: &[Log<T>]) -> Vec<Vec<T>> {
+pub(crate) fn by_target<T: Record + Clone>(trial: &Trial, by_rank: &[Log<T>]) -> Vec<Vec<T>> {
     let mut all: Vec<Vec<T>> = vec![Vec::new(); trial.targets.len()];
     for (rank, log) in (0..).zip(by_rank) {
         let mut barriers = vec![0; trial.targets.len()];

@@ -3,4 +3,5 @@
 
 mod forwarding;
 mod keyed;
+mod reducing;
 mod trial;

@@ -39,20 +39,10 @@ pub(crate) fn trials() -> impl Strategy<Value = Trial> {
         prop::sample::select(vec![1usize, 40, 1000, 64 << 10]),
         prop::sample::select(vec![0u64, 5000, 1 << 30]),
     );
-    (shape, sizes, 0usize..400, 1u32..4, 0u32..3, 0u64..4, any::<u64>()).prop_map(
-        |((ranks, sources, targets), (batch, memory), records, rounds, barriers, refuse, seed)| Trial {
-            ranks,
-            sources,
-            targets,
-            batch,
-            memory,
-            records,
-            rounds,
-            barriers,
-            refuse,
-            seed,
-        },
-    )
+    (shape, sizes, 0usize..400, 1u32..4, 0u32..3, prop::sample::select(vec![0u64, 2, 5]), any::<u64>())
+        .prop_map(|((ranks, sources, targets), (batch, memory), records, rounds, barriers, refuse, seed)| {
+            Trial { ranks, sources, targets, batch, memory, records, rounds, barriers, refuse, seed }
+        })
 }
 
 /// splitmix64.
@@ -95,6 +85,20 @@ impl<T: Record> Receiver<Batch<T>> for Moody<T> {
         };
         self.log.borrow_mut().extend(batch.by_ref().take(few).map(|record| (target, Got::Record(record))));
         if batch.is_empty() { Ok(()) } else { Err(Full(batch)) }
+    }
+
+    fn barrier(&mut self, target: u32, marks: &[(u32, Vec<u8>)]) {
+        self.log.borrow_mut().push((target, Got::Barrier(marks.to_vec())));
+    }
+}
+
+impl<T: Record> Receiver<T> for Moody<T> {
+    fn receive(&mut self, target: u32, item: T) -> Result<(), Full<T>> {
+        if self.refuse > 0 && self.random.below(self.refuse) == 0 {
+            return Err(Full(item));
+        }
+        self.log.borrow_mut().push((target, Got::Record(item)));
+        Ok(())
     }
 
     fn barrier(&mut self, target: u32, marks: &[(u32, Vec<u8>)]) {
