@@ -142,6 +142,9 @@ fn no_descriptors_are_left() {
         let mut run = spill.file("sort").run();
         run.write(bytes(1000, 1)).unwrap();
         assert_eq!(read_all(run.finish().unwrap()), [bytes(1000, 1)]);
+        // A ring is a descriptor too: there was none for it, and threads do it.
+        let who = if io == DiskIo::Blocking { io } else { DiskIo::Threads };
+        assert_eq!(spill.report().io, Some(who));
         drop(spill);
         while let Ok(file) = std::fs::File::open("/dev/null") {
             taken.push(file);
