@@ -29,6 +29,11 @@ impl<T: Record> Batch<T> {
         Batch { bytes, at: 0, damaged, records: PhantomData }
     }
 
+    /// The bytes of a batch of which nothing has been taken.
+    pub(crate) fn into_bytes(self) -> Buf {
+        self.bytes
+    }
+
     /// Bytes of the records that are left.
     pub fn bytes(&self) -> usize {
         self.bytes.len() - self.at

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::memory::Memory;
+use crate::spill::{Spill, SpillOptions};
 use aeolian_net::memory::Budget;
 use aeolian_net::{Layout, World};
 use std::cell::Cell;
@@ -14,6 +15,8 @@ pub struct Options {
     pub memory: u64,
     /// Bytes of a batch. Where there are many targets, batches are smaller: those under way take an eighth of the memory at most.
     pub batch: usize,
+    /// Where what does not fit goes, and how. What it holds ([`SpillOptions::memory`]) comes on top of `memory`.
+    pub spill: SpillOptions,
 }
 
 /// A batch that moves at the speed of memory, and stays in the cache on its way.
@@ -31,7 +34,11 @@ impl Options {
     pub fn detect(layout: &Layout, rank: u32) -> Result<Options> {
         let here = layout.node_of.get(rank as usize).map_or(1, |node| layout.ranks_on(*node).count());
         let budget = Budget::detect(here)?;
-        Ok(Options { memory: budget.bytes / SHARE.1 * SHARE.0, batch: BATCH })
+        // Blocks carry a number of their job: none that another one can have left is taken for ours.
+        let job = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let job = job.map_or(0, |t| t.as_nanos() as u64) ^ u64::from(std::process::id()) << 40;
+        let spill = SpillOptions::from_env(job, rank);
+        Ok(Options { memory: budget.bytes / SHARE.1 * SHARE.0, batch: BATCH, spill })
     }
 }
 
@@ -46,6 +53,7 @@ pub struct Dataflow {
 struct Shared {
     world: World,
     memory: Rc<Memory>,
+    spill: Spill,
     options: Options,
     operators: Cell<u64>,
 }
@@ -62,7 +70,8 @@ impl Dataflow {
     /// With other options. (Each rank may have others.)
     pub fn with(world: &World, options: Options) -> Dataflow {
         let memory = Memory::new(options.memory);
-        let shared = Shared { world: world.handle(), memory, options, operators: Cell::new(0) };
+        let spill = Spill::new(options.spill.clone());
+        let shared = Shared { world: world.handle(), memory, spill, options, operators: Cell::new(0) };
         Dataflow { shared: Rc::new(shared) }
     }
 
@@ -76,6 +85,11 @@ impl Dataflow {
         &self.shared.memory
     }
 
+    /// What operators write to scratch files.
+    pub fn spill(&self) -> &Spill {
+        &self.shared.spill
+    }
+
     /// Number of the next operator.
     pub(crate) fn number(&self) -> u64 {
         let number = self.shared.operators.get() + 1;
@@ -85,9 +99,9 @@ impl Dataflow {
 
     /// Bytes of a batch where a rank fills one for each of so many targets.
     pub(crate) fn batch_bytes(&self, targets: usize) -> usize {
-        let Options { memory, batch, .. } = self.shared.options;
+        let Options { memory, batch, .. } = &self.shared.options;
         let share = usize::try_from(memory / 8).unwrap_or(usize::MAX) / targets.max(1);
-        batch.min(share.max(LEAST)).max(1)
+        (*batch).min(share.max(LEAST)).max(1)
     }
 }
 

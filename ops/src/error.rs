@@ -45,7 +45,7 @@ impl OpsError {
     pub fn exit_code(&self) -> u8 {
         match self {
             OpsError::Net(e) => e.exit_code(),
-            OpsError::Spill(_) => exit::IO,
+            OpsError::Spill(e) => e.exit_code(),
             OpsError::Plan(_) | OpsError::Usage { .. } => NetError::Usage(String::new()).exit_code(),
             OpsError::Decode { .. } => exit::PROTOCOL,
         }

@@ -197,7 +197,7 @@ impl<T: Record> Exchange<T> {
         (self.name, self.number)
     }
 
-    fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         format!("{} #{}", self.name.0, self.number)
     }
 

@@ -8,7 +8,8 @@ use crate::memory::Reservation;
 use crate::operator::{Full, InsertError, Receiver};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
-use aeolian_net::OpName;
+use crate::spill::{RunReader, RunWriter, SpillFile};
+use aeolian_net::{Buf, NetError, OpName};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -21,21 +22,48 @@ type Marks = Rc<Vec<(u32, Vec<u8>)>>;
 
 enum Event<T> {
     Batch(Batch<T>),
+    /// The next block of the target's spill.
+    Spilled,
     Barrier(Marks),
 }
 
-/// An edge, and a receiver at its end. What a receiver does not take yet waits in memory, as long as the budget has room; then the edge
-/// is not read, and so sources are held up.
+/// What waits for a target, in order. Batches that the budget has no room for are on disk.
+struct Queue<T> {
+    events: VecDeque<Event<T>>,
+    /// What is being written; what is read first is in `reading`.
+    writing: Option<RunWriter>,
+    reading: Option<RunReader>,
+}
+
+/// An edge, and a receiver at its end. What a receiver does not take yet waits, in memory as long as the budget has room, else on disk.
 pub(crate) struct Forward<T, R> {
     pub(crate) exchange: Exchange<T>,
     receiver: R,
     /// target -> what waits for it
-    waiting: Vec<VecDeque<Event<T>>>,
+    waiting: Vec<Queue<T>>,
     /// Targets of this rank.
     mine: Vec<u32>,
     events: usize,
     room: Reservation,
+    spill: SpillFile,
     damaged: Rc<Cell<bool>>,
+}
+
+impl<T> Queue<T> {
+    /// The next block that was spilled.
+    fn read(&mut self) -> Result<Buf> {
+        loop {
+            if let Some(reading) = &mut self.reading
+                && let Some(bytes) = reading.next()?
+            {
+                return Ok(bytes);
+            }
+            let Some(written) = self.writing.take() else {
+                return Err(NetError::Internal("a spilled batch is nowhere".into()).into());
+            };
+            self.reading = Some(written.finish()?.read());
+        }
+    }
 }
 
 impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
@@ -61,16 +89,17 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
 
     fn new(flow: &Dataflow, exchange: Exchange<T>, receiver: R) -> Result<Forward<T, R>> {
         let plan = exchange.plan();
-        let mut waiting = Vec::new();
-        waiting.resize_with(plan.targets().len(), VecDeque::new);
+        let queue = |_: &u32| Queue { events: VecDeque::new(), writing: None, reading: None };
+        let waiting = plan.targets().iter().map(queue).collect();
         Ok(Forward {
             mine: plan.targets_of(flow.world().rank()).collect(),
-            exchange,
             receiver,
             waiting,
             events: 0,
             room: flow.memory().reserve(),
+            spill: flow.spill().file(&exchange.label()),
             damaged: Rc::default(),
+            exchange,
         })
     }
 
@@ -86,15 +115,21 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
     /// Hands over what waits for a target; false if the receiver does not take it.
     fn offer(&mut self, target: u32) -> Result<bool> {
         let queue = &mut self.waiting[target as usize];
-        while let Some(event) = queue.pop_front() {
+        while let Some(mut event) = queue.events.pop_front() {
+            if matches!(event, Event::Spilled) {
+                let bytes = queue.read()?;
+                self.room.take(bytes.len() as u64);
+                event = Event::Batch(Batch::new(bytes, self.damaged.clone()));
+            }
             match event {
+                Event::Spilled => {}
                 Event::Barrier(marks) => self.receiver.barrier(target, &marks),
                 Event::Batch(batch) => {
                     let bytes = batch.bytes() as u64;
                     if let Err(Full(batch)) = self.receiver.receive(target, batch) {
                         // It may have taken some records of it.
                         self.room.shrink(bytes - batch.bytes() as u64);
-                        queue.push_front(Event::Batch(batch));
+                        queue.events.push_front(Event::Batch(batch));
                         return Ok(false);
                     }
                     self.room.shrink(bytes);
@@ -110,10 +145,20 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
 
     /// Something has come for a target: it gets it when it has taken what came before.
     fn bring(&mut self, target: u32, event: Event<T>) -> Result<()> {
-        if let Event::Batch(batch) = &event {
-            self.room.take(batch.bytes() as u64);
-        }
-        self.waiting[target as usize].push_back(event);
+        let queue = &mut self.waiting[target as usize];
+        let event = match event {
+            // The first one is offered at once, and may not have to wait.
+            Event::Batch(batch) if queue.events.is_empty() => {
+                self.room.take(batch.bytes() as u64);
+                Event::Batch(batch)
+            }
+            Event::Batch(batch) if !self.room.grow(batch.bytes() as u64) => {
+                queue.writing.get_or_insert_with(|| self.spill.run()).write(batch.into_bytes())?;
+                Event::Spilled
+            }
+            event => event,
+        };
+        queue.events.push_back(event);
         self.events += 1;
         self.offer(target).map(drop)
     }
@@ -128,10 +173,6 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
             moved |= (self.events, self.room.bytes()) != before;
         }
         for _ in 0..AT_ONCE {
-            // One batch may always be there, or nothing would ever come.
-            if self.events > 0 && !self.room.grow(0) {
-                break;
-            }
             let Some(incoming) = self.exchange.receive()? else { break };
             moved = true;
             match incoming {

@@ -35,6 +35,11 @@ impl Memory {
         self.peak.get()
     }
 
+    /// Whether more is in use than may be.
+    pub fn is_over(&self) -> bool {
+        self.used() > self.limit
+    }
+
     /// Nothing yet, for one operator.
     pub fn reserve(self: &Rc<Memory>) -> Reservation {
         Reservation { memory: self.clone(), bytes: 0 }

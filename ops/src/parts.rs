@@ -1,58 +1,99 @@
 //! [`Parts`]: the pairs of all targets of a rank, in parts, one pair a key.
 
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::dataflow::Dataflow;
-use crate::grouping::Grouping;
+use crate::error::Result;
 use crate::key::Key;
-use crate::memory::Reservation;
-use crate::record::Record;
-use crate::table::{Pairs, Table};
+use crate::memory::{Memory, Reservation};
+use crate::record::{Record, Writer};
+use crate::spill::{Run, RunWriter, SpillFile};
+use crate::table::{Table, TakenPairs};
 use aeolian_net::Buf;
 use std::cell::Cell;
 use std::rc::Rc;
 
 /// Bytes of batches that wait until their part has enough of them.
 const HEAP: u64 = 64 << 20;
+/// A part that was spilled is cut into so many, and each of them again if need be,
+const CUTS: usize = 16;
+/// so often at most: who is still too large then has keys whose hashes were made to be the same, and goes beyond the budget.
+const DEPTH: u32 = 8;
+/// Bytes of a batch that is read from the disk and cut.
+const CUT: usize = 32 << 10;
+/// A spilled part of which so little is left need not be cut: its table is no longer than a few blocks.
+const SMALL: u64 = 4 << 20;
+
+/// What parts share.
+#[derive(Clone)]
+struct Common {
+    memory: Rc<Memory>,
+    spill: SpillFile,
+    block_bytes: usize,
+    damaged: Rc<Cell<bool>>,
+}
 
 struct Part<K, V> {
     table: Table<K, V>,
     /// Batches that are not in the table yet.
     heap: Vec<Buf>,
     bytes: u64,
+    /// Where the pairs are, once the part was spilled: its table stays empty from then on.
+    run: Option<RunWriter>,
 }
 
 /// The parts of a rank's targets.
 ///
 /// A batch touches other lines of its part's table with each record. So batches wait until there are many of one part: then its table
 /// comes into the cache once for all of them.
+///
+/// When the budget is used up, the largest part goes to disk, with all that comes for it later (*hybrid hashing*: DeWitt et al.,
+/// *Implementation techniques for main memory database systems*, 1984). At the end it comes back, and if it is too large still, is cut by
+/// other bits of the hash.
 pub(crate) struct Parts<K, V> {
-    grouping: Grouping,
-    /// slot -> its part; those of other ranks' targets stay empty
+    common: Common,
+    /// How often what is here was cut after it had been spilled.
+    depth: u32,
+    /// place -> its part
     parts: Vec<Part<K, V>>,
     /// Bytes of all heaps, and how many there may be.
     heaped: u64,
     most: u64,
     room: Reservation,
-    damaged: Rc<Cell<bool>>,
 }
 
 impl<K: Key, V: Record> Parts<K, V> {
-    pub(crate) fn new(flow: &Dataflow, grouping: Grouping, targets: usize) -> Parts<K, V> {
-        let part = |_| Part { table: Table::new(flow), heap: Vec::new(), bytes: 0 };
-        Parts {
-            grouping,
-            parts: (0..targets * grouping.parts as usize).map(part).collect(),
-            heaped: 0,
-            most: HEAP.min(flow.memory().limit() / 8),
-            room: flow.memory().reserve(),
+    /// So many parts, of an operator of that name.
+    pub(crate) fn new(flow: &Dataflow, operator: &str, parts: usize) -> Parts<K, V> {
+        let common = Common {
+            memory: flow.memory().clone(),
+            spill: flow.spill().file(operator),
+            block_bytes: flow.spill().block_bytes(),
             damaged: Rc::default(),
+        };
+        Parts::of(common, 0, parts)
+    }
+
+    fn of(common: Common, depth: u32, parts: usize) -> Parts<K, V> {
+        let part = |_| Part { table: Table::new(&common.memory), heap: Vec::new(), bytes: 0, run: None };
+        Parts {
+            parts: (0..parts).map(part).collect(),
+            heaped: 0,
+            most: HEAP.min(common.memory.limit() / 8),
+            room: common.memory.reserve(),
+            common,
+            depth,
         }
     }
 
-    /// A batch of a slot; false if it cannot be read.
-    pub(crate) fn add(&mut self, slot: u32, bytes: Buf, combine: &mut impl FnMut(&mut V, V)) -> bool {
-        let part = &mut self.parts[slot as usize];
+    /// A batch of a part.
+    pub(crate) fn add(
+        &mut self,
+        place: usize,
+        bytes: Buf,
+        combine: &mut impl FnMut(&mut V, V),
+    ) -> Result<()> {
         let more = bytes.len() as u64;
+        let part = &mut self.parts[place];
         part.heap.push(bytes);
         part.bytes += more;
         self.heaped += more;
@@ -60,37 +101,198 @@ impl<K: Key, V: Record> Parts<K, V> {
         if self.heaped > self.most {
             // Those with the most have been waiting the longest: about half of all.
             let least = self.heaped / self.parts.iter().filter(|p| p.bytes > 0).count().max(1) as u64;
-            for slot in 0..self.parts.len() {
-                if self.parts[slot].bytes >= least {
-                    self.work_off(slot, combine);
+            for place in 0..self.parts.len() {
+                if self.parts[place].bytes >= least {
+                    self.work_off(place, combine)?;
                 }
             }
         }
-        !self.damaged.get()
+        while self.common.memory.is_over() && self.depth < DEPTH && self.spill_largest()? {}
+        Ok(())
     }
 
-    fn work_off(&mut self, slot: usize, combine: &mut impl FnMut(&mut V, V)) {
-        let part = &mut self.parts[slot];
-        for bytes in part.heap.drain(..) {
-            part.table.add_all(&Batch::new(bytes, self.damaged.clone()), combine);
+    /// Puts a part's heap into its table, or to its run.
+    fn work_off(&mut self, place: usize, combine: &mut impl FnMut(&mut V, V)) -> Result<()> {
+        let part = &mut self.parts[place];
+        match &mut part.run {
+            Some(run) => write_together(run, &mut part.heap, self.common.block_bytes)?,
+            None => {
+                for bytes in part.heap.drain(..) {
+                    part.table.add_all(&Batch::new(bytes, self.common.damaged.clone()), combine);
+                }
+            }
         }
         self.heaped -= part.bytes;
         self.room.shrink(part.bytes);
         part.bytes = 0;
+        Ok(())
     }
 
-    /// All pairs of a slot; none are left there.
-    pub(crate) fn take(&mut self, slot: u32, combine: &mut impl FnMut(&mut V, V)) -> Pairs<K, V> {
-        self.work_off(slot as usize, combine);
-        self.parts[slot as usize].table.take()
+    /// Writes the part that takes the most memory to disk; false if none takes any.
+    fn spill_largest(&mut self) -> Result<bool> {
+        let holds = |part: &Part<K, V>| part.bytes + part.table.bytes();
+        let largest = self.parts.iter_mut().max_by_key(|part| holds(part)).filter(|part| holds(part) > 0);
+        let Some(part) = largest else { return Ok(false) };
+        let run = part.run.get_or_insert_with(|| self.common.spill.run());
+        write_together(run, &mut part.heap, self.common.block_bytes)?;
+        self.heaped -= part.bytes;
+        self.room.shrink(part.bytes);
+        part.bytes = 0;
+        let mut pairs = part.table.take();
+        let mut out = Filling::new(self.common.block_bytes);
+        for pair in &mut pairs {
+            if let Some(full) = out.put(&pair) {
+                run.write(full)?;
+            }
+        }
+        if let Some(rest) = out.finish() {
+            run.write(rest)?;
+        }
+        Ok(true)
     }
 
-    /// Whether all could be read.
+    /// Whether a part was spilled: those are best taken last, when the memory of others is free.
+    pub(crate) fn is_spilled(&self, place: usize) -> bool {
+        self.parts[place].run.is_some()
+    }
+
+    /// All pairs of a part; none are left there.
+    pub(crate) fn take(&mut self, place: usize, combine: &mut impl FnMut(&mut V, V)) -> Result<Pairs<K, V>> {
+        self.work_off(place, combine)?;
+        let part = &mut self.parts[place];
+        match part.run.take() {
+            None => Ok(Pairs::Table(part.table.take())),
+            Some(run) => self.bring_back(run.finish()?, combine),
+        }
+    }
+
+    /// The pairs of a spilled part: through a table if that has room, else cut once more.
+    fn bring_back(&self, run: Run, combine: &mut impl FnMut(&mut V, V)) -> Result<Pairs<K, V>> {
+        let Common { memory, damaged, .. } = &self.common;
+        let depth = self.depth + 1;
+        let free = memory.limit().saturating_sub(memory.used());
+        let cuts = if run.bytes() <= SMALL.max(free / 4) || depth == DEPTH { 1 } else { CUTS };
+        let mut parts = Parts::of(self.common.clone(), depth, cuts);
+        let mut filling: Vec<Filling> = (0..cuts).map(|_| Filling::new(CUT)).collect();
+        let mut blocks = run.read();
+        while let Some(block) = blocks.next()? {
+            if cuts == 1 {
+                parts.add(0, block, combine)?;
+                continue;
+            }
+            for pair in Batch::<(K, V)>::new(block, damaged.clone()) {
+                let place = pair.0.hash(u64::from(depth) << 32 | 0xc075) as usize % CUTS;
+                if let Some(full) = filling[place].put(&pair) {
+                    parts.add(place, full, combine)?;
+                }
+            }
+        }
+        for (place, filling) in filling.into_iter().enumerate() {
+            if let Some(rest) = filling.finish() {
+                parts.add(place, rest, combine)?;
+            }
+        }
+        let mut left: Vec<usize> = (0..cuts).collect();
+        left.sort_by_key(|place| !parts.is_spilled(*place));
+        Ok(Pairs::Cut { parts: Box::new(parts), left, now: None })
+    }
+
+    /// Whether all that came, from peers or disk, could be read.
     pub(crate) fn is_whole(&self) -> bool {
-        !self.damaged.get()
+        !self.common.damaged.get()
+    }
+}
+
+/// Writes batches as blocks of about `block_bytes`, and none are left.
+fn write_together(run: &mut RunWriter, heap: &mut Vec<Buf>, block_bytes: usize) -> Result<()> {
+    let mut from = 0;
+    while from < heap.len() {
+        let (mut to, mut bytes) = (from, 0);
+        while to < heap.len() && (to == from || bytes + heap[to].len() <= block_bytes) {
+            bytes += heap[to].len();
+            to += 1;
+        }
+        if to == from + 1 {
+            run.write(std::mem::take(&mut heap[from]))?;
+        } else {
+            let mut block = Buf::stale(bytes);
+            let mut at = 0;
+            for batch in &mut heap[from..to] {
+                block[at..at + batch.len()].copy_from_slice(batch);
+                at += batch.len();
+                *batch = Buf::empty();
+            }
+            run.write(block)?;
+        }
+        from = to;
+    }
+    heap.clear();
+    Ok(())
+}
+
+/// A batch that is being filled.
+struct Filling {
+    bytes: Buf,
+    filled: usize,
+    most: usize,
+}
+
+impl Filling {
+    fn new(most: usize) -> Filling {
+        Filling { bytes: Buf::empty(), filled: 0, most }
     }
 
-    pub(crate) fn grouping(&self) -> Grouping {
-        self.grouping
+    /// Takes a record, and returns the batch that it did not fit into.
+    fn put<T: Record>(&mut self, record: &T) -> Option<Buf> {
+        let mut writer = Writer::new(&mut self.bytes, self.filled);
+        if batch::put(record, &mut writer).is_some() {
+            self.filled = writer.position();
+            return None;
+        }
+        let fresh = Buf::stale(self.most.max(batch::size(record)));
+        let full = std::mem::replace(self, Filling { bytes: fresh, filled: 0, most: self.most });
+        let mut writer = Writer::new(&mut self.bytes, 0);
+        // (What has been read or was in a table has been written before.)
+        if batch::put(record, &mut writer).is_some() {
+            self.filled = writer.position();
+        }
+        full.finish()
+    }
+
+    /// What is in it, if anything is.
+    fn finish(mut self) -> Option<Buf> {
+        self.bytes.truncate(self.filled);
+        (self.filled > 0).then_some(self.bytes)
+    }
+}
+
+/// Pairs that were taken out of a part.
+pub(crate) enum Pairs<K, V> {
+    Table(TakenPairs<K, V>),
+    /// Of a part that had been spilled and was cut: parts that are left, and those of the one before.
+    Cut {
+        parts: Box<Parts<K, V>>,
+        left: Vec<usize>,
+        now: Option<Box<Pairs<K, V>>>,
+    },
+}
+
+impl<K: Key, V: Record> Pairs<K, V> {
+    /// The next one. (`combine` by a pointer: cuts of cuts would else want functions without end.)
+    pub(crate) fn next(&mut self, mut combine: &mut dyn FnMut(&mut V, V)) -> Result<Option<(K, V)>> {
+        match self {
+            Pairs::Table(pairs) => Ok(pairs.next()),
+            Pairs::Cut { parts, left, now } => loop {
+                if let Some(pairs) = now
+                    && let Some(pair) = pairs.next(combine)?
+                {
+                    return Ok(Some(pair));
+                }
+                // Before the next ones are made, the memory of these is given back.
+                *now = None;
+                let Some(place) = left.pop() else { return Ok(None) };
+                *now = Some(Box::new(parts.take(place, &mut combine)?));
+            },
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! [`Table`]: the pairs of a part of a target, one a key.
 
 use crate::batch::Batch;
-use crate::dataflow::Dataflow;
 use crate::key::Key;
-use crate::memory::Reservation;
+use crate::memory::{Memory, Reservation};
 use crate::record::Record;
 use hashbrown::hash_table::{Entry, HashTable, IntoIter};
+use std::rc::Rc;
 
 /// Of hash tables inside targets: which keys come to one target, another seed has decided.
 const SEED: u64 = 0x7ab1_e5ee_d000_0001;
@@ -22,8 +22,13 @@ pub(crate) struct Table<K, V> {
 }
 
 impl<K: Key, V: Record> Table<K, V> {
-    pub(crate) fn new(flow: &Dataflow) -> Table<K, V> {
-        Table { pairs: HashTable::new(), elsewhere: 0, room: flow.memory().reserve() }
+    pub(crate) fn new(memory: &Rc<Memory>) -> Table<K, V> {
+        Table { pairs: HashTable::new(), elsewhere: 0, room: memory.reserve() }
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.room.bytes()
     }
 
     /// Adds pairs, those of keys that are there by `combine`.
@@ -51,21 +56,21 @@ impl<K: Key, V: Record> Table<K, V> {
     }
 
     /// All pairs; none are left.
-    pub(crate) fn take(&mut self) -> Pairs<K, V> {
+    pub(crate) fn take(&mut self) -> TakenPairs<K, V> {
         let room = self.room.split();
         self.elsewhere = 0;
-        Pairs { pairs: std::mem::take(&mut self.pairs).into_iter(), _room: room }
+        TakenPairs { pairs: std::mem::take(&mut self.pairs).into_iter(), _room: room }
     }
 }
 
 /// Pairs that were taken out of a table.
-pub(crate) struct Pairs<K, V> {
+pub(crate) struct TakenPairs<K, V> {
     pairs: IntoIter<(K, V)>,
     /// Given back when they are gone.
     _room: Reservation,
 }
 
-impl<K, V> Iterator for Pairs<K, V> {
+impl<K, V> Iterator for TakenPairs<K, V> {
     type Item = (K, V);
 
     fn next(&mut self) -> Option<(K, V)> {

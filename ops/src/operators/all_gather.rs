@@ -13,7 +13,7 @@ static NAME: OpName = OpName("all_gather");
 
 /// M sources to N targets, each of which gets all pairs of a source and its record: those of one source in order.
 ///
-/// *Cost* and *memory*: as [`Broadcast`](crate::Broadcast), and four bytes a record for the source. Nothing spills.
+/// *Cost* and *memory*: as [`Broadcast`](crate::Broadcast), and four bytes a record for the source.
 ///
 /// ```
 /// use aeolian_ops::{AllGather, Dataflow, Insert, LogicalPlan, Operator, taking};

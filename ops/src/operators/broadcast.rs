@@ -14,8 +14,7 @@ static NAME: OpName = OpName("broadcast");
 /// M sources (one, as a rule) to N targets, each of which gets all records: those of one source in order.
 ///
 /// *Cost*: each record is written once; a batch goes once to each rank with targets, however many it has, and is copied there for each
-/// but one. *Memory*: one batch at each rank with sources; at the targets what a receiver does not take yet, as long as the budget has
-/// room, after which sources are held up. Nothing spills.
+/// but one. *Memory*: one batch at each rank with sources; at the targets what a receiver does not take yet; what the budget has no room for spills.
 ///
 /// ```
 /// use aeolian_ops::{Batch, Broadcast, Dataflow, Insert, LogicalPlan, Operator, taking};

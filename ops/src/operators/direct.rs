@@ -13,8 +13,7 @@ static NAME: OpName = OpName("direct");
 
 /// N sources to N targets, source `i` to target `i`, in order.
 ///
-/// *Cost*: as [`Partition`](crate::Partition). *Memory*: one batch for each source; at the targets what a receiver does not take yet, as
-/// long as the budget has room, after which sources are held up. Nothing spills.
+/// *Cost*: as [`Partition`](crate::Partition). *Memory*: one batch for each source; at the targets what a receiver does not take yet; what the budget has no room for spills.
 ///
 /// ```
 /// use aeolian_ops::{Dataflow, Direct, Insert, LogicalPlan, Operator, taking};

@@ -14,7 +14,7 @@ static NAME: OpName = OpName("gather");
 /// M sources to one target, which gets pairs of the source and the record: those of one source in order.
 ///
 /// *Cost*: as [`Partition`](crate::Partition), and four bytes a record for the source. *Memory*: one batch at each rank with sources; at
-/// the target what its receiver does not take yet, as long as the budget has room, after which sources are held up. Nothing spills.
+/// the target what its receiver does not take yet; what the budget has no room for spills.
 ///
 /// ```
 /// use aeolian_ops::{Dataflow, Gather, Insert, LogicalPlan, Operator, taking};

@@ -9,10 +9,9 @@ use crate::grouping::Grouping;
 use crate::key::Key;
 use crate::operator::{Insert, InsertError, Operator, Receiver};
 use crate::outbox::Outbox;
-use crate::parts::Parts;
+use crate::parts::{Pairs, Parts};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
-use crate::table::Pairs;
 use aeolian_net::{OpName, World};
 
 static NAME: OpName = OpName("keyed_reduce");
@@ -29,7 +28,8 @@ const AT_ONCE: usize = 64;
 /// *Cost*: sources reduce what they can of what they insert one after another, as long as that pays (a table that stays in the cache; it
 /// is left where keys hardly come again). What is left is written once into the batch for its part of its target, and one round later
 /// into that part's hash table. *Memory*: one batch for each part of each target at each rank with sources; at the targets one pair
-/// a key, and at most 64 MiB, or an eighth of the budget, of pairs that wait for their part's turn. Does not spill yet.
+/// a key, and at most 64 MiB, or an eighth of the budget, of pairs that wait for their part's turn.
+/// When that is more than the budget, parts go to disk, the largest first, and come back one after another at the end.
 ///
 /// ```
 /// use aeolian_ops::{Dataflow, Insert, KeyedReduce, LogicalPlan, Operator, taking};
@@ -53,14 +53,17 @@ const AT_ONCE: usize = 64;
 /// ```
 pub struct KeyedReduce<K, V, F, R> {
     exchange: Exchange<(K, V)>,
+    grouping: Grouping,
     combine: F,
     receiver: R,
     early: Early<K, V>,
     /// Targets of this rank.
     mine: Vec<u32>,
+    /// slot -> its pairs; those of other ranks' targets stay empty
     parts: Parts<K, V>,
     /// Slots of this rank's targets that receivers are still to get, last first.
     left: Vec<u32>,
+    is_ordered: bool,
     giving: Option<(u32, Pairs<K, V>)>,
     outbox: Outbox<(K, V)>,
 }
@@ -81,38 +84,41 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
         let exchange = Exchange::new(flow, &NAME, plan, Route::ToOne { parts: grouping.parts })?;
         let mut op = KeyedReduce {
             mine: plan.targets_of(flow.world().rank()).collect(),
-            exchange,
             combine,
             receiver,
             early: Early::new(flow),
-            parts: Parts::new(flow, grouping, plan.targets().len()),
+            parts: Parts::new(flow, &exchange.label(), plan.targets().len() * grouping.parts as usize),
+            grouping,
             left: Vec::new(),
+            is_ordered: false,
             giving: None,
             outbox: Outbox::new(),
+            exchange,
         };
         op.open();
         Ok(op)
     }
 
     fn open(&mut self) {
-        let slots_of = |target: &u32| self.parts.grouping().slots_of(*target).rev();
-        self.left = self.mine.iter().rev().flat_map(slots_of).collect();
+        self.left = self.mine.iter().rev().flat_map(|target| self.grouping.slots_of(*target).rev()).collect();
+        self.is_ordered = false;
     }
 
     /// Hands over what all is there for; true if anything moved.
     fn give(&mut self) -> Result<bool> {
         let mut moved = false;
+        if !std::mem::replace(&mut self.is_ordered, true) {
+            // What was spilled comes last, when the memory of all others is free. (They are taken from the end.)
+            self.left.sort_by_key(|slot| !self.parts.is_spilled(*slot as usize));
+        }
         loop {
             if self.giving.is_none() {
                 let Some(slot) = self.left.pop() else { break };
-                let pairs = self.parts.take(slot, &mut self.combine);
-                if !self.parts.is_whole() {
-                    return Err(self.exchange.unreadable("a batch".into()));
-                }
-                self.giving = Some((self.parts.grouping().target(slot), pairs));
+                let pairs = self.parts.take(slot as usize, &mut self.combine)?;
+                self.giving = Some((self.grouping.target(slot), pairs));
             }
             let Some((target, pairs)) = &mut self.giving else { break };
-            if self.outbox.hand_over(&mut self.receiver, *target, || Ok(pairs.next()))? {
+            if self.outbox.hand_over(&mut self.receiver, *target, || pairs.next(&mut self.combine))? {
                 moved = true;
             } else if self.outbox.is_empty() {
                 self.giving = None;
@@ -120,7 +126,10 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
                 break;
             }
         }
-        Ok(moved)
+        match self.parts.is_whole() {
+            true => Ok(moved),
+            false => Err(self.exchange.unreadable("a batch".into())),
+        }
     }
 }
 
@@ -138,7 +147,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Operato
     fn progress(&mut self) -> Result<bool> {
         let mut moved = false;
         // What sources keep back to reduce it goes before their marks.
-        let (exchange, grouping) = (&mut self.exchange, self.parts.grouping());
+        let (exchange, grouping) = (&mut self.exchange, self.grouping);
         let is_open = !exchange.is_about_to_close();
         let put = |pair: &(K, V)| exchange.put(grouping.slot_of_hash(Grouping::hash(&pair.0)), pair);
         if is_open || self.early.empty(put)? {
@@ -149,9 +158,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Operato
             moved = true;
             match incoming {
                 Incoming::Batch(slot, bytes) => {
-                    if !self.parts.add(slot, bytes, &mut self.combine) {
-                        return Err(self.exchange.unreadable("a batch".into()));
-                    }
+                    self.parts.add(slot as usize, bytes, &mut self.combine)?;
                 }
                 Incoming::ForAll(_) => {}
                 Incoming::Barrier(marks) => {
@@ -202,7 +209,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Insert<
             return Err(InsertError::Full(pair));
         }
         let hash = Grouping::hash(&pair.0);
-        let (exchange, grouping) = (&mut self.exchange, self.parts.grouping());
+        let (exchange, grouping) = (&mut self.exchange, self.grouping);
         let put = |hash: u64, pair: &(K, V)| exchange.put(grouping.slot_of_hash(hash), pair);
         self.early.insert(hash, pair, &mut self.combine, put)
     }

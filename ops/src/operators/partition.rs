@@ -19,8 +19,7 @@ static NAME: OpName = OpName("partition");
 ///
 /// *Cost*: each record is written once into the batch for its target, and read from it where it came; no lengths or frames for
 /// records of one size. One round; a message a full batch, and one a rank with sources to each rank with targets at the end.
-/// *Memory*: one batch for each target at each rank with sources; at the targets what a receiver does not take yet, as long as the
-/// budget has room, after which sources are held up. Nothing spills.
+/// *Memory*: one batch for each target at each rank with sources; at the targets what a receiver does not take yet; what the budget has no room for spills.
 ///
 /// ```
 /// use aeolian_ops::{ByHash, Dataflow, Insert, LogicalPlan, Operator, Partition, taking};

@@ -149,7 +149,11 @@ impl Trial {
         make: impl Fn(&Dataflow, &LogicalPlan, Moody<T>) -> Result<O, OpsError>,
         record: impl Fn(u32, u32, usize) -> I,
     ) -> Result<Vec<Log<T>>, NetError> {
-        let options = Options { memory: self.memory, batch: self.batch };
+        let options = Options {
+            memory: self.memory,
+            batch: self.batch,
+            ..Options::detect(world.layout(), world.rank())?
+        };
         let flow = Dataflow::with(world, options);
         let plan = LogicalPlan::new(world, 0, 0).sources_on(&self.sources)?.targets_on(&self.targets)?;
         let log: Rc<RefCell<Log<T>>> = Rc::default();
