@@ -1,20 +1,59 @@
-//! Dataflow operators, batch and streaming. **Planned: this crate has no code yet.**
+//! Dataflow operators: typed streams of records between tasks, with back-pressure, barriers and spilling to disk.
 //!
-//! What will be here, so that the layers below are built for it:
+//! An operator connects *sources* to *targets*: logical tasks, which a [`LogicalPlan`] puts on ranks, several or none on each. A
+//! program inserts records at its sources, and a [`Receiver`] gets what comes to its targets:
 //!
-//! * A *logical plan*: task ids for sources and targets, and on which rank each is.
-//! * Operators, each a typed state machine on one edge of the world: `insert(source, value)`, `finish(source)`, `progress()`,
-//!   `is_complete()`, and a receiver. Batch operators end; streaming ones do not.
-//!   - whole values: reduce, allreduce, gather, allgather, broadcast, direct, partition;
-//!   - keyed: partition, reduce, gather, join (inner, left, right, full outer).
-//! * Spilling: over the memory budget of the rank (`aeolian_net::memory`), operators write a few large sequential files, with
-//!   checksums, unlinked on creation, in several directories.
-//! * Barriers that are aligned on each edge, for checkpoints.
-//! * Windows by count, processing time and event time.
+//! ```
+//! use aeolian_ops::{Dataflow, Insert, KeyedReduce, LogicalPlan, Operator, taking};
+//! let counts = aeolian_net::World::local(3, |world| {
+//!     let flow = Dataflow::new(&world)?;
+//!     let mut counts: Vec<(String, u64)> = Vec::new();
+//!     {
+//!         let take = taking(|_target, batch| counts.extend(batch));
+//!         let plan = LogicalPlan::each_rank(&world);
+//!         let mut op = KeyedReduce::new(&flow, &plan, |count: &mut u64, more| *count += more, take)?;
+//!         op.insert_all(world.rank(), [("wind".into(), 1), ("harp".into(), 1)])?;
+//!         op.finish(world.rank())?;
+//!         op.complete()?;
+//!     }
+//!     world.finish()?;
+//!     Ok(counts)
+//! })?;
+//! let mut counts = counts.concat();
+//! counts.sort();
+//! assert_eq!(counts, [("harp".into(), 3), ("wind".into(), 3)]);
+//! # Ok::<(), aeolian_net::NetError>(())
+//! ```
 //!
-//! What is promised for it: batches instead of items on the hot path, back-pressure that the caller sees, and skew that is
-//! survived (one key with most of the data streams through disk). It will stand on `aeolian-net` only; `aeolian-harp` and this
-//! crate do not know each other.
+//! # The operators
+//!
+//! | operator | tasks | what targets get |
+//! |---|---|---|
+//! | [`Direct`] | i to i | the records of their source, in order |
+//! | [`Partition`], [`KeyedPartition`] | M to N | the records that a [`Selector`] gives them |
+//! | [`Broadcast`] | M to N | all records |
+//! | [`Gather`], [`AllGather`] | M to 1, M to N | all records with their sources |
+//! | [`Reduce`], [`AllReduce`] | M to 1, M to N | one value of all |
+//! | [`KeyedReduce`] | M to N | one value of each of their keys |
+//!
+//! Not here yet: keyed gather, join, sort, distinct, top k, union, zip with index, pipe; and streaming, with windows.
+//!
+//! # What this crate promises
+//!
+//! * **Nothing moves by itself.** No thread carries data: an operator moves while the program [progresses](Operator::progress) it or waits
+//!   for it. Any number may be under way on one world, and do not block one another. (Threads, where the kernel has no `io_uring`, do
+//!   nothing but read and write disks.)
+//! * **Back-pressure is seen.** An insert that does not fit hands its record back; a receiver may refuse.
+//! * **Batches, not records.** Records of one size lie one behind another, without lengths or frames ([`record`]); keys are hashed once at
+//!   each end, and tables stay in the cache.
+//! * **Memory is bounded.** Operators reserve from one budget ([`memory`]); what it has no room for goes to disk ([`spill`]). Nobody waits
+//!   for memory.
+//! * **Keys are defined.** `-0.0` is `0.0`, NaN is one key, and the hash of a key is the same on all ranks ([`Key`]).
+//! * **Barriers are aligned** on each edge: a receiver hears of one when it has come from all sources, between what was before it and what is
+//!   after it.
+//! * **Ranks that disagree** about operator, record type or plan are told so.
+//!
+//! It stands on `aeolian-net` only; `aeolian-harp` and this crate do not know each other.
 
 mod batch;
 mod dataflow;
