@@ -115,3 +115,60 @@ impl<K: Key, V: Record> Early<K, V> {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grouping::Grouping;
+    use aeolian_net::World;
+    use std::collections::HashMap;
+
+    /// Inserts `n` keys, refuses one of seven puts; checks the sums, and returns how many pairs were put.
+    fn put(n: u64, key: impl Fn(u64) -> u64) -> usize {
+        let flow = Dataflow::new(&World::alone()).unwrap();
+        let mut early = Early::new(&flow);
+        let mut sums: HashMap<u64, u64> = HashMap::new();
+        let (mut asked, mut puts) = (0, 0);
+        let mut put = |pair: &(u64, u64)| {
+            asked += 1;
+            if asked % 7 == 0 {
+                return Ok(false);
+            }
+            puts += 1;
+            *sums.entry(pair.0).or_default() += pair.1;
+            Ok(true)
+        };
+        for i in 0..n {
+            let mut pair = (key(i), 1);
+            loop {
+                let combine = &mut |a: &mut u64, b: u64| *a += b;
+                let outcome = early.insert(Grouping::hash(&pair.0), pair, combine, |hash, pair| {
+                    assert_eq!(hash, Grouping::hash(&pair.0));
+                    put(pair)
+                });
+                match outcome {
+                    Ok(()) => break,
+                    Err(InsertError::Full(back)) => pair = back,
+                    Err(InsertError::Failed(e)) => panic!("{e}"),
+                }
+            }
+        }
+        while !early.empty(&mut put).unwrap() {}
+        let mut want: HashMap<u64, u64> = HashMap::new();
+        (0..n).for_each(|i| *want.entry(key(i)).or_default() += 1);
+        assert_eq!(sums, want);
+        puts
+    }
+
+    #[test]
+    fn few_keys_are_reduced_and_many_are_not_held_up() {
+        assert_eq!(put(100_000, |i| i % 10), 10);
+        // No key comes again: all go, and after the first window without a look.
+        assert_eq!(put(100_000, |i| i), 100_000);
+        // It is tried again: from the second million on there are few keys.
+        let puts = put(3 << 20, |i| if i < 1 << 20 { i } else { i % 10 });
+        assert!(puts < (1 << 20) + (1 << 20) / 4, "{puts}");
+        assert_eq!(put(3, |i| i), 3);
+        assert_eq!(put(0, |i| i), 0);
+    }
+}

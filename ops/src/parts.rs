@@ -23,6 +23,9 @@ const CUT: usize = 32 << 10;
 /// A spilled part of which so little is left need not be cut: its table is no longer than a few blocks.
 const SMALL: u64 = 4 << 20;
 
+/// A part with less than this, or than its share of a quarter of the budget, is not worth a block of its own.
+const LEAST: u64 = 128 << 10;
+
 /// What parts share.
 #[derive(Clone)]
 struct Common {
@@ -128,10 +131,11 @@ impl<K: Key, V: Record> Parts<K, V> {
         Ok(())
     }
 
-    /// Writes the part that takes the most memory to disk; false if none takes any.
+    /// Writes the part that takes the most memory to disk; false if that is too little to help.
     fn spill_largest(&mut self) -> Result<bool> {
+        let least = LEAST.min(self.common.memory.limit() / 4 / self.parts.len() as u64);
         let holds = |part: &Part<K, V>| part.bytes + part.table.bytes();
-        let largest = self.parts.iter_mut().max_by_key(|part| holds(part)).filter(|part| holds(part) > 0);
+        let largest = self.parts.iter_mut().max_by_key(|part| holds(part)).filter(|part| holds(part) > least);
         let Some(part) = largest else { return Ok(false) };
         let run = part.run.get_or_insert_with(|| self.common.spill.run());
         write_together(run, &mut part.heap, self.common.block_bytes)?;
@@ -294,5 +298,117 @@ impl<K: Key, V: Record> Pairs<K, V> {
                 *now = Some(Box::new(parts.take(place, &mut combine)?));
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataflow::Options;
+    use crate::record::Reader;
+    use aeolian_net::World;
+    use std::cmp::Ordering;
+    use std::collections::HashMap;
+
+    /// A key whose hashes are all the same.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    struct Same(u64);
+
+    impl Record for Same {
+        const SIZE: Option<usize> = Some(8);
+
+        fn size(&self) -> usize {
+            8
+        }
+
+        fn put(&self, out: &mut Writer<'_>) -> Option<()> {
+            self.0.put(out)
+        }
+
+        fn get(input: &mut Reader<'_>) -> Option<Same> {
+            u64::get(input).map(Same)
+        }
+    }
+
+    impl Key for Same {
+        fn hash(&self, _: u64) -> u64 {
+            7
+        }
+
+        fn order(&self, other: &Same) -> Ordering {
+            self.0.cmp(&other.0)
+        }
+    }
+
+    /// Adds `n` pairs of the keys that `key` makes of 0..n, with this budget; checks the sums, and returns the bytes written to disk and
+    /// the most memory that was in use.
+    fn sums<K: Key + Clone>(
+        n: u64,
+        memory: u64,
+        key: impl Fn(u64) -> K,
+        number: impl Fn(&K) -> u64,
+    ) -> (u64, u64) {
+        let world = World::alone();
+        let options = Options { memory, ..Options::detect(world.layout(), 0).unwrap() };
+        let flow = Dataflow::with(&world, options);
+        let mut combine = |a: &mut u64, b: u64| *a += b;
+        let mut parts = Parts::<K, u64>::new(&flow, "test", 4);
+        let mut want: HashMap<u64, u64> = HashMap::new();
+        let mut filling: Vec<Filling> = (0..4).map(|_| Filling::new(5000)).collect();
+        for i in 0..n {
+            let key = key(i);
+            *want.entry(number(&key)).or_default() += i;
+            let place = number(&key) as usize % 4;
+            if let Some(batch) = filling[place].put(&(key, i)) {
+                parts.add(place, batch, &mut combine).unwrap();
+            }
+        }
+        for (place, rest) in filling.into_iter().enumerate() {
+            rest.finish().into_iter().for_each(|rest| parts.add(place, rest, &mut combine).unwrap());
+        }
+        let mut places: Vec<usize> = (0..4).collect();
+        places.sort_by_key(|place| parts.is_spilled(*place));
+        let mut got = HashMap::new();
+        for place in places {
+            let mut pairs = parts.take(place, &mut combine).unwrap();
+            while let Some((key, sum)) = pairs.next(&mut combine).unwrap() {
+                assert_eq!(number(&key) as usize % 4, place);
+                assert_eq!(got.insert(number(&key), sum), None, "a key comes once");
+            }
+        }
+        assert!(parts.is_whole() && got == want);
+        drop(parts);
+        assert_eq!(flow.memory().used(), 0);
+        (flow.spill().report().bytes_written, flow.memory().peak())
+    }
+
+    #[test]
+    fn in_memory_as_long_as_there_is_room() {
+        let (written, _) = sums(50_000, 1 << 30, |i| i % 777, |key| *key);
+        assert_eq!(written, 0);
+    }
+
+    #[test]
+    fn on_disk_beyond_and_within_the_budget() {
+        // A hundred thousand keys are 3 MB of tables.
+        let (written, peak) = sums(300_000, 1 << 20, |i| i * 7919 % 100_003, |key| *key);
+        assert!(written > 1 << 20, "{written}");
+        // What is read back is at most a quarter of what is free, or 4 MiB, and its table a multiple of that.
+        assert!(peak < 16 << 20, "{peak}");
+        sums(60_000, 1 << 18, |i| format!("{:0>20}", i * 7919 % 30_011), |key| key.parse().unwrap());
+    }
+
+    #[test]
+    fn cut_again_and_again() {
+        // 16 million bytes of a part are more than 4 MiB, and than a quarter of the budget.
+        let wide = |i: u64| (i * 7919 % 200_003, [i as u8; 0], "x".repeat(90));
+        let (written, _) = sums(400_000, 1 << 20, wide, |key| key.0);
+        assert!(written > 70 << 20, "what is cut is written once more: {written}");
+    }
+
+    #[test]
+    fn keys_of_one_hash_and_one_key() {
+        sums(3000, 1 << 12, |i| Same(i % 1000), |key| key.0);
+        sums(100_000, 1 << 12, |_| 5u64, |key| *key);
     }
 }
