@@ -29,6 +29,11 @@ impl<T: Record> Batch<T> {
         Batch { bytes, at: 0, damaged, records: PhantomData }
     }
 
+    /// The same bytes as records of another type, which are written alike.
+    pub(crate) fn retyped<U: Record>(self) -> Batch<U> {
+        Batch { bytes: self.bytes, at: self.at, damaged: self.damaged, records: PhantomData }
+    }
+
     /// The bytes of a batch of which nothing has been taken.
     pub(crate) fn into_bytes(self) -> Buf {
         self.bytes

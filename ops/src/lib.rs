@@ -35,8 +35,10 @@
 //! | [`Gather`], [`AllGather`] | M to 1, M to N | all records with their sources |
 //! | [`Reduce`], [`AllReduce`] | M to 1, M to N | one value of all |
 //! | [`KeyedReduce`] | M to N | one value of each of their keys |
+//! | [`Distinct`] | M to N | each of their records once |
+//! | [`TopK`] | M to 1 | the largest records, in order |
 //!
-//! Not here yet: keyed gather, join, sort, distinct, top k, union, zip with index, pipe; and streaming, with windows.
+//! Not here yet: keyed gather, join, sort, union, zip with index, pipe; and streaming, with windows.
 //!
 //! # What this crate promises
 //!
@@ -81,7 +83,8 @@ pub use error::{OpsError, Result};
 pub use key::Key;
 pub use operator::{Full, Insert, InsertError, Operator, Receiver, drive, taking};
 pub use operators::{
-    AllGather, AllReduce, Broadcast, Direct, Gather, KeyedPartition, KeyedReduce, Partition, Reduce,
+    AllGather, AllReduce, Broadcast, Direct, Distinct, Gather, KeyedPartition, KeyedReduce, Partition,
+    Reduce, TopK,
 };
 pub use plan::LogicalPlan;
 pub use record::{Plain, Record, Serde};

@@ -52,7 +52,7 @@ const AT_ONCE: usize = 64;
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
 pub struct KeyedReduce<K, V, F, R> {
-    exchange: Exchange<(K, V)>,
+    pub(crate) exchange: Exchange<(K, V)>,
     grouping: Grouping,
     combine: F,
     receiver: R,
@@ -79,9 +79,20 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
         combine: F,
         receiver: R,
     ) -> Result<KeyedReduce<K, V, F, R>> {
-        plan.needs_targets(NAME.0)?;
+        KeyedReduce::named(flow, &NAME, plan, combine, receiver)
+    }
+
+    /// One that is known under another name.
+    pub(crate) fn named(
+        flow: &Dataflow,
+        name: &'static OpName,
+        plan: &LogicalPlan,
+        combine: F,
+        receiver: R,
+    ) -> Result<KeyedReduce<K, V, F, R>> {
+        plan.needs_targets(name.0)?;
         let grouping = Grouping::new(plan.targets().len());
-        let exchange = Exchange::new(flow, &NAME, plan, Route::ToOne { parts: grouping.parts })?;
+        let exchange = Exchange::new(flow, name, plan, Route::ToOne { parts: grouping.parts })?;
         let mut op = KeyedReduce {
             mine: plan.targets_of(flow.world().rank()).collect(),
             combine,

@@ -1,7 +1,7 @@
 //! Operators that bring values of one key together.
 
 use crate::trial::{Got, Log, Random, Trial, trials};
-use aeolian_ops::{Key, KeyedReduce, Record, target_of};
+use aeolian_ops::{Distinct, Key, KeyedReduce, Record, TopK, target_of};
 use proptest::prelude::*;
 use std::fmt::Debug;
 
@@ -100,6 +100,25 @@ where
     }
 }
 
+fn distinct<K: Key + Clone + Send + Debug>(trial: &Trial, make: impl Fn(u64) -> K + Sync, skew: Skew) {
+    let record = |s, r, p| make(number(skew, s, r, p));
+    let rounds = trial.run(Distinct::new, record);
+    for (round, by_rank) in (0..).zip(&rounds) {
+        let all = all_pairs(trial, round, |s, r, p| (record(s, r, p), 0)).into_iter();
+        let mut want: Vec<K> = all.map(|(_, (key, _))| key).collect();
+        want.sort_by(K::order);
+        want.dedup_by(|a, b| a.order(b).is_eq());
+        let mut got = Vec::new();
+        for (target, records) in (0..).zip(by_target(trial, by_rank)) {
+            assert!(records.iter().all(|r| target_of(r, trial.targets.len() as u32) == target), "{trial:?}");
+            got.extend(records);
+        }
+        got.sort_by(K::order);
+        assert_eq!(got.len(), want.len(), "{trial:?}");
+        assert!(got.iter().zip(&want).all(|(a, b)| a.same(b)), "{trial:?}: {got:?}, not {want:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
@@ -117,6 +136,28 @@ proptest! {
     fn sums_by_odd_floats(trial in trials(), skew in skews()) {
         let odd = [0.0, -0.0, f64::NAN, -f64::NAN, f64::INFINITY, f64::MIN];
         sums(&trial, |n| odd.get(n as usize).copied().unwrap_or(n as f64), skew);
+    }
+
+    #[test]
+    fn distinct_records(trial in trials(), skew in skews()) {
+        distinct(&trial, |n| "x".repeat((n % 7) as usize) + &n.to_string(), skew);
+        distinct(&trial, |n| (n as u8, f32::from_bits(n as u32)), skew);
+        distinct(&trial, |_| (), skew);
+    }
+
+    #[test]
+    fn top_k(mut trial in trials(), skew in skews(), k in prop::sample::select(vec![0usize, 1, 10, 1000])) {
+        trial.targets.truncate(1);
+        let record = |s, r, p| (number(skew, s, r, p), format!("{s} {p}"));
+        let rounds = trial.run(|flow, plan, moody| TopK::new(flow, plan, k, moody), record);
+        for (round, by_rank) in (0..).zip(&rounds) {
+            let all = all_pairs(&trial, round, |s, r, p| (record(s, r, p), 0)).into_iter();
+            let mut want: Vec<_> = all.map(|(_, (record, _))| record).collect();
+            want.sort();
+            want.reverse();
+            want.truncate(k);
+            prop_assert_eq!(&by_target(&trial, by_rank)[0], &want);
+        }
     }
 
     #[test]
