@@ -1,9 +1,9 @@
 /* Inputs of perf/ops with fixed seeds, little-endian binary files.
  *
- *   gen keys    N SEED FILE             u64, random
+ *   gen keys    N SEED FILE [KEYS]      u64, random; of KEYS different ones if given
  *   gen pairs   N KEYS SEED FILE [HOT]  (u64, f64) of KEYS different keys, spread over all of u64; HOT percent of the rows have one key
  *   gen join    N SEED LEFT RIGHT       (u64, u64) each: 90 % of a side's keys are different, 10 % repeat one; half of the keys are on both sides
- *   gen records N SEED FILE             gensort's binary records of 100 B
+ *   gen records N SEED FILE [KEYS]      gensort's binary records of 100 B; of KEYS different first 8 bytes of a key if given
  *   gen text    BYTES SEED FILE         lines of words that are Zipf distributed, some with bytes above 0x7f (UTF-8)
  *
  * Values of pairs are multiples of 1/64 below 1024, so that sums are exact in any order. Row i depends on the seed and i alone. */
@@ -69,13 +69,15 @@ static void side(const char *path, uint64_t n, uint64_t seed, uint64_t which) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 5) die("usage: gen keys|records|text N SEED FILE; gen pairs N KEYS SEED FILE [HOT]; gen join N SEED LEFT RIGHT");
+  if (argc < 5) die("usage: gen keys|records|text N SEED FILE [KEYS]; gen pairs N KEYS SEED FILE [HOT]; gen join N SEED LEFT RIGHT");
   const char *what = argv[1];
   uint64_t n = strtoull(argv[2], NULL, 10), seed = strtoull(argv[3], NULL, 10);
+  uint64_t different = argc > 5 ? strtoull(argv[5], NULL, 10) : 0; /* of keys and records */
   if (!strcmp(what, "keys")) {
     start(argv[4]);
     for (uint64_t i = 0; i < n; i++) {
       uint64_t key = mix(mix(seed) + i);
+      if (different) key = mix(key % different);
       put(&key, 8);
     }
     end();
@@ -103,6 +105,7 @@ int main(int argc, char **argv) {
       unsigned char r[RECORD];
       char number[40];
       uint64_t a = mix(mix(seed) + 2 * i), b = mix(mix(seed) + 2 * i + 1);
+      if (different) a = mix(a % different), b = (b & ~0xffffull) | (b & 1);
       memcpy(r, &a, 8);
       memcpy(r + 8, &b, 2);
       memcpy(r + 10, "\x00\x11", 2);

@@ -104,7 +104,7 @@ static inline Slice map_slice(const char *path, size_t record) {
   return s;
 }
 
-/* A rank writes a file of its own, PATH.RANK: one shared file would serialise the writers on its inode. Parts of a sorted result are in order. */
+/* A rank writes a file of its own, PATH.RANK (four digits): one shared file would serialise the writers on its inode. Parts of a sorted result are in order. */
 static inline int create_part(const char *path, char *name, size_t room) {
   if ((size_t)snprintf(name, room, "%s.%04d", path, rank_) >= room) die("the output's path is too long");
   unlink(name);
