@@ -77,7 +77,7 @@ def load_columns(path, width):
 
 
 def load_words(path):
-    """The text in pieces of whole lines: one string of a gigabyte has a slower way through an engine than many of a megabyte."""
+    """The text in pieces of whole lines, about a megabyte each, so that an engine can share them out among its threads."""
     with open(path, "rb") as f:
         text = f.read()
     pieces, at = [], 0

@@ -137,7 +137,7 @@ fn main() {
             (name, of, out) = ("terasort".to_string(), Of::Records, argument(2));
             let (path, edges) = (out.clone(), between.clone());
             let bucket = move |r: &Record| between.partition_point(|s| *s <= r.key()) as u64;
-            // Its own `sorted_by` moves whole records about: sorting their keys and numbers is faster.
+            // Its own `sorted_by` would move whole records about: here keys and numbers are sorted.
             let part = Part::new(move |_, came: Vec<Record>| {
                 let order = sort_records(&came);
                 let began = Instant::now();
