@@ -1,4 +1,4 @@
-//! Sums by key, file to result: `ops_groupby PAIRS RESULT`, both files of (u64, f64). See `perf/ops/run`.
+//! Sums by key, file to result: `ops_groupby PAIRS RESULT`, both files of (u64, f64). See `perf/ops/README.md`.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on says so and ends")]
 
 use aeolian::World;

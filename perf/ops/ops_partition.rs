@@ -1,4 +1,4 @@
-//! The partition operator alone, in memory: pairs of 16 bytes by the hash of their key. See `perf/ops/run`.
+//! The partition operator alone, in memory: pairs of 16 bytes by the hash of their key. See `perf/ops/README.md`.
 //!
 //! `ops_partition PAIRS REPETITIONS`: pairs of all ranks together. Prints a line a repetition: seconds, and a sum to compare.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on says so and ends")]
