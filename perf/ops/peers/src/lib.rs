@@ -1,5 +1,4 @@
 //! What the Renoir and the timely programs share: the file formats of perf/ops, words, checksums and the JSON line (see ../README.md).
-use std::cmp::Ordering;
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io::Write;
@@ -59,7 +58,8 @@ pub fn map<T: Pod>(path: &str) -> &'static [T] {
     if file.metadata().unwrap().len() == 0 {
         return &[];
     }
-    let map = unsafe { memmap2::MmapOptions::new().populate().map(&file) }.unwrap_or_else(|e| panic!("{path}: {e}"));
+    let map = unsafe { memmap2::MmapOptions::new().populate().map(&file) }
+        .unwrap_or_else(|e| panic!("{path}: {e}"));
     let bytes: &'static [u8] = Box::leak(Box::new(map));
     assert!(bytes.len() % size_of::<T>() == 0, "{path}: no whole number of records");
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<T>()) }
@@ -68,6 +68,14 @@ pub fn map<T: Pod>(path: &str) -> &'static [T] {
 /// The `i`th of `n` equal shares.
 pub fn share(len: usize, i: usize, n: usize) -> Range<usize> {
     len * i / n..len * (i + 1) / n
+}
+
+/// Removes what an earlier run has left, which may have had more parts.
+pub fn remove_parts(out: &str) {
+    let mut part = 0;
+    while std::fs::remove_file(format!("{out}.{part:04}")).is_ok() || part < 16 {
+        part += 1;
+    }
 }
 
 /// Writes `OUT.PART`.
@@ -120,7 +128,8 @@ pub fn write_sorted(out: &str, part: usize, records: &[Record], order: &[(u64, u
     for some in order.chunks(10_000) {
         piece.clear();
         piece.extend(some.iter().map(|o| records[(o.1 & 0xffff_ffff_ffff) as usize]));
-        let bytes = unsafe { std::slice::from_raw_parts(piece.as_ptr().cast::<u8>(), size_of_val(&piece[..])) };
+        let bytes =
+            unsafe { std::slice::from_raw_parts(piece.as_ptr().cast::<u8>(), size_of_val(&piece[..])) };
         file.write_all(bytes).unwrap();
     }
 }
@@ -132,13 +141,27 @@ pub fn set_text(text: &'static [u8]) {
     TEXT.set(text).unwrap();
 }
 
-/// A word of the text, by its place: 12 bytes to copy and to send, compared and hashed as its bytes.
+/// A word of the text. One of up to 16 bytes is compared and hashed as two integers, without a look at the text; a longer one by its place.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Word {
-    pub at: u64,
-    pub length: u32,
+    /// The first 16 bytes, then zeros.
+    head: [u64; 2],
+    at: u64,
+    length: u32,
 }
 impl Word {
+    #[inline]
+    pub fn new(text: &'static [u8], at: usize, length: usize) -> Self {
+        let head = if at + 16 <= text.len() {
+            let all = u128::from_le_bytes(text[at..at + 16].try_into().unwrap());
+            if length < 16 { all & ((1 << (8 * length)) - 1) } else { all }
+        } else {
+            let (mut some, n) = ([0; 16], length.min(16));
+            some[..n].copy_from_slice(&text[at..at + n]);
+            u128::from_le_bytes(some)
+        };
+        Word { head: [head as u64, (head >> 64) as u64], at: at as u64, length: length as u32 }
+    }
     #[inline]
     pub fn bytes(&self) -> &'static [u8] {
         &TEXT.get().unwrap()[self.at as usize..][..self.length as usize]
@@ -147,24 +170,20 @@ impl Word {
 impl PartialEq for Word {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.bytes() == other.bytes()
+        self.head == other.head
+            && self.length == other.length
+            && (self.length <= 16 || self.bytes() == other.bytes())
     }
 }
 impl Eq for Word {}
-impl PartialOrd for Word {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Word {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.bytes().cmp(other.bytes())
-    }
-}
 impl Hash for Word {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.bytes());
+        state.write_u64(self.head[0]);
+        state.write_u64(self.head[1] ^ u64::from(self.length) << 56);
+        if self.length > 16 {
+            state.write(&self.bytes()[16..]);
+        }
     }
 }
 
@@ -215,7 +234,7 @@ impl Iterator for Words {
             end += 1;
         }
         self.at = end;
-        Some(Word { at: at as u64, length: (end - at) as u32 })
+        Some(Word::new(self.text, at, end - at))
     }
 }
 

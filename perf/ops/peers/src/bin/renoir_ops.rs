@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use aeolian_peers::*;
+use renoir::block::group_by_hash;
 use renoir::prelude::*;
 
 #[global_allocator]
@@ -54,6 +55,7 @@ fn main() {
         ($part:expr) => {{
             let shared = $part.shared.clone();
             drop($part);
+            remove_parts(&out);
             env.execute_blocking();
             moments = std::mem::take(&mut *shared.moments.lock().unwrap());
         }};
@@ -61,7 +63,8 @@ fn main() {
     macro_rules! parts {
         ($rows:expr) => {{
             let rows = $rows;
-            env.stream_par_iter(move |i, n| rows[share(rows.len(), i as usize, n as usize)].iter().copied()).batch_mode(BatchMode::fixed(4096))
+            env.stream_par_iter(move |i, n| rows[share(rows.len(), i as usize, n as usize)].iter().copied())
+                .batch_mode(BatchMode::fixed(4096))
         }};
     }
     match arguments[0].as_str() {
@@ -86,7 +89,11 @@ fn main() {
             let (left, right) = (map::<Row>(&argument(1)), map::<Row>(&argument(2)));
             read = Instant::now();
             let (kind, hash) = (argument(4), argument(5) == "hash");
-            (name, of, out) = (format!("join {kind} {}", if hash { "hash" } else { "sort-merge" }), Of::Joined, argument(3));
+            (name, of, out) = (
+                format!("join {kind} {}", if hash { "hash" } else { "sort-merge" }),
+                Of::Joined,
+                argument(3),
+            );
             let path = out.clone();
             let part = Part::new(move |k, rows: Vec<Joined>| {
                 let began = Instant::now();
@@ -102,10 +109,18 @@ fn main() {
                 right: r.map_or(NONE, |r| r.value),
             };
             match (kind.as_str(), hash) {
-                ("inner", false) => sides.local_sort_merge().inner().unkey().for_each(move |r| to.rows.push(inner(r))),
-                ("inner", true) => sides.local_hash().inner().unkey().for_each(move |r| to.rows.push(inner(r))),
-                ("full", false) => sides.local_sort_merge().outer().unkey().for_each(move |r| to.rows.push(outer(r))),
-                ("full", true) => sides.local_hash().outer().unkey().for_each(move |r| to.rows.push(outer(r))),
+                ("inner", false) => {
+                    sides.local_sort_merge().inner().unkey().for_each(move |r| to.rows.push(inner(r)))
+                }
+                ("inner", true) => {
+                    sides.local_hash().inner().unkey().for_each(move |r| to.rows.push(inner(r)))
+                }
+                ("full", false) => {
+                    sides.local_sort_merge().outer().unkey().for_each(move |r| to.rows.push(outer(r)))
+                }
+                ("full", true) => {
+                    sides.local_hash().outer().unkey().for_each(move |r| to.rows.push(outer(r)))
+                }
                 _ => panic!("a join is inner or full"),
             }
             run!(part);
@@ -123,11 +138,13 @@ fn main() {
                 began
             });
             let mut to = part.clone();
-            env.stream_par_iter(move |i: u64, n: u64| Words::new(text, kind, share(text.len(), i as usize, n as usize)))
-                .batch_mode(BatchMode::fixed(4096))
-                .group_by_fold(|w| *w, 0u64, |count, _| *count += 1, |count, more| *count += more)
-                .unkey()
-                .for_each(move |word| to.rows.push(word));
+            env.stream_par_iter(move |i: u64, n: u64| {
+                Words::new(text, kind, share(text.len(), i as usize, n as usize))
+            })
+            .batch_mode(BatchMode::fixed(4096))
+            .group_by_fold(|w| *w, 0u64, |count, _| *count += 1, |count, more| *count += more)
+            .unkey()
+            .for_each(move |word| to.rows.push(word));
             run!(part);
         }
         "terasort" => {
@@ -136,7 +153,11 @@ fn main() {
             read = Instant::now();
             (name, of, out) = ("terasort".to_string(), Of::Records, argument(2));
             let (path, edges) = (out.clone(), between.clone());
-            let bucket = move |r: &Record| between.partition_point(|s| *s <= r.key()) as u64;
+            // Renoir hashes what `repartition_by` is given: names of the ranges whose hashes lead to one replica each.
+            let names: Vec<u64> = (0..workers as u64)
+                .map(|k| (0..).find(|name: &u64| group_by_hash(name) % workers as u64 == k).unwrap())
+                .collect();
+            let bucket = move |r: &Record| names[between.partition_point(|s| *s <= r.key())];
             // Its own `sorted_by` would move whole records about: here keys and numbers are sorted.
             let part = Part::new(move |_, came: Vec<Record>| {
                 let order = sort_records(&came);

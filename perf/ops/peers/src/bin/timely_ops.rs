@@ -7,11 +7,11 @@ use std::time::Instant;
 use aeolian_peers::*;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use timely::ExchangeData;
+use timely::dataflow::InputHandle;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::InputHandle;
 use timely::worker::Worker;
-use timely::ExchangeData;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -73,11 +73,17 @@ fn groupby(worker: &mut Worker, rows: &[Row], out: &str, combine: bool) -> (Inst
         for r in mine {
             *own.entry(r.key).or_default() += f64::from_bits(r.value);
         }
-        exchange(worker, own.into_iter().map(|(key, sum)| Row { key, value: sum.to_bits() }), |r| hash64(r.key), take_row);
+        exchange(
+            worker,
+            own.into_iter().map(|(key, sum)| Row { key, value: sum.to_bits() }),
+            |r| hash64(r.key),
+            take_row,
+        );
     } else {
         exchange(worker, mine, |r| hash64(r.key), take_row);
     }
-    let result: Vec<Row> = take(sums).into_iter().map(|(key, sum)| Row { key, value: sum.to_bits() }).collect();
+    let result: Vec<Row> =
+        take(sums).into_iter().map(|(key, sum)| Row { key, value: sum.to_bits() }).collect();
     let computed = Instant::now();
     write_part(out, me, &result);
     (computed, Instant::now())
@@ -133,22 +139,28 @@ fn join(worker: &mut Worker, left: &[Row], right: &[Row], out: &str, full: bool)
 
 fn wordcount(worker: &mut Worker, text: &'static [u8], kind: [bool; 256], out: &str) -> (Instant, Instant) {
     let (me, peers) = (worker.index(), worker.peers());
-    let mut own: HashMap<&'static [u8], (u64, u64), FixedState> = HashMap::default();
+    let mut own: HashMap<Word, u64, FixedState> = HashMap::default();
     for word in Words::new(text, kind, share(text.len(), me, peers)) {
-        own.entry(word.bytes()).or_insert((word.at, 0)).1 += 1;
+        *own.entry(word).or_default() += 1;
     }
     let counts: Rc<RefCell<HashMap<Word, u64, FixedState>>> = Rc::default();
     let to = counts.clone();
-    let words = own.into_iter().map(|(bytes, (at, count))| (Word { at, length: bytes.len() as u32 }, count));
     use std::hash::BuildHasher;
     let route = |w: &(Word, u64)| FixedState::with_seed(7).hash_one(w.0);
-    exchange(worker, words, route, move |(word, count)| *to.borrow_mut().entry(word).or_default() += count);
+    exchange(worker, own.into_iter(), route, move |(word, count)| {
+        *to.borrow_mut().entry(word).or_default() += count
+    });
     let computed = Instant::now();
     write_words(out, me, take(counts).into_iter());
     (computed, Instant::now())
 }
 
-fn terasort(worker: &mut Worker, records: &[Record], splitters: &[(u64, u16)], out: &str) -> (Instant, Instant) {
+fn terasort(
+    worker: &mut Worker,
+    records: &[Record],
+    splitters: &[(u64, u16)],
+    out: &str,
+) -> (Instant, Instant) {
     let (me, peers) = (worker.index(), worker.peers());
     let mine = records[share(records.len(), me, peers)].iter().copied();
     let came: Rc<RefCell<Vec<Record>>> = Rc::default();
@@ -176,22 +188,39 @@ fn main() {
             (name, Of::Rows, out.clone(), Box::new(move |w| groupby(w, rows, &out, combine)))
         }
         "join" => {
-            let (left, right, out, full) = (map(&argument(1)), map(&argument(2)), argument(3), argument(4) == "full");
-            (format!("join {}", argument(4)), Of::Joined, out.clone(), Box::new(move |w| join(w, left, right, &out, full)))
+            let (left, right, out, full) =
+                (map(&argument(1)), map(&argument(2)), argument(3), argument(4) == "full");
+            (
+                format!("join {}", argument(4)),
+                Of::Joined,
+                out.clone(),
+                Box::new(move |w| join(w, left, right, &out, full)),
+            )
         }
         "wordcount" => {
             let (text, out, kind) = (map(&argument(1)), argument(2), kinds(&argument(3)));
             set_text(text);
-            (format!("wordcount {}", argument(3)), Of::Words, out.clone(), Box::new(move |w| wordcount(w, text, kind, &out)))
+            (
+                format!("wordcount {}", argument(3)),
+                Of::Words,
+                out.clone(),
+                Box::new(move |w| wordcount(w, text, kind, &out)),
+            )
         }
         "terasort" => {
             let (records, out) = (map(&argument(1)), argument(2));
             let between = splitters(records, workers);
-            ("terasort".into(), Of::Records, out.clone(), Box::new(move |w| terasort(w, records, &between, &out)))
+            (
+                "terasort".into(),
+                Of::Records,
+                out.clone(),
+                Box::new(move |w| terasort(w, records, &between, &out)),
+            )
         }
         _ => panic!("what to do: groupby, join, wordcount or terasort"),
     };
     let read = Instant::now();
+    remove_parts(&out);
     let moments = timely::execute(timely::Config::process(workers), move |worker| run(worker)).unwrap();
     let (mut computed, mut written) = (read, read);
     for moment in moments.join() {
