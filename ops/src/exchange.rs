@@ -372,36 +372,32 @@ impl<T: Record> Exchange<T> {
         Ok(())
     }
 
-    /// Moves on what goes out; true if anything moved.
+    /// Moves on what goes out, up to one mark for all: who keeps records back puts them before the next. True if anything moved.
     pub(crate) fn progress(&mut self) -> Result<bool> {
+        if self.closing.is_none() && !self.begin_closing()? {
+            return Ok(false);
+        }
         let mut moved = false;
-        loop {
-            if self.closing.is_none() && !self.begin_closing()? {
+        for slot in 0..self.out.len() as u32 {
+            let had = self.out[slot as usize].filled > 0;
+            if !self.flush(slot)? {
                 return Ok(moved);
             }
-            for slot in 0..self.out.len() as u32 {
-                let had = self.out[slot as usize].filled > 0;
-                if !self.flush(slot)? {
-                    return Ok(moved);
-                }
-                moved |= had;
-            }
-            while let Some(Closing { kind, body, sent }) = &mut self.closing {
-                let Some(rank) = self.target_ranks.get(*sent) else {
-                    self.closing = None;
-                    break;
-                };
-                let (kind, body) = (*kind, body.clone());
-                match self.world.try_send(self.edge, *rank, tag(kind, self.fingerprint, 0), body) {
-                    Ok(()) => moved = true,
-                    Err(TrySendError::Full(_)) => return Ok(moved),
-                    Err(TrySendError::Failed(e)) => return Err(e.into()),
-                }
-                if let Some(closing) = &mut self.closing {
-                    closing.sent += 1;
-                }
-            }
+            moved |= had;
         }
+        while let Some(closing) = &mut self.closing
+            && let Some(rank) = self.target_ranks.get(closing.sent)
+        {
+            let tag = tag(closing.kind, self.fingerprint, 0);
+            match self.world.try_send(self.edge, *rank, tag, closing.body.clone()) {
+                Ok(()) => closing.sent += 1,
+                Err(TrySendError::Full(_)) => return Ok(moved),
+                Err(TrySendError::Failed(e)) => return Err(e.into()),
+            }
+            moved = true;
+        }
+        self.closing = None;
+        Ok(true)
     }
 
     /// All sources of this rank are at a barrier or have finished, and [`Exchange::progress`] is about to begin to tell it: who keeps

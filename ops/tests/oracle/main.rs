@@ -3,5 +3,6 @@
 
 mod forwarding;
 mod keyed;
+mod marks;
 mod reducing;
 mod trial;
