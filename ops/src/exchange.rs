@@ -527,9 +527,9 @@ impl<T: Record> Exchange<T> {
         self.ended && self.closing.is_none() && (self.told || self.my_sources.is_empty())
     }
 
-    /// Ready for another round.
-    pub(crate) fn reset(&mut self) -> Result<()> {
-        if !self.is_over() {
+    /// Ready for another round, if the operator `is_complete`.
+    pub(crate) fn reset(&mut self, is_complete: bool) -> Result<()> {
+        if !is_complete {
             return Err(self.usage("reset before it was complete".into()));
         }
         self.round += 1;

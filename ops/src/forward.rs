@@ -207,10 +207,6 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
         self.events > 0
     }
 
-    pub(crate) fn reset(&mut self) -> Result<()> {
-        match self.events {
-            0 => self.exchange.reset(),
-            _ => Err(self.exchange.usage("reset before its receiver has taken all".into())),
-        }
-    }
+    /// Nothing is left of a round.
+    pub(crate) fn open(&mut self) {}
 }

@@ -213,43 +213,47 @@ pub(crate) fn insert_when_there_is_room<T, O: Insert<T>>(op: &mut O, source: u32
     })
 }
 
-/// Implements [`Operator`](crate::Operator) by a field that has an `exchange` and the methods of the same names.
+/// Implements [`Operator`] by methods of the type itself, or of one of its fields: `exchange`, `progress`, `is_complete`, `is_held_up`, and
+/// `open`, which makes it as at the beginning of a round.
 macro_rules! operator {
-    ($name:ident<$($parameter:ident),+> by $field:ident where $($bounds:tt)+) => {
+    ($name:ident<$($parameter:ident),+> $(by $field:ident)? where $($bounds:tt)+) => {
         impl<$($parameter),+> $crate::Operator for $name<$($parameter),+>
         where
             $($bounds)+
         {
             fn finish(&mut self, source: u32) -> $crate::Result<()> {
-                self.$field.exchange.finish(source)
+                self$(.$field)?.exchange.finish(source)
             }
 
             fn barrier(&mut self, source: u32, mark: Vec<u8>) -> $crate::Result<()> {
-                self.$field.exchange.barrier(source, mark)
+                self$(.$field)?.exchange.barrier(source, mark)
             }
 
             fn progress(&mut self) -> $crate::Result<bool> {
-                self.$field.progress()
+                self$(.$field)?.progress()
             }
 
             fn is_complete(&self) -> bool {
-                self.$field.is_complete()
+                self$(.$field)?.is_complete()
             }
 
             fn is_held_up(&self) -> bool {
-                self.$field.is_held_up()
+                self$(.$field)?.is_held_up()
             }
 
             fn reset(&mut self) -> $crate::Result<()> {
-                self.$field.reset()
+                let whole = self$(.$field)?.is_complete();
+                self$(.$field)?.exchange.reset(whole)?;
+                self$(.$field)?.open();
+                Ok(())
             }
 
             fn world(&self) -> aeolian_net::World {
-                self.$field.exchange.world().handle()
+                self$(.$field)?.exchange.world().handle()
             }
 
             fn name(&self) -> (&'static aeolian_net::OpName, u64) {
-                self.$field.exchange.name()
+                self$(.$field)?.exchange.name()
             }
         }
     };

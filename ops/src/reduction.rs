@@ -60,7 +60,7 @@ impl<T: Record, F: FnMut(&mut T, T), R: Receiver<T>> Reduction<T, F, R> {
         Ok(reduction)
     }
 
-    fn open(&mut self) {
+    pub(crate) fn open(&mut self) {
         let sources = self.exchange.plan().sources().len();
         self.here = (0..sources).map(|_| None).collect();
         self.came = (0..sources).map(|_| None).collect();
@@ -175,14 +175,5 @@ impl<T: Record, F: FnMut(&mut T, T), R: Receiver<T>> Reduction<T, F, R> {
 
     pub(crate) fn is_held_up(&self) -> bool {
         self.refused.is_some()
-    }
-
-    pub(crate) fn reset(&mut self) -> Result<()> {
-        if !self.is_complete() {
-            return Err(self.exchange.usage("reset before its receiver has taken the result".into()));
-        }
-        self.exchange.reset()?;
-        self.open();
-        Ok(())
     }
 }

@@ -7,12 +7,12 @@ use crate::error::Result;
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::grouping::Grouping;
 use crate::key::Key;
-use crate::operator::{Insert, InsertError, Operator, Receiver};
+use crate::operator::{Insert, InsertError, Receiver, operator};
 use crate::outbox::Outbox;
 use crate::parts::{Pairs, Parts};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
-use aeolian_net::{OpName, World};
+use aeolian_net::OpName;
 
 static NAME: OpName = OpName("keyed_reduce");
 
@@ -110,7 +110,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
         Ok(op)
     }
 
-    fn open(&mut self) {
+    pub(crate) fn open(&mut self) {
         self.left = self.mine.iter().rev().flat_map(|target| self.grouping.slots_of(*target).rev()).collect();
         self.is_ordered = false;
     }
@@ -142,20 +142,8 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
             false => Err(self.exchange.unreadable("a batch".into())),
         }
     }
-}
 
-impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Operator
-    for KeyedReduce<K, V, F, R>
-{
-    fn finish(&mut self, source: u32) -> Result<()> {
-        self.exchange.finish(source)
-    }
-
-    fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()> {
-        self.exchange.barrier(source, mark)
-    }
-
-    fn progress(&mut self) -> Result<bool> {
+    pub(crate) fn progress(&mut self) -> Result<bool> {
         let mut moved = false;
         // What sources keep back to reduce it goes before their marks.
         let (exchange, grouping) = (&mut self.exchange, self.grouping);
@@ -185,31 +173,16 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Operato
         Ok(moved)
     }
 
-    fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.exchange.is_over() && self.left.is_empty() && self.giving.is_none() && self.outbox.is_empty()
     }
 
-    fn is_held_up(&self) -> bool {
+    pub(crate) fn is_held_up(&self) -> bool {
         !self.outbox.is_empty()
     }
-
-    fn reset(&mut self) -> Result<()> {
-        if !self.is_complete() {
-            return Err(self.exchange.usage("reset before its receiver has taken all".into()));
-        }
-        self.exchange.reset()?;
-        self.open();
-        Ok(())
-    }
-
-    fn world(&self) -> World {
-        self.exchange.world().handle()
-    }
-
-    fn name(&self) -> (&'static OpName, u64) {
-        self.exchange.name()
-    }
 }
+
+operator!(KeyedReduce<K, V, F, R> where K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>);
 
 impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Insert<(K, V)>
     for KeyedReduce<K, V, F, R>

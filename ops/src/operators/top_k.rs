@@ -5,10 +5,10 @@ use crate::dataflow::Dataflow;
 use crate::error::{OpsError, Result};
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::key::Key;
-use crate::operator::{Insert, InsertError, Operator, Receiver};
+use crate::operator::{Insert, InsertError, Receiver, operator};
 use crate::outbox::Outbox;
 use crate::plan::LogicalPlan;
-use aeolian_net::{OpName, World};
+use aeolian_net::OpName;
 use std::cell::Cell;
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -132,6 +132,11 @@ impl<T: Key, R: Receiver<Batch<T>>> TopK<T, R> {
         Ok(true)
     }
 
+    pub(crate) fn open(&mut self) {
+        self.sorted = None;
+        self.is_done = false;
+    }
+
     /// Hands the largest of all to the target, if it is here.
     fn give(&mut self) -> Result<bool> {
         let mut moved = false;
@@ -149,18 +154,8 @@ impl<T: Key, R: Receiver<Batch<T>>> TopK<T, R> {
         self.is_done = self.outbox.is_empty();
         Ok(moved || self.is_done)
     }
-}
 
-impl<T: Key, R: Receiver<Batch<T>>> Operator for TopK<T, R> {
-    fn finish(&mut self, source: u32) -> Result<()> {
-        self.exchange.finish(source)
-    }
-
-    fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()> {
-        self.exchange.barrier(source, mark)
-    }
-
-    fn progress(&mut self) -> Result<bool> {
+    pub(crate) fn progress(&mut self) -> Result<bool> {
         let mut moved = false;
         let is_last = self.exchange.is_about_to_close() && self.exchange.is_last();
         if !is_last || self.put_all()? {
@@ -187,32 +182,16 @@ impl<T: Key, R: Receiver<Batch<T>>> Operator for TopK<T, R> {
         Ok(moved)
     }
 
-    fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.exchange.is_over() && self.is_done
     }
 
-    fn is_held_up(&self) -> bool {
+    pub(crate) fn is_held_up(&self) -> bool {
         !self.outbox.is_empty()
     }
-
-    fn reset(&mut self) -> Result<()> {
-        if !self.is_complete() {
-            return Err(self.exchange.usage("reset before its receiver has taken all".into()));
-        }
-        self.exchange.reset()?;
-        self.sorted = None;
-        self.is_done = false;
-        Ok(())
-    }
-
-    fn world(&self) -> World {
-        self.exchange.world().handle()
-    }
-
-    fn name(&self) -> (&'static OpName, u64) {
-        self.exchange.name()
-    }
 }
+
+operator!(TopK<T, R> where T: Key, R: Receiver<Batch<T>>);
 
 impl<T: Key, R: Receiver<Batch<T>>> Insert<T> for TopK<T, R> {
     #[inline]
