@@ -52,6 +52,35 @@ impl OpsError {
     }
 }
 
+/// Whose error it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Whose {
+    /// The operator, with its number on this world.
+    pub(crate) operator: String,
+    /// This rank.
+    pub(crate) rank: u32,
+}
+
+impl Whose {
+    pub(crate) fn usage(&self, what: String) -> OpsError {
+        OpsError::Usage { operator: self.operator.clone(), rank: self.rank, what }
+    }
+
+    /// Something has bytes that are no record.
+    pub(crate) fn unreadable<T>(&self, from: &str) -> OpsError {
+        let record = std::any::type_name::<T>();
+        OpsError::Decode { operator: self.operator.clone(), rank: self.rank, from: from.into(), record }
+    }
+
+    /// A record has no bytes.
+    pub(crate) fn unwritable<T>(&self) -> OpsError {
+        let record = std::any::type_name::<T>();
+        self.usage(format!(
+            "a {record} cannot be written: its Serialize refuses, or it is longer than its size() says"
+        ))
+    }
+}
+
 impl From<OpsError> for NetError {
     /// For programs whose errors are [`NetError`].
     fn from(e: OpsError) -> NetError {

@@ -15,7 +15,8 @@
 
 use crate::batch;
 use crate::dataflow::Dataflow;
-use crate::error::{OpsError, Result};
+use crate::error::{OpsError, Result, Whose};
+use crate::filling;
 use crate::memory::Reservation;
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record, Writer};
@@ -197,21 +198,14 @@ impl<T: Record> Exchange<T> {
         (self.name, self.number)
     }
 
-    pub(crate) fn label(&self) -> String {
-        format!("{} #{}", self.name.0, self.number)
+    /// For errors.
+    pub(crate) fn whose(&self) -> Whose {
+        let rank = self.world.job_rank(self.world.rank()).unwrap_or(self.world.rank());
+        Whose { operator: format!("{} #{}", self.name.0, self.number), rank }
     }
 
     pub(crate) fn usage(&self, what: String) -> OpsError {
-        OpsError::Usage { operator: self.label(), rank: self.my_job_rank(), what }
-    }
-
-    pub(crate) fn unreadable(&self, from: String) -> OpsError {
-        let (operator, rank) = (self.label(), self.my_job_rank());
-        OpsError::Decode { operator, rank, from, record: std::any::type_name::<T>() }
-    }
-
-    fn my_job_rank(&self) -> u32 {
-        self.world.job_rank(self.world.rank()).unwrap_or(self.world.rank())
+        self.whose().usage(what)
     }
 
     /// What all ranks must have in common, folded.
@@ -285,37 +279,16 @@ impl<T: Record> Exchange<T> {
         if !self.flush(slot)? {
             return Ok(false);
         }
-        // A record that is larger than a batch has one of its own.
-        let size = batch::size(record);
-        if size > self.batch_bytes {
-            // (What cannot be written at all has no size.)
-            let whole = (size < usize::MAX).then(|| Buf::zeroed(size)).and_then(|mut bytes| {
-                batch::put(record, &mut Writer::new(&mut bytes, 0))?;
-                Some(bytes)
-            });
-            let Some(bytes) = whole else {
-                let record = std::any::type_name::<T>();
-                return Err(self.usage(format!("a {record} cannot be written as a record")));
-            };
-            self.fill(slot, bytes, size);
-            self.flush(slot)?;
-            return Ok(true);
-        }
-        let mut bytes = Buf::stale(self.batch_bytes);
-        let mut writer = Writer::new(&mut bytes, 0);
-        if batch::put(record, &mut writer).is_none() {
-            let record = std::any::type_name::<T>();
-            return Err(self.usage(format!("a {record} is longer than its size() says")));
-        }
-        let filled = writer.position();
-        self.fill(slot, bytes, filled);
-        Ok(true)
-    }
-
-    fn fill(&mut self, slot: u32, bytes: Buf, filled: usize) {
+        let (bytes, filled) =
+            filling::begin(record, self.batch_bytes).map_err(|_| self.whose().unwritable::<T>())?;
         let room = bytes.len() as u64;
         self.room.take(room);
         self.out[slot as usize] = Outgoing { bytes, filled, room, sent: 0 };
+        // What is longer than a batch is under way already.
+        if filled > self.batch_bytes {
+            self.flush(slot)?;
+        }
+        Ok(true)
     }
 
     /// Sends what is being filled for a slot; false if there is no room.
@@ -502,11 +475,11 @@ impl<T: Record> Exchange<T> {
     }
 
     fn mismatch(&self, from: u32) -> Result<OpsError> {
+        let Whose { operator, rank } = self.whose();
         Ok(OpsError::Net(NetError::Mismatch {
-            rank: self.my_job_rank(),
+            rank,
             ours: format!(
-                "{} of {} from {} sources to {} targets, round {}",
-                self.label(),
+                "{operator} of {} from {} sources to {} targets, round {}",
                 std::any::type_name::<T>(),
                 self.plan.sources().len(),
                 self.plan.targets().len(),

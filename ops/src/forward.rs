@@ -97,7 +97,7 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
             waiting,
             events: 0,
             room: flow.memory().reserve(),
-            spill: flow.spill().file(&exchange.label()),
+            spill: flow.spill().file(&exchange.whose().operator),
             damaged: Rc::default(),
             exchange,
         })
@@ -137,7 +137,7 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
             }
             self.events -= 1;
             if self.damaged.get() {
-                return Err(self.exchange.unreadable("a batch".into()));
+                return Err(self.exchange.whose().unreadable::<T>("a batch"));
             }
         }
         Ok(true)

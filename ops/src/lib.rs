@@ -62,6 +62,7 @@ mod dataflow;
 mod early;
 mod error;
 mod exchange;
+mod filling;
 mod forward;
 mod grouping;
 pub mod key;

@@ -1,40 +1,44 @@
 //! [`Outbox`]: what an operator has made for its targets, a batch at a time, as receivers take it.
 
-use crate::batch::{self, Batch};
-use crate::error::Result;
+use crate::batch::Batch;
+use crate::error::{Result, Whose};
+use crate::filling::Filling;
 use crate::operator::{Full, Receiver};
-use crate::record::{Record, Writer};
-use aeolian_net::Buf;
+use crate::record::Record;
 use std::cell::Cell;
 use std::rc::Rc;
 
 /// Bytes of a batch that an operator makes.
 const BYTES: usize = 64 << 10;
 
-/// Records on their way to the receiver: at most one batch, which is made when the one before it was taken.
+/// Records on their way to the receiver: at most one batch, which is made when the one before it was taken, and a record of the next.
 pub(crate) struct Outbox<T> {
+    whose: Whose,
+    filling: Filling,
     /// A batch that the receiver has given back, and its target.
     refused: Option<(u32, Batch<T>)>,
     damaged: Rc<Cell<bool>>,
 }
 
 impl<T: Record> Outbox<T> {
-    pub(crate) fn new() -> Outbox<T> {
-        Outbox { refused: None, damaged: Rc::default() }
+    pub(crate) fn new(whose: Whose) -> Outbox<T> {
+        Outbox { whose, filling: Filling::new(BYTES), refused: None, damaged: Rc::default() }
     }
 
     /// Offers what was refused once more; false if it is so again.
-    fn offer(&mut self, receiver: &mut impl Receiver<Batch<T>>) -> bool {
-        let Some((target, batch)) = self.refused.take() else { return true };
-        match receiver.receive(target, batch) {
-            Ok(()) => true,
-            Err(Full(batch)) => {
-                self.refused = Some((target, batch));
-                false
-            }
+    fn offer(&mut self, receiver: &mut impl Receiver<Batch<T>>) -> Result<bool> {
+        if let Some((target, batch)) = self.refused.take()
+            && let Err(Full(batch)) = receiver.receive(target, batch)
+        {
+            self.refused = Some((target, batch));
+        }
+        match self.damaged.get() {
+            true => Err(self.whose.unreadable::<T>("a batch")),
+            false => Ok(self.refused.is_none()),
         }
     }
 
+    /// Whether the receiver has taken all that was handed to it.
     pub(crate) fn is_empty(&self) -> bool {
         self.refused.is_none()
     }
@@ -47,33 +51,22 @@ impl<T: Record> Outbox<T> {
         target: u32,
         mut next: impl FnMut() -> Result<Option<T>>,
     ) -> Result<bool> {
-        if !self.offer(receiver) {
+        if !self.offer(receiver)? {
             return Ok(false);
         }
-        let mut bytes = Buf::stale(BYTES);
-        let mut filled = 0;
-        while filled < BYTES / 2 {
-            let Some(record) = next()? else { break };
-            let mut writer = Writer::new(&mut bytes, filled);
-            if batch::put(&record, &mut writer).is_some() {
-                filled = writer.position();
-                continue;
+        let bytes = loop {
+            let full = match next()? {
+                Some(record) => self.filling.put(&record).map_err(|_| self.whose.unwritable::<T>())?,
+                None => match self.filling.finish() {
+                    None => return Ok(false),
+                    rest => rest,
+                },
+            };
+            if let Some(bytes) = full {
+                break bytes;
             }
-            // It is large: a longer batch ends with it.
-            let mut longer = Buf::stale(filled + batch::size(&record));
-            longer[..filled].copy_from_slice(&bytes[..filled]);
-            let mut writer = Writer::new(&mut longer, filled);
-            if batch::put(&record, &mut writer).is_some() {
-                filled = writer.position();
-                bytes = longer;
-            }
-            break;
-        }
-        if filled == 0 {
-            return Ok(false);
-        }
-        bytes.truncate(filled);
+        };
         self.refused = Some((target, Batch::new(bytes, self.damaged.clone())));
-        Ok(self.offer(receiver))
+        self.offer(receiver)
     }
 }

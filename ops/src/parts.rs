@@ -1,11 +1,12 @@
 //! [`Parts`]: the pairs of all targets of a rank, in parts, one pair a key.
 
-use crate::batch::{self, Batch};
+use crate::batch::Batch;
 use crate::dataflow::Dataflow;
-use crate::error::Result;
+use crate::error::{Result, Whose};
+use crate::filling::Filling;
 use crate::key::Key;
 use crate::memory::{Memory, Reservation};
-use crate::record::{Record, Writer};
+use crate::record::Record;
 use crate::spill::{Run, RunWriter, SpillFile};
 use crate::table::{Table, TakenPairs};
 use aeolian_net::Buf;
@@ -22,17 +23,31 @@ const DEPTH: u32 = 8;
 const CUT: usize = 32 << 10;
 /// A spilled part of which so little is left need not be cut: its table is no longer than a few blocks.
 const SMALL: u64 = 4 << 20;
-
 /// A part with less than this, or than its share of a quarter of the budget, is not worth a block of its own.
 const LEAST: u64 = 128 << 10;
 
 /// What parts share.
 #[derive(Clone)]
 struct Common {
+    whose: Whose,
     memory: Rc<Memory>,
     spill: SpillFile,
     block_bytes: usize,
     damaged: Rc<Cell<bool>>,
+}
+
+impl Common {
+    /// That all that came, from peers or disk, could be read.
+    fn check<T>(&self) -> Result<()> {
+        match self.damaged.get() {
+            true => Err(self.whose.unreadable::<T>("a batch")),
+            false => Ok(()),
+        }
+    }
+
+    fn put<K: Key, V: Record>(&self, filling: &mut Filling, pair: &(K, V)) -> Result<Option<Buf>> {
+        filling.put(pair).map_err(|_| self.whose.unwritable::<(K, V)>())
+    }
 }
 
 struct Part<K, V> {
@@ -65,11 +80,12 @@ pub(crate) struct Parts<K, V> {
 }
 
 impl<K: Key, V: Record> Parts<K, V> {
-    /// So many parts, of an operator of that name.
-    pub(crate) fn new(flow: &Dataflow, operator: &str, parts: usize) -> Parts<K, V> {
+    /// So many parts of an operator.
+    pub(crate) fn new(flow: &Dataflow, whose: Whose, parts: usize) -> Parts<K, V> {
         let common = Common {
             memory: flow.memory().clone(),
-            spill: flow.spill().file(operator),
+            spill: flow.spill().file(&whose.operator),
+            whose,
             block_bytes: flow.spill().block_bytes(),
             damaged: Rc::default(),
         };
@@ -123,6 +139,7 @@ impl<K: Key, V: Record> Parts<K, V> {
                 for bytes in part.heap.drain(..) {
                     part.table.add_all(&Batch::new(bytes, self.common.damaged.clone()), combine);
                 }
+                self.common.check::<(K, V)>()?;
             }
         }
         self.heaped -= part.bytes;
@@ -145,7 +162,7 @@ impl<K: Key, V: Record> Parts<K, V> {
         let mut pairs = part.table.take();
         let mut out = Filling::new(self.common.block_bytes);
         for pair in &mut pairs {
-            if let Some(full) = out.put(&pair) {
+            if let Some(full) = self.common.put(&mut out, &pair)? {
                 run.write(full)?;
             }
         }
@@ -186,12 +203,13 @@ impl<K: Key, V: Record> Parts<K, V> {
             }
             for pair in Batch::<(K, V)>::new(block, damaged.clone()) {
                 let place = pair.0.hash(u64::from(depth) << 32 | 0xc075) as usize % CUTS;
-                if let Some(full) = filling[place].put(&pair) {
+                if let Some(full) = self.common.put(&mut filling[place], &pair)? {
                     parts.add(place, full, combine)?;
                 }
             }
         }
-        for (place, filling) in filling.into_iter().enumerate() {
+        self.common.check::<(K, V)>()?;
+        for (place, filling) in filling.iter_mut().enumerate() {
             if let Some(rest) = filling.finish() {
                 parts.add(place, rest, combine)?;
             }
@@ -199,11 +217,6 @@ impl<K: Key, V: Record> Parts<K, V> {
         let mut left: Vec<usize> = (0..cuts).collect();
         left.sort_by_key(|place| !parts.is_spilled(*place));
         Ok(Pairs::Cut { parts: Box::new(parts), left, now: None })
-    }
-
-    /// Whether all that came, from peers or disk, could be read.
-    pub(crate) fn is_whole(&self) -> bool {
-        !self.common.damaged.get()
     }
 }
 
@@ -232,42 +245,6 @@ fn write_together(run: &mut RunWriter, heap: &mut Vec<Buf>, block_bytes: usize) 
     }
     heap.clear();
     Ok(())
-}
-
-/// A batch that is being filled.
-struct Filling {
-    bytes: Buf,
-    filled: usize,
-    most: usize,
-}
-
-impl Filling {
-    fn new(most: usize) -> Filling {
-        Filling { bytes: Buf::empty(), filled: 0, most }
-    }
-
-    /// Takes a record, and returns the batch that it did not fit into.
-    fn put<T: Record>(&mut self, record: &T) -> Option<Buf> {
-        let mut writer = Writer::new(&mut self.bytes, self.filled);
-        if batch::put(record, &mut writer).is_some() {
-            self.filled = writer.position();
-            return None;
-        }
-        let fresh = Buf::stale(self.most.max(batch::size(record)));
-        let full = std::mem::replace(self, Filling { bytes: fresh, filled: 0, most: self.most });
-        let mut writer = Writer::new(&mut self.bytes, 0);
-        // (What has been read or was in a table has been written before.)
-        if batch::put(record, &mut writer).is_some() {
-            self.filled = writer.position();
-        }
-        full.finish()
-    }
-
-    /// What is in it, if anything is.
-    fn finish(mut self) -> Option<Buf> {
-        self.bytes.truncate(self.filled);
-        (self.filled > 0).then_some(self.bytes)
-    }
 }
 
 /// Pairs that were taken out of a part.
@@ -305,7 +282,7 @@ impl<K: Key, V: Record> Pairs<K, V> {
 mod tests {
     use super::*;
     use crate::dataflow::Options;
-    use crate::record::Reader;
+    use crate::record::{Reader, Writer};
     use aeolian_net::World;
     use std::cmp::Ordering;
     use std::collections::HashMap;
@@ -352,18 +329,18 @@ mod tests {
         let options = Options { memory, ..Options::detect(world.layout(), 0).unwrap() };
         let flow = Dataflow::with(&world, options);
         let mut combine = |a: &mut u64, b: u64| *a += b;
-        let mut parts = Parts::<K, u64>::new(&flow, "test", 4);
+        let mut parts = Parts::<K, u64>::new(&flow, Whose { operator: "test".into(), rank: 0 }, 4);
         let mut want: HashMap<u64, u64> = HashMap::new();
         let mut filling: Vec<Filling> = (0..4).map(|_| Filling::new(5000)).collect();
         for i in 0..n {
             let key = key(i);
             *want.entry(number(&key)).or_default() += i;
             let place = number(&key) as usize % 4;
-            if let Some(batch) = filling[place].put(&(key, i)) {
+            if let Some(batch) = filling[place].put(&(key, i)).unwrap() {
                 parts.add(place, batch, &mut combine).unwrap();
             }
         }
-        for (place, rest) in filling.into_iter().enumerate() {
+        for (place, rest) in filling.iter_mut().enumerate() {
             rest.finish().into_iter().for_each(|rest| parts.add(place, rest, &mut combine).unwrap());
         }
         let mut places: Vec<usize> = (0..4).collect();
@@ -376,7 +353,7 @@ mod tests {
                 assert_eq!(got.insert(number(&key), sum), None, "a key comes once");
             }
         }
-        assert!(parts.is_whole() && got == want);
+        assert!(got == want);
         drop(parts);
         assert_eq!(flow.memory().used(), 0);
         (flow.spill().report().bytes_written, flow.memory().peak())

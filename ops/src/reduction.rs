@@ -4,10 +4,11 @@ use crate::batch::{self, Batch};
 use crate::dataflow::Dataflow;
 use crate::error::Result;
 use crate::exchange::{Exchange, Incoming, Route};
+use crate::filling;
 use crate::operator::{Full, InsertError, Receiver};
 use crate::plan::LogicalPlan;
-use crate::record::{Reader, Record, Writer};
-use aeolian_net::OpName;
+use crate::record::{Reader, Record};
+use aeolian_net::{Buf, OpName};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -28,7 +29,7 @@ pub(crate) struct Reduction<T, F, R> {
     /// source -> its value, at a rank with targets
     came: Vec<Option<T>>,
     /// The value of all, as bytes, and how many targets have it.
-    result: Option<(Vec<u8>, usize)>,
+    result: Option<(Buf, usize)>,
     refused: Option<T>,
     damaged: Rc<Cell<bool>>,
     is_done: bool,
@@ -116,7 +117,7 @@ impl<T: Record, F: FnMut(&mut T, T), R: Receiver<T>> Reduction<T, F, R> {
                         }
                     }
                     if self.damaged.get() {
-                        return Err(self.exchange.unreadable("a batch".into()));
+                        return Err(self.exchange.whose().unreadable::<T>("a batch"));
                     }
                 }
                 Incoming::Barrier(marks) => {
@@ -142,10 +143,7 @@ impl<T: Record, F: FnMut(&mut T, T), R: Receiver<T>> Reduction<T, F, R> {
                 return Ok(true);
             };
             // A record need not be one that can be copied; its bytes can.
-            let mut bytes = vec![0; batch::size(&all)];
-            if batch::put(&all, &mut Writer::new(&mut bytes, 0)).is_none() {
-                return Err(self.exchange.usage("the result is longer than its size() says".into()));
-            }
+            let (bytes, _) = filling::begin(&all, 0).map_err(|_| self.exchange.whose().unwritable::<T>())?;
             self.result = Some((bytes, 0));
         }
         let Some((bytes, given)) = &mut self.result else { return Ok(false) };
@@ -155,7 +153,7 @@ impl<T: Record, F: FnMut(&mut T, T), R: Receiver<T>> Reduction<T, F, R> {
                 Some(value) => value,
                 None => match batch::get(&mut Reader::new(bytes)) {
                     Some(value) => value,
-                    None => return Err(self.exchange.unreadable("the result".into())),
+                    None => return Err(self.exchange.whose().unreadable::<T>("the result")),
                 },
             };
             if let Err(Full(value)) = self.receiver.receive(*target, value) {

@@ -98,12 +98,12 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
             combine,
             receiver,
             early: Early::new(flow),
-            parts: Parts::new(flow, &exchange.label(), plan.targets().len() * grouping.parts as usize),
+            parts: Parts::new(flow, exchange.whose(), plan.targets().len() * grouping.parts as usize),
             grouping,
             left: Vec::new(),
             is_ordered: false,
             giving: None,
-            outbox: Outbox::new(),
+            outbox: Outbox::new(exchange.whose()),
             exchange,
         };
         op.open();
@@ -137,10 +137,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
                 break;
             }
         }
-        match self.parts.is_whole() {
-            true => Ok(moved),
-            false => Err(self.exchange.unreadable("a batch".into())),
-        }
+        Ok(moved)
     }
 
     pub(crate) fn progress(&mut self) -> Result<bool> {

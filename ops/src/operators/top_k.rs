@@ -108,16 +108,17 @@ impl<T: Key, R: Receiver<Batch<T>>> TopK<T, R> {
         if plan.targets().len() != 1 {
             return Err(OpsError::Plan(format!("{} to {} targets, not one", NAME.0, plan.targets().len())));
         }
+        let exchange = Exchange::new(flow, &NAME, plan, Route::ToOne { parts: 1 })?;
         Ok(TopK {
-            exchange: Exchange::new(flow, &NAME, plan, Route::ToOne { parts: 1 })?,
             receiver,
             here: Largest::new(k),
             came: Largest::new(k),
             sorted: None,
             target: plan.targets_of(flow.world().rank()).next(),
-            outbox: Outbox::new(),
+            outbox: Outbox::new(exchange.whose()),
             damaged: Rc::default(),
             is_done: false,
+            exchange,
         })
     }
 
@@ -168,7 +169,7 @@ impl<T: Key, R: Receiver<Batch<T>>> TopK<T, R> {
                     let batch = Batch::new(bytes, self.damaged.clone());
                     batch.for_each(|record| self.came.add(record));
                     if self.damaged.get() {
-                        return Err(self.exchange.unreadable("a batch".into()));
+                        return Err(self.exchange.whose().unreadable::<T>("a batch"));
                     }
                 }
                 Incoming::Barrier(marks) => {
