@@ -59,7 +59,7 @@ impl<T: Plain> Batch<T> {
     /// The records that are left.
     pub fn as_slice(&self) -> &[T] {
         // A record of a plain type has its size, and the first lies on a boundary of 64 bytes.
-        self.bytes.cast::<T>().get(self.at / size_of::<T>().max(1)..).unwrap_or_default()
+        self.bytes.cast::<T>().get(self.at / size_of::<T>()..).unwrap_or_default()
     }
 }
 
@@ -189,6 +189,8 @@ mod tests {
         let words = ["", "a", "bc"].map(String::from);
         let batch: Batch<String> = words.clone().into_iter().collect();
         assert_eq!(batch.collect::<Vec<_>>(), words);
+        let none: Batch<[String; 0]> = [[], []].into_iter().collect();
+        assert_eq!(none.count(), 2);
         let units: Batch<()> = [(); 5].into_iter().collect();
         assert_eq!((units.size_hint(), units.count()), ((5, Some(5)), 5));
         let mut numbers: Batch<u16> = (0..9).collect();

@@ -13,7 +13,8 @@ use std::rc::Rc;
 pub struct Options {
     /// Bytes that the operators of this rank may keep in memory together.
     pub memory: u64,
-    /// Bytes of a batch. Where there are many targets, batches are smaller: those under way take an eighth of the memory at most.
+    /// Bytes of a batch. Where there are many targets, batches are smaller: those that an operator fills take an eighth of the memory, or 4 KiB
+    /// for each target if that is more.
     pub batch: usize,
     /// Where what does not fit goes, and how. What it holds ([`SpillOptions::memory`]) comes on top of `memory`.
     pub spill: SpillOptions,

@@ -8,8 +8,10 @@ use crate::operator::InsertError;
 use crate::record::Record;
 use crate::table::elsewhere;
 
-/// Places: with small pairs they stay in the first-level cache or close to it.
+/// Places: with small pairs they stay in the first-level cache or close to it. Of large pairs there are fewer,
 const PLACES: usize = 1 << 11;
+/// and none if not as many as this fit.
+const FEWEST: usize = 1 << 6;
 /// So many inserts are looked at to decide.
 const WINDOW: u32 = 1 << 14;
 /// Early reduction pays where at least one in so many pairs finds its key there.
@@ -21,6 +23,8 @@ const REST: u32 = 64;
 /// measured with a million of them, this costs more than it saves: then it is left out, and tried again later.)
 pub(crate) struct Early<K, V> {
     places: Vec<Option<(K, V)>>,
+    /// How many there are, once there are any: a power of two, or 0.
+    many: usize,
     /// Inserts since the decision, and how many found their key.
     seen: u32,
     found: u32,
@@ -36,14 +40,18 @@ pub(crate) struct Early<K, V> {
 
 impl<K: Key, V: Record> Early<K, V> {
     pub(crate) fn new(flow: &Dataflow) -> Early<K, V> {
+        let most = flow.memory().limit() / 16;
+        let fit = most / size_of::<Option<(K, V)>>() as u64;
+        let fit = PLACES.min(usize::try_from(fit).unwrap_or(usize::MAX));
         Early {
             places: Vec::new(),
+            many: if fit < FEWEST { 0 } else { 1 << fit.ilog2() },
             seen: 0,
             found: 0,
             rest: 0,
             emptied: 0,
             room: flow.memory().reserve(),
-            most: flow.memory().limit() / 16,
+            most,
             held: 0,
         }
     }
@@ -57,19 +65,19 @@ impl<K: Key, V: Record> Early<K, V> {
         combine: &mut impl FnMut(&mut V, V),
         mut put: impl FnMut(u64, &(K, V)) -> Result<bool>,
     ) -> Result<(), InsertError<(K, V)>> {
-        if self.rest > 0 {
+        if self.rest > 0 || self.many == 0 {
             if !put(hash, &pair)? {
                 return Err(InsertError::Full(pair));
             }
-            self.rest -= 1;
+            self.rest = self.rest.saturating_sub(1);
             return Ok(());
         }
         if self.places.is_empty() {
-            self.places.resize_with(PLACES, || None);
-            self.room.take((PLACES * size_of::<Option<(K, V)>>()) as u64);
+            self.places.resize_with(self.many, || None);
+            self.room.take((self.many * size_of::<Option<(K, V)>>()) as u64);
         }
-        self.emptied = PLACES;
-        let place = &mut self.places[hash as usize % PLACES];
+        self.emptied = self.many;
+        let place = &mut self.places[hash as usize & (self.many - 1)];
         match place {
             Some(there) if there.0.same(&pair.0) => {
                 let before = elsewhere(&there.1);

@@ -383,8 +383,13 @@ impl<T: Record> Exchange<T> {
             && !self.my_sources.iter().any(open)
     }
 
+    /// The same, and what is about to be told is the end.
+    pub(crate) fn is_about_to_end(&self) -> bool {
+        self.is_about_to_close() && self.have_finished()
+    }
+
     /// All sources of this rank have finished.
-    pub(crate) fn is_last(&self) -> bool {
+    fn have_finished(&self) -> bool {
         self.my_sources.iter().all(|s| self.sources[*s as usize] == State::Finished)
     }
 
@@ -393,7 +398,7 @@ impl<T: Record> Exchange<T> {
         if !self.is_about_to_close() {
             return Ok(false);
         }
-        let end = self.is_last();
+        let end = self.have_finished();
         self.marks.sort_by_key(|mark| mark.0);
         let marks = std::mem::take(&mut self.marks);
         let mut body = Buf::zeroed(if end { 0 } else { marks.size() });

@@ -126,13 +126,14 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
                 Event::Barrier(marks) => self.receiver.barrier(target, &marks),
                 Event::Batch(batch) => {
                     let bytes = batch.bytes() as u64;
-                    if let Err(Full(batch)) = self.receiver.receive(target, batch) {
-                        // It may have taken some records of it.
-                        self.room.shrink(bytes - batch.bytes() as u64);
+                    let taken = self.receiver.receive(target, batch);
+                    self.room.shrink(bytes);
+                    if let Err(Full(batch)) = taken {
+                        // (What it gives back may be less, or another batch.)
+                        self.room.take(batch.bytes() as u64);
                         queue.events.push_front(Event::Batch(batch));
                         return Ok(false);
                     }
-                    self.room.shrink(bytes);
                 }
             }
             self.events -= 1;

@@ -126,7 +126,7 @@ impl<K: Key, V: Record> Parts<K, V> {
                 }
             }
         }
-        while self.common.memory.is_over() && self.depth < DEPTH && self.spill_largest()? {}
+        while self.common.memory.is_over() && self.depth < DEPTH && self.spill_largest(combine)? {}
         Ok(())
     }
 
@@ -149,19 +149,17 @@ impl<K: Key, V: Record> Parts<K, V> {
     }
 
     /// Writes the part that takes the most memory to disk; false if that is too little to help.
-    fn spill_largest(&mut self) -> Result<bool> {
+    fn spill_largest(&mut self, combine: &mut impl FnMut(&mut V, V)) -> Result<bool> {
         let least = LEAST.min(self.common.memory.limit() / 4 / self.parts.len() as u64);
         let holds = |part: &Part<K, V>| part.bytes + part.table.bytes();
-        let largest = self.parts.iter_mut().max_by_key(|part| holds(part)).filter(|part| holds(part) > least);
-        let Some(part) = largest else { return Ok(false) };
+        let largest = (0..self.parts.len()).max_by_key(|place| holds(&self.parts[*place]));
+        let Some(place) = largest.filter(|place| holds(&self.parts[*place]) > least) else {
+            return Ok(false);
+        };
+        let part = &mut self.parts[place];
         let run = part.run.get_or_insert_with(|| self.common.spill.run());
-        write_together(run, &mut part.heap, self.common.block_bytes)?;
-        self.heaped -= part.bytes;
-        self.room.shrink(part.bytes);
-        part.bytes = 0;
-        let mut pairs = part.table.take();
         let mut out = Filling::new(self.common.block_bytes);
-        for pair in &mut pairs {
+        for pair in part.table.take() {
             if let Some(full) = self.common.put(&mut out, &pair)? {
                 run.write(full)?;
             }
@@ -169,6 +167,7 @@ impl<K: Key, V: Record> Parts<K, V> {
         if let Some(rest) = out.finish() {
             run.write(rest)?;
         }
+        self.work_off(place, combine)?;
         Ok(true)
     }
 

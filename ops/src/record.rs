@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 /// aeolian_ops::plain!(Point);
 /// ```
 pub trait Record: Sized + 'static {
-    /// Bytes of each, if all have the same.
+    /// Bytes of each, if all have the same. Of others each has at least one.
     const SIZE: Option<usize>;
 
     /// Bytes of this one.
@@ -169,7 +169,10 @@ impl<'a> Reader<'a> {
 macro_rules! plain {
     ($($t:ty),+ $(,)?) => {$(
         impl $crate::Record for $t {
-            const SIZE: Option<usize> = Some(size_of::<$t>());
+            const SIZE: Option<usize> = {
+                assert!(size_of::<$t>() > 0, "a plain type of no bytes: use ()");
+                Some(size_of::<$t>())
+            };
 
             #[inline]
             fn size(&self) -> usize {
@@ -405,7 +408,7 @@ impl<T: Record> Record for Option<T> {
     const SIZE: Option<usize> = None;
 
     fn size(&self) -> usize {
-        1 + self.as_ref().map_or(0, T::size)
+        self.as_ref().map_or(0, T::size).saturating_add(1)
     }
 
     fn put(&self, out: &mut Writer<'_>) -> Option<()> {
@@ -441,11 +444,11 @@ impl<T: Record> Record for Vec<T> {
     const SIZE: Option<usize> = None;
 
     fn size(&self) -> usize {
-        size_of_len(self.len())
-            + match T::SIZE {
-                Some(size) => size.saturating_mul(self.len()),
-                None => self.iter().map(T::size).fold(0, usize::saturating_add),
-            }
+        let values = match T::SIZE {
+            Some(size) => size.saturating_mul(self.len()),
+            None => self.iter().map(T::size).fold(0, usize::saturating_add),
+        };
+        values.saturating_add(size_of_len(self.len()))
     }
 
     fn put(&self, out: &mut Writer<'_>) -> Option<()> {
@@ -462,6 +465,7 @@ impl<T: Record> Record for Vec<T> {
 impl<T: Record, const N: usize> Record for [T; N] {
     const SIZE: Option<usize> = match T::SIZE {
         Some(size) => Some(size * N),
+        None if N == 0 => Some(0),
         None => None,
     };
 
@@ -602,6 +606,24 @@ mod tests {
     fn many_records_of_no_bytes() {
         there_and_back(&vec![(); 300]);
         there_and_back(&((), [(); 4]));
+        there_and_back::<[String; 0]>(&[]);
+        there_and_back(&vec![[(); 3]; 300]);
+    }
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Flat {
+        #[serde(flatten)]
+        rest: std::collections::BTreeMap<String, u8>,
+    }
+    serde_record!(Flat);
+
+    /// postcard knows no maps of unknown length.
+    #[test]
+    fn what_cannot_be_written_has_no_size() {
+        let flat = || Flat { rest: [("a".to_string(), 1)].into() };
+        assert_eq!(flat().size(), usize::MAX);
+        assert_eq!((Some(flat()).size(), vec![flat()].size()), (usize::MAX, usize::MAX));
+        assert_eq!((1u8, flat()).put(&mut Writer::new(&mut [0; 99], 0)), None);
     }
 
     #[test]

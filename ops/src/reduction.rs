@@ -81,11 +81,6 @@ impl<T: Record, F: FnMut(&mut T, T), R: Receiver<T>> Reduction<T, F, R> {
         Ok(())
     }
 
-    /// All sources of this rank have finished.
-    fn is_going_out(&self) -> bool {
-        self.exchange.is_about_to_close() && self.exchange.is_last()
-    }
-
     /// Puts the values of this rank's sources, each once; false if there is no room.
     fn put_all(&mut self) -> Result<bool> {
         while let Some(place) = self.here.get_mut(self.gone) {
@@ -103,7 +98,7 @@ impl<T: Record, F: FnMut(&mut T, T), R: Receiver<T>> Reduction<T, F, R> {
 
     pub(crate) fn progress(&mut self) -> Result<bool> {
         let mut moved = false;
-        if !self.is_going_out() || self.put_all()? {
+        if !self.exchange.is_about_to_end() || self.put_all()? {
             moved |= self.exchange.progress()?;
         }
         while let Some(incoming) = self.exchange.receive()? {

@@ -78,11 +78,12 @@ impl<K, V> Iterator for TakenPairs<K, V> {
     }
 }
 
-/// Bytes that a record has elsewhere than in its place, about: those of one size have none, as a rule.
+/// Bytes that a record has elsewhere than in its place, about: of those of one size, what does not fit there (a box).
 #[inline]
 pub(crate) fn elsewhere<T: Record>(record: &T) -> u64 {
     match T::SIZE {
-        Some(_) => 0,
+        Some(size) if size <= size_of::<T>() => 0,
+        Some(size) => (size + ELSEWHERE) as u64,
         None => (record.size().min(isize::MAX as usize) + ELSEWHERE) as u64,
     }
 }

@@ -158,8 +158,7 @@ impl<T: Key, R: Receiver<Batch<T>>> TopK<T, R> {
 
     pub(crate) fn progress(&mut self) -> Result<bool> {
         let mut moved = false;
-        let is_last = self.exchange.is_about_to_close() && self.exchange.is_last();
-        if !is_last || self.put_all()? {
+        if !self.exchange.is_about_to_end() || self.put_all()? {
             moved |= self.exchange.progress()?;
         }
         while let Some(incoming) = self.exchange.receive()? {
