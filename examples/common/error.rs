@@ -191,6 +191,12 @@ impl From<aeolian::harp::HarpError> for Error {
     }
 }
 
+impl From<aeolian::ops::OpsError> for Error {
+    fn from(e: aeolian::ops::OpsError) -> Self {
+        Error::Net(e.into())
+    }
+}
+
 /// The system's words without Rust's ` (os error 2)`.
 pub fn plain(e: &std::io::Error) -> String {
     let text = e.to_string();

@@ -33,14 +33,30 @@ impl Options {
     /// # Errors
     /// As [`Budget::detect`].
     pub fn detect(layout: &Layout, rank: u32) -> Result<Options> {
-        let here = layout.node_of.get(rank as usize).map_or(1, |node| layout.ranks_on(*node).count());
-        let budget = Budget::detect(here)?;
+        let budget = Budget::detect(ranks_beside(layout, rank))?;
         // Blocks carry a number of their job: none that another one can have left is taken for ours.
         let job = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let job = job.map_or(0, |t| t.as_nanos() as u64) ^ u64::from(std::process::id()) << 40;
         let spill = SpillOptions::from_env(job, rank);
-        Ok(Options { memory: budget.bytes / SHARE.1 * SHARE.0, batch: BATCH, spill })
+        Ok(Options { memory: share(budget.bytes), batch: BATCH, spill })
     }
+
+    /// The same with no more than this for all ranks of the node together: what a program's `--memory` says.
+    #[must_use]
+    pub fn within(mut self, bytes: u64, layout: &Layout, rank: u32) -> Options {
+        self.memory = self.memory.min(share(bytes / ranks_beside(layout, rank) as u64));
+        self
+    }
+}
+
+/// What operators get of a rank's budget.
+fn share(bytes: u64) -> u64 {
+    bytes / SHARE.1 * SHARE.0
+}
+
+/// Ranks on the node of this rank.
+fn ranks_beside(layout: &Layout, rank: u32) -> usize {
+    layout.node_of.get(rank as usize).map_or(1, |node| layout.ranks_on(*node).count()).max(1)
 }
 
 /// What the operators of one rank on one world share: its wires, the memory budget, how they work.
