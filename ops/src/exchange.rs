@@ -41,8 +41,8 @@ const BATCH_OF_PART: usize = 32 << 10;
 
 /// What has come.
 pub(crate) enum Incoming {
-    /// Records for a slot whose target is on this rank.
-    Batch(u32, Buf),
+    /// Records for a slot whose target is on this rank, and the rank that they are from.
+    Batch { slot: u32, from: u32, bytes: Buf },
     /// Records for all targets of this rank.
     ForAll(Buf),
     /// A barrier has come from all sources, with their marks.
@@ -120,9 +120,21 @@ pub(crate) struct Exchange<T> {
 }
 
 impl<T: Record> Exchange<T> {
+    /// The edge of an operator.
     pub(crate) fn new(
         flow: &Dataflow,
         name: &'static OpName,
+        plan: &LogicalPlan,
+        route: Route,
+    ) -> Result<Exchange<T>> {
+        Exchange::numbered(flow, name, flow.number(), plan, route)
+    }
+
+    /// One more edge of the operator with this number.
+    pub(crate) fn numbered(
+        flow: &Dataflow,
+        name: &'static OpName,
+        number: u64,
         plan: &LogicalPlan,
         route: Route,
     ) -> Result<Exchange<T>> {
@@ -150,7 +162,7 @@ impl<T: Record> Exchange<T> {
             ranks,
             edge: world.open_edge()?,
             name,
-            number: flow.number(),
+            number,
             round: 0,
             fingerprint: 0,
             out: Vec::new(),
@@ -269,9 +281,36 @@ impl<T: Record> Exchange<T> {
         self.put_into_another(slot, record)
     }
 
+    /// The same for the bytes of a record.
+    #[inline]
+    pub(crate) fn put_bytes(&mut self, slot: u32, record: &[u8]) -> Result<bool> {
+        if let Some(out) = self.out.get_mut(slot as usize)
+            && let Some(place) = out.bytes.get_mut(out.filled..out.filled + record.len())
+        {
+            place.copy_from_slice(record);
+            out.filled += record.len();
+            return Ok(true);
+        }
+        let begin = |most: usize| {
+            let mut bytes = Buf::stale(most.max(record.len()));
+            bytes[..record.len()].copy_from_slice(record);
+            Ok((bytes, record.len()))
+        };
+        self.put_by(slot, begin)
+    }
+
     /// There is no batch for this slot, or it is full.
     #[cold]
     fn put_into_another(&mut self, slot: u32, record: &T) -> Result<bool> {
+        self.put_by(slot, |most| filling::begin(record, most))
+    }
+
+    /// Puts a record into a batch of its own, which `begin` makes of as many bytes.
+    fn put_by(
+        &mut self,
+        slot: u32,
+        begin: impl FnOnce(usize) -> Result<(Buf, usize), filling::Unwritable>,
+    ) -> Result<bool> {
         if slot as usize >= self.out.len() {
             let targets = self.out.len();
             return Err(self.usage(format!("the selector chose target {slot}, but there are {targets}")));
@@ -279,8 +318,7 @@ impl<T: Record> Exchange<T> {
         if !self.flush(slot)? {
             return Ok(false);
         }
-        let (bytes, filled) =
-            filling::begin(record, self.batch_bytes).map_err(|_| self.whose().unwritable::<T>())?;
+        let (bytes, filled) = begin(self.batch_bytes).map_err(|_| self.whose().unwritable::<T>())?;
         let room = bytes.len() as u64;
         self.room.take(room);
         self.out[slot as usize] = Outgoing { bytes, filled, room, sent: 0 };
@@ -434,7 +472,7 @@ impl<T: Record> Exchange<T> {
             }
             match kind {
                 BATCH if self.ranks.get(slot as usize) == Some(&self.world.rank()) => {
-                    return Ok(Some(Incoming::Batch(slot, body)));
+                    return Ok(Some(Incoming::Batch { slot, from, bytes: body }));
                 }
                 BATCH if slot == ALL && self.route == Route::ToAll => {
                     return Ok(Some(Incoming::ForAll(body)));
@@ -510,8 +548,13 @@ impl<T: Record> Exchange<T> {
         if !is_complete {
             return Err(self.usage("reset before it was complete".into()));
         }
+        self.another_round();
+        Ok(())
+    }
+
+    /// The same, of an operator's other edges.
+    pub(crate) fn another_round(&mut self) {
         self.round += 1;
         self.open();
-        Ok(())
     }
 }

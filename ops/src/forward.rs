@@ -177,7 +177,7 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
             let Some(incoming) = self.exchange.receive()? else { break };
             moved = true;
             match incoming {
-                Incoming::Batch(target, bytes) => {
+                Incoming::Batch { slot: target, bytes, .. } => {
                     self.bring(target, Event::Batch(Batch::new(bytes, self.damaged.clone())))?;
                 }
                 Incoming::ForAll(bytes) => {

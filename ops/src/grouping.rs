@@ -26,6 +26,11 @@ impl Grouping {
         Grouping { parts: 1 << parts.ilog2(), targets }
     }
 
+    /// The same with one part for each target.
+    pub(crate) fn whole(targets: usize) -> Grouping {
+        Grouping { parts: 1, targets: targets.max(1) as u32 }
+    }
+
     /// The slot of a key by its hash: the target as [`target_of`](crate::target_of) gives it, the part by lower bits.
     #[inline]
     pub(crate) fn slot_of_hash(&self, hash: u64) -> u32 {

@@ -64,6 +64,7 @@ mod error;
 mod exchange;
 mod filling;
 mod forward;
+mod gathering;
 mod grouping;
 pub mod key;
 pub mod memory;
@@ -75,18 +76,22 @@ mod plan;
 pub mod record;
 mod reduction;
 mod selector;
+mod sorting;
 pub mod spill;
+mod stores;
 mod table;
 
 pub use batch::{Batch, Records};
 pub use dataflow::{Dataflow, Options};
 pub use error::{OpsError, Result};
+pub use gathering::Order;
 pub use key::Key;
 pub use operator::{Full, Insert, InsertError, Operator, Receiver, drive, taking};
 pub use operators::{
-    AllGather, AllReduce, Broadcast, Direct, Distinct, Gather, KeyedPartition, KeyedReduce, Partition,
-    Reduce, TopK,
+    AllGather, AllReduce, Broadcast, Direct, Distinct, Gather, Group, KeyedGather, KeyedGatherUngrouped,
+    KeyedPartition, KeyedReduce, Partition, Reduce, TopK,
 };
 pub use plan::LogicalPlan;
 pub use record::{Plain, Record, Serde};
 pub use selector::{ByHash, ByKey, ByRange, Keyed, RoundRobin, Selector, target_of};
+pub use sorting::by::{Ascending, Descending, SortBy};

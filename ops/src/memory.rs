@@ -78,9 +78,11 @@ impl Reservation {
         self.memory.used.set(self.memory.used() - bytes);
     }
 
-    /// All that is held, apart from this.
-    pub fn split(&mut self) -> Reservation {
-        Reservation { memory: self.memory.clone(), bytes: std::mem::take(&mut self.bytes) }
+    /// So much of what is held, at most all, apart from this.
+    pub fn split(&mut self, bytes: u64) -> Reservation {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Reservation { memory: self.memory.clone(), bytes }
     }
 
     /// Bytes held.

@@ -213,47 +213,53 @@ pub(crate) fn insert_when_there_is_room<T, O: Insert<T>>(op: &mut O, source: u32
     })
 }
 
-/// Implements [`Operator`] by methods of the type itself, or of one of its fields: `exchange`, `progress`, `is_complete`, `is_held_up`, and
-/// `open`, which makes it as at the beginning of a round.
+/// Implements [`Operator`] by methods of the type itself, or of one of its fields (`by`): `progress`, `is_complete`, `is_held_up`, and `open`,
+/// which makes it as at the beginning of a round. Its `exchange` is its own, or that field's, or another's (`in`).
 macro_rules! operator {
+    ($name:ident<$($parameter:ident),+> in $place:ident where $($bounds:tt)+) => {
+        $crate::operator::operator!($name<$($parameter),+> [] [.$place] where $($bounds)+);
+    };
     ($name:ident<$($parameter:ident),+> $(by $field:ident)? where $($bounds:tt)+) => {
+        $crate::operator::operator!($name<$($parameter),+> [$(.$field)?] [$(.$field)?] where $($bounds)+);
+    };
+    ($name:ident<$($parameter:ident),+> [$($own:tt)*] [$($place:tt)*] where $($bounds:tt)+) => {
         impl<$($parameter),+> $crate::Operator for $name<$($parameter),+>
         where
             $($bounds)+
         {
             fn finish(&mut self, source: u32) -> $crate::Result<()> {
-                self$(.$field)?.exchange.finish(source)
+                self$($place)*.exchange.finish(source)
             }
 
             fn barrier(&mut self, source: u32, mark: Vec<u8>) -> $crate::Result<()> {
-                self$(.$field)?.exchange.barrier(source, mark)
+                self$($place)*.exchange.barrier(source, mark)
             }
 
             fn progress(&mut self) -> $crate::Result<bool> {
-                self$(.$field)?.progress()
+                self$($own)*.progress()
             }
 
             fn is_complete(&self) -> bool {
-                self$(.$field)?.is_complete()
+                self$($own)*.is_complete()
             }
 
             fn is_held_up(&self) -> bool {
-                self$(.$field)?.is_held_up()
+                self$($own)*.is_held_up()
             }
 
             fn reset(&mut self) -> $crate::Result<()> {
-                let whole = self$(.$field)?.is_complete();
-                self$(.$field)?.exchange.reset(whole)?;
-                self$(.$field)?.open();
+                let whole = self$($own)*.is_complete();
+                self$($place)*.exchange.reset(whole)?;
+                self$($own)*.open();
                 Ok(())
             }
 
             fn world(&self) -> aeolian_net::World {
-                self$(.$field)?.exchange.world().handle()
+                self$($place)*.exchange.world().handle()
             }
 
             fn name(&self) -> (&'static aeolian_net::OpName, u64) {
-                self$(.$field)?.exchange.name()
+                self$($place)*.exchange.name()
             }
         }
     };

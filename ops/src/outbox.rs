@@ -5,6 +5,7 @@ use crate::error::{Result, Whose};
 use crate::filling::Filling;
 use crate::operator::{Full, Receiver};
 use crate::record::Record;
+use aeolian_net::Buf;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -66,6 +67,26 @@ impl<T: Record> Outbox<T> {
                 break bytes;
             }
         };
+        self.hand(receiver, target, bytes)
+    }
+
+    /// The same for a batch that is there already.
+    pub(crate) fn hand_over_batch(
+        &mut self,
+        receiver: &mut impl Receiver<Batch<T>>,
+        target: u32,
+        next: impl FnOnce(usize) -> Result<Option<Buf>>,
+    ) -> Result<bool> {
+        if !self.offer(receiver)? {
+            return Ok(false);
+        }
+        match next(BYTES)? {
+            Some(bytes) => self.hand(receiver, target, bytes),
+            None => Ok(false),
+        }
+    }
+
+    fn hand(&mut self, receiver: &mut impl Receiver<Batch<T>>, target: u32, bytes: Buf) -> Result<bool> {
         self.refused = Some((target, Batch::new(bytes, self.damaged.clone())));
         self.offer(receiver)
     }

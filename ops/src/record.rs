@@ -33,6 +33,15 @@ pub trait Record: Sized + 'static {
     /// Reads one; `None` if these bytes are none.
     fn get(input: &mut Reader<'_>) -> Option<Self>;
 
+    /// Reads past one. (Less is looked at than when it is read.)
+    #[inline]
+    fn skip(input: &mut Reader<'_>) -> Option<()> {
+        match Self::SIZE {
+            Some(size) => input.bytes(size).map(drop),
+            None => Self::get(input).map(drop),
+        }
+    }
+
     /// Writes several, as [`Record::put`] would one after another.
     fn put_all(values: &[Self], out: &mut Writer<'_>) -> Option<()> {
         values.iter().try_for_each(|value| value.put(out))
@@ -240,6 +249,11 @@ macro_rules! serde_record {
             fn get(input: &mut $crate::record::Reader<'_>) -> Option<Self> {
                 $crate::record::serde_get(input)
             }
+
+            fn skip(input: &mut $crate::record::Reader<'_>) -> Option<()> {
+                let len = input.length()?;
+                input.bytes(len).map(drop)
+            }
         }
     )+};
 }
@@ -402,6 +416,12 @@ impl Record for String {
         let len = input.length()?;
         String::from_utf8(input.bytes(len)?.to_vec()).ok()
     }
+
+    #[inline]
+    fn skip(input: &mut Reader<'_>) -> Option<()> {
+        let len = input.length()?;
+        input.bytes(len).map(drop)
+    }
 }
 
 impl<T: Record> Record for Option<T> {
@@ -422,6 +442,13 @@ impl<T: Record> Record for Option<T> {
             false => Some(None),
         }
     }
+
+    fn skip(input: &mut Reader<'_>) -> Option<()> {
+        match bool::get(input)? {
+            true => T::skip(input),
+            false => Some(()),
+        }
+    }
 }
 
 impl<T: Record> Record for Box<T> {
@@ -437,6 +464,10 @@ impl<T: Record> Record for Box<T> {
 
     fn get(input: &mut Reader<'_>) -> Option<Box<T>> {
         T::get(input).map(Box::new)
+    }
+
+    fn skip(input: &mut Reader<'_>) -> Option<()> {
+        T::skip(input)
     }
 }
 
@@ -459,6 +490,14 @@ impl<T: Record> Record for Vec<T> {
     fn get(input: &mut Reader<'_>) -> Option<Vec<T>> {
         let len = input.length()?;
         T::get_vec(len, input)
+    }
+
+    fn skip(input: &mut Reader<'_>) -> Option<()> {
+        let len = input.length()?;
+        match T::SIZE {
+            Some(size) => input.bytes(len.checked_mul(size)?).map(drop),
+            None => (0..len).try_for_each(|_| T::skip(input)),
+        }
     }
 }
 
@@ -523,6 +562,12 @@ macro_rules! tuples {
             #[inline]
             fn get(input: &mut Reader<'_>) -> Option<Self> {
                 Some(($($t::get(input)?,)+))
+            }
+
+            #[inline]
+            fn skip(input: &mut Reader<'_>) -> Option<()> {
+                $($t::skip(input)?;)+
+                Some(())
             }
         }
     )+};

@@ -104,7 +104,7 @@ impl<T: Record, F: FnMut(&mut T, T), R: Receiver<T>> Reduction<T, F, R> {
         while let Some(incoming) = self.exchange.receive()? {
             moved = true;
             match incoming {
-                Incoming::Batch(_, bytes) | Incoming::ForAll(bytes) => {
+                Incoming::Batch { bytes, .. } | Incoming::ForAll(bytes) => {
                     for (source, value) in Batch::<(u32, T)>::new(bytes, self.damaged.clone()) {
                         match self.came.get_mut(source as usize) {
                             Some(place @ None) => *place = Some(value),

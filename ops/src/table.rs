@@ -57,7 +57,7 @@ impl<K: Key, V: Record> Table<K, V> {
 
     /// All pairs; none are left.
     pub(crate) fn take(&mut self) -> TakenPairs<K, V> {
-        let room = self.room.split();
+        let room = self.room.split(u64::MAX);
         self.elsewhere = 0;
         TakenPairs { pairs: std::mem::take(&mut self.pairs).into_iter(), _room: room }
     }

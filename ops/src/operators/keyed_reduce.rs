@@ -153,7 +153,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
             let Some(incoming) = self.exchange.receive()? else { break };
             moved = true;
             match incoming {
-                Incoming::Batch(slot, bytes) => {
+                Incoming::Batch { slot, bytes, .. } => {
                     self.parts.add(slot as usize, bytes, &mut self.combine)?;
                 }
                 Incoming::ForAll(_) => {}

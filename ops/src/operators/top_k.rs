@@ -164,7 +164,7 @@ impl<T: Key, R: Receiver<Batch<T>>> TopK<T, R> {
         while let Some(incoming) = self.exchange.receive()? {
             moved = true;
             match incoming {
-                Incoming::Batch(_, bytes) | Incoming::ForAll(bytes) => {
+                Incoming::Batch { bytes, .. } | Incoming::ForAll(bytes) => {
                     let batch = Batch::new(bytes, self.damaged.clone());
                     batch.for_each(|record| self.came.add(record));
                     if self.damaged.get() {

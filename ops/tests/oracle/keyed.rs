@@ -1,7 +1,9 @@
 //! Operators that bring values of one key together.
 
 use crate::trial::{Got, Log, Random, Trial, trials};
-use aeolian_ops::{Distinct, Key, KeyedReduce, Record, TopK, target_of};
+use aeolian_ops::{
+    Distinct, Key, KeyedGather, KeyedGatherUngrouped, KeyedReduce, Order, Record, TopK, target_of,
+};
 use proptest::prelude::*;
 use std::fmt::Debug;
 
@@ -119,6 +121,76 @@ fn distinct<K: Key + Clone + Send + Debug>(trial: &Trial, make: impl Fn(u64) -> 
     }
 }
 
+/// A pair's source and place, in front of something long now and then.
+fn value(source: u32, place: usize) -> (u32, u32, String) {
+    (source, place as u32, "y".repeat(place * 77 % 300))
+}
+
+/// What a target should get: pairs by key, then by the rank of their source. (On one rank, sources take turns: what came of each in its
+/// own order is checked apart.)
+fn gathered<K: Key + Clone + Send + Debug>(trial: &Trial, make: impl Fn(u64) -> K + Sync, skew: Skew) {
+    let pair = |s, r, p| (make(number(skew, s, r, p)), value(s, p));
+    for order in [Order::Any, Order::ByKey] {
+        let grouped = trial.run(|flow, plan, moody| KeyedGather::new(flow, plan, order, moody), pair);
+        let ungrouped =
+            trial.run(|flow, plan, moody| KeyedGatherUngrouped::new(flow, plan, order, moody), pair);
+        for (round, (grouped, ungrouped)) in (0..).zip(grouped.iter().zip(&ungrouped)) {
+            let mut want: Vec<_> = all_pairs(trial, round, |s, r, p| (make(number(skew, s, r, p)), p as u64))
+                .into_iter()
+                .map(|(source, (key, place))| (key, value(source, place as usize)))
+                .collect();
+            let rank = |value: &(u32, u32, String)| trial.sources[value.0 as usize];
+            want.sort_by(|a, b| {
+                a.0.order(&b.0).then((rank(&a.1), a.1.0, a.1.1).cmp(&(rank(&b.1), b.1.0, b.1.1)))
+            });
+            let mut from_groups = Vec::new();
+            for groups in by_target(trial, grouped) {
+                let (mut pairs, mut ended): (Vec<(K, _)>, bool) = (Vec::new(), true);
+                for (key, values, is_last) in groups {
+                    assert!(!values.is_empty(), "{trial:?}");
+                    let continues = pairs.last().is_some_and(|last: &(K, _)| last.0.same(&key));
+                    assert_eq!(continues, !ended, "{trial:?}: pieces of a group follow one another");
+                    pairs.extend(values.into_iter().map(|value| (key.clone(), value)));
+                    ended = is_last;
+                }
+                assert!(ended, "{trial:?}");
+                from_groups.push(pairs);
+            }
+            for by_target in [from_groups, by_target(trial, ungrouped)] {
+                let mut all = Vec::new();
+                for (target, pairs) in (0..).zip(by_target) {
+                    let mut seen: Vec<K> = Vec::new();
+                    for (i, (key, value)) in pairs.iter().enumerate() {
+                        assert_eq!(target_of(key, trial.targets.len() as u32), target, "{trial:?}: {key:?}");
+                        let before = i.checked_sub(1).map(|before| &pairs[before]);
+                        match before {
+                            Some((before, other)) if before.same(key) => {
+                                assert!(rank(other) <= rank(value), "{trial:?}: {key:?}");
+                                assert!(other.0 != value.0 || other.1 < value.1, "{trial:?}: {key:?}");
+                            }
+                            Some((before, _)) if order == Order::ByKey => {
+                                assert!(before.order(key).is_lt(), "{trial:?}: {before:?} {key:?}");
+                            }
+                            _ => {
+                                assert!(!seen.iter().any(|k| k.same(key)), "{trial:?}: {key:?} again");
+                                seen.push(key.clone());
+                            }
+                        }
+                    }
+                    all.extend(pairs);
+                }
+                all.sort_by(|a, b| {
+                    a.0.order(&b.0).then((rank(&a.1), a.1.0, a.1.1).cmp(&(rank(&b.1), b.1.0, b.1.1)))
+                });
+                assert_eq!(all.len(), want.len(), "{trial:?}: pairs");
+                for (got, want) in all.iter().zip(&want) {
+                    assert!(got.0.same(&want.0) && got.1 == want.1, "{trial:?}: {got:?}, not {want:?}");
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
@@ -143,6 +215,24 @@ proptest! {
         distinct(&trial, |n| "x".repeat((n % 7) as usize) + &n.to_string(), skew);
         distinct(&trial, |n| (n as u8, f32::from_bits(n as u32)), skew);
         distinct(&trial, |_| (), skew);
+    }
+
+    #[test]
+    fn gathered_by_number(trial in trials(), skew in skews()) {
+        gathered(&trial, |n| n, skew);
+    }
+
+    #[test]
+    fn gathered_by_text(trial in trials(), skew in skews()) {
+        gathered(&trial, |n| "x".repeat((n % 7) as usize) + &n.to_string(), skew);
+    }
+
+    #[test]
+    fn gathered_by_odd_keys(trial in trials(), skew in skews()) {
+        let odd = [0.0, -0.0, f64::NAN, -f64::NAN, f64::INFINITY, f64::MIN];
+        gathered(&trial, |n| odd.get(n as usize).copied().unwrap_or(n as f64), skew);
+        gathered(&trial, |_| (), skew);
+        gathered(&trial, |n| (i64::MIN + n as i64 % 3, Some([n as u8]), Vec::<u16>::new()), skew);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use aeolian_net::{NetError, World};
 use aeolian_ops::{
-    Batch, Dataflow, Full, Insert, InsertError, LogicalPlan, OpsError, Options, Receiver, Record, drive,
+    Batch, Dataflow, Full, Group, Insert, InsertError, Key, LogicalPlan, OpsError, Options, Receiver, Record,
+    drive,
 };
 use proptest::prelude::*;
 use std::cell::RefCell;
@@ -85,6 +86,21 @@ impl<T: Record> Receiver<Batch<T>> for Moody<T> {
         };
         self.log.borrow_mut().extend(batch.by_ref().take(few).map(|record| (target, Got::Record(record))));
         if batch.is_empty() { Ok(()) } else { Err(Full(batch)) }
+    }
+
+    fn barrier(&mut self, target: u32, marks: &[(u32, Vec<u8>)]) {
+        self.log.borrow_mut().push((target, Got::Barrier(marks.to_vec())));
+    }
+}
+
+impl<K: Key, V: Record> Receiver<Group<K, V>> for Moody<(K, Vec<V>, bool)> {
+    fn receive(&mut self, target: u32, group: Group<K, V>) -> Result<(), Full<Group<K, V>>> {
+        if self.refuse > 0 && self.random.below(self.refuse) == 0 {
+            return Err(Full(group));
+        }
+        let item = (group.key, group.values.collect(), group.is_last);
+        self.log.borrow_mut().push((target, Got::Record(item)));
+        Ok(())
     }
 
     fn barrier(&mut self, target: u32, marks: &[(u32, Vec<u8>)]) {

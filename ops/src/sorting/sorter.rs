@@ -1,0 +1,244 @@
+//! [`Sorter`]: records of any number in order, by runs on disk where they are too many for the budget.
+
+use super::memory::InOrder;
+use super::merge::{Merge, ORIGIN};
+use super::{Rule, extra};
+use crate::dataflow::Dataflow;
+use crate::error::{Result, Whose};
+use crate::memory::{Memory, Reservation};
+use crate::spill::{Run, RunWriter, SpillFile};
+use crate::stores::Stored;
+use aeolian_net::Buf;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+/// No less is worth a run of its own, or its share of a quarter of the budget.
+const LEAST: u64 = 256 << 10;
+/// Blocks of runs are no shorter, however little memory there is.
+const BLOCK: u64 = 32 << 10;
+/// So many runs at least are merged at a time.
+const FEW: usize = 4;
+
+/// What the sorters of an operator share.
+#[derive(Clone)]
+pub(crate) struct SortCommon {
+    pub(crate) whose: Whose,
+    pub(crate) memory: Rc<Memory>,
+    pub(crate) spill: SpillFile,
+    /// Bytes of a block of a run.
+    block: usize,
+}
+
+impl SortCommon {
+    pub(crate) fn new(flow: &Dataflow, whose: Whose) -> SortCommon {
+        let most = flow.spill().block_bytes() as u64;
+        // Enough for a hundred runs to be merged at a time.
+        let block = (flow.memory().limit() / 128).clamp(BLOCK.min(most), most) as usize;
+        SortCommon { memory: flow.memory().clone(), spill: flow.spill().file(&whose.operator), whose, block }
+    }
+}
+
+pub(crate) struct Sorter<R: Rule> {
+    common: SortCommon,
+    /// (rank that it is from, its batch), in the order in which they came
+    batches: Vec<(u32, Buf)>,
+    bytes: u64,
+    runs: Vec<Run>,
+    /// Whether runs may be written, beyond the budget.
+    may_spill: bool,
+    /// Of batches, and what it takes to sort them.
+    room: Reservation,
+    rule: PhantomData<R>,
+}
+
+impl<R: Rule> Sorter<R> {
+    pub(crate) fn new(common: SortCommon) -> Sorter<R> {
+        let room = common.memory.reserve();
+        Sorter {
+            common,
+            batches: Vec::new(),
+            bytes: 0,
+            runs: Vec::new(),
+            may_spill: true,
+            room,
+            rule: PhantomData,
+        }
+    }
+
+    /// A batch from a rank.
+    pub(crate) fn add(&mut self, from: u32, batch: Buf) -> Result<()> {
+        let bytes = batch.len() as u64;
+        self.room.take(bytes + extra::<R::Record>(bytes));
+        self.bytes += bytes;
+        self.batches.push((from, batch));
+        if self.may_spill
+            && self.common.memory.is_over()
+            && self.bytes >= LEAST.min(self.common.memory.limit() / 4)
+        {
+            self.spill()?;
+        }
+        Ok(())
+    }
+
+    /// All that is in memory, sorted; and the rank that each batch is from.
+    fn sort(&mut self) -> Result<(InOrder<R>, Vec<u32>)> {
+        let mut batches = std::mem::take(&mut self.batches);
+        batches.sort_by_key(|(from, _)| *from);
+        let (from, batches): (Vec<u32>, Vec<Buf>) = batches.into_iter().unzip();
+        let mut room = self.room.split(u64::MAX);
+        // It takes that itself.
+        room.shrink(extra::<R::Record>(self.bytes));
+        self.bytes = 0;
+        Ok((InOrder::new(batches, room, &self.common.whose)?, from))
+    }
+
+    /// Writes what is in memory as a run.
+    fn spill(&mut self) -> Result<()> {
+        let (mut sorted, from) = self.sort()?;
+        let mut out = RunOf::new(&self.common);
+        while let Some((batch, bytes)) = sorted.peek() {
+            out.put(from[batch], bytes)?;
+            sorted.advance();
+        }
+        self.runs.extend(out.finish()?);
+        Ok(())
+    }
+
+    /// All records in order.
+    pub(crate) fn finish(mut self) -> Result<Sorted<R>> {
+        if self.runs.is_empty() {
+            return Ok(Sorted::Memory(self.sort()?.0));
+        }
+        if !self.batches.is_empty() {
+            self.spill()?;
+        }
+        let SortCommon { memory, whose, block, .. } = &self.common;
+        let free = memory.limit().saturating_sub(memory.used()) / 2;
+        let most = usize::try_from(free / *block as u64).unwrap_or(usize::MAX).max(FEW);
+        let mut runs = std::mem::take(&mut self.runs);
+        let room = |runs: usize| {
+            let mut room = memory.reserve();
+            room.take((runs * block) as u64);
+            room
+        };
+        while runs.len() > most {
+            // Neighbours: so what came first from a rank stays first.
+            let mut fewer = Vec::with_capacity(runs.len().div_ceil(most));
+            let mut left = runs.into_iter();
+            loop {
+                let some: Vec<Run> = left.by_ref().take(most).collect();
+                match some.len() {
+                    0 => break,
+                    1 => fewer.extend(some),
+                    n => {
+                        let mut merge = Merge::<R>::new(some, room(n), whose)?;
+                        let mut out = RunOf::new(&self.common);
+                        while let Some((from, bytes)) = merge.peek() {
+                            out.put(from, bytes)?;
+                            merge.advance()?;
+                        }
+                        fewer.extend(out.finish()?);
+                    }
+                }
+            }
+            runs = fewer;
+        }
+        let room = room(runs.len());
+        Ok(Sorted::Merge(Merge::new(runs, room, whose)?))
+    }
+}
+
+/// A sorted run that is being written.
+struct RunOf<'a> {
+    common: &'a SortCommon,
+    run: Option<RunWriter>,
+    block: Buf,
+    filled: usize,
+}
+
+impl<'a> RunOf<'a> {
+    fn new(common: &'a SortCommon) -> RunOf<'a> {
+        RunOf { common, run: None, block: Buf::empty(), filled: 0 }
+    }
+
+    fn put(&mut self, from: u32, bytes: &[u8]) -> Result<()> {
+        let wants = ORIGIN + bytes.len();
+        if self.filled + wants > self.block.len() {
+            self.write()?;
+            self.block = Buf::stale(self.common.block.max(wants));
+        }
+        let place = &mut self.block[self.filled..][..wants];
+        place[..ORIGIN].copy_from_slice(&from.to_ne_bytes());
+        place[ORIGIN..].copy_from_slice(bytes);
+        self.filled += wants;
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let mut block = std::mem::take(&mut self.block);
+        block.truncate(std::mem::take(&mut self.filled));
+        if !block.is_empty() {
+            self.run.get_or_insert_with(|| self.common.spill.run()).write(block)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Option<Run>> {
+        self.write()?;
+        Ok(self.run.map(RunWriter::finish).transpose()?)
+    }
+}
+
+/// Records in order.
+pub(crate) enum Sorted<R: Rule> {
+    Memory(InOrder<R>),
+    Merge(Merge<R>),
+}
+
+impl<R: Rule> Sorted<R> {
+    /// All of a part. What was not on disk is not put there now.
+    pub(crate) fn of(common: &SortCommon, stored: Stored) -> Result<Sorted<R>> {
+        let mut sorter = Sorter::new(common.clone());
+        sorter.may_spill = stored.is_spilled();
+        let mut reading = stored.read();
+        while let Some((from, batch)) = reading.next()? {
+            sorter.add(from, batch)?;
+        }
+        sorter.finish()
+    }
+
+    /// The bytes of the next record.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<&[u8]> {
+        match self {
+            Sorted::Memory(sorted) => sorted.peek().map(|(_, bytes)| bytes),
+            Sorted::Merge(merge) => merge.peek().map(|(_, bytes)| bytes),
+        }
+    }
+
+    /// Moves on to the one after it.
+    #[inline]
+    pub(crate) fn advance(&mut self) -> Result<()> {
+        match self {
+            Sorted::Memory(sorted) => sorted.advance(),
+            Sorted::Merge(merge) => merge.advance()?,
+        }
+        Ok(())
+    }
+
+    /// The next records, of `most` bytes or one that is longer.
+    pub(crate) fn batch(&mut self, most: usize) -> Result<Option<Buf>> {
+        let Some(first) = self.peek() else { return Ok(None) };
+        let mut batch = Buf::stale(most.max(first.len()));
+        let mut filled = 0;
+        while let Some(bytes) = self.peek()
+            && let Some(place) = batch.get_mut(filled..filled + bytes.len())
+        {
+            place.copy_from_slice(bytes);
+            filled += bytes.len();
+            self.advance()?;
+        }
+        batch.truncate(filled);
+        Ok(Some(batch))
+    }
+}
