@@ -427,7 +427,7 @@ impl<T: Record> Exchange<T> {
     }
 
     /// All sources of this rank have finished.
-    fn have_finished(&self) -> bool {
+    pub(crate) fn have_finished(&self) -> bool {
         self.my_sources.iter().all(|s| self.sources[*s as usize] == State::Finished)
     }
 

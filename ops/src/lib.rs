@@ -89,7 +89,7 @@ pub use key::Key;
 pub use operator::{Full, Insert, InsertError, Operator, Receiver, drive, taking};
 pub use operators::{
     AllGather, AllReduce, Broadcast, Direct, Distinct, Gather, Group, KeyedGather, KeyedGatherUngrouped,
-    KeyedPartition, KeyedReduce, Partition, Reduce, TopK,
+    KeyedPartition, KeyedReduce, Partition, Reduce, Sort, TopK,
 };
 pub use plan::LogicalPlan;
 pub use record::{Plain, Record, Serde};

@@ -590,9 +590,12 @@ mod tests {
         let mut input = Reader::new(&bytes[3..]);
         assert_eq!(T::get(&mut input).as_ref(), Some(value));
         assert!(input.is_empty());
+        let mut input = Reader::new(&bytes[3..]);
+        assert!(T::skip(&mut input).is_some() && input.is_empty());
         // What is cut short is no record, and what has no room is not written.
         for cut in (0..size).rev().take(20) {
             assert_eq!(T::get(&mut Reader::new(&bytes[3..3 + cut])), None, "{cut} of {size}");
+            assert_eq!(T::skip(&mut Reader::new(&bytes[3..3 + cut])), None, "{cut} of {size}");
             assert_eq!(value.put(&mut Writer::new(&mut vec![0; cut], 0)), None, "{cut} of {size}");
         }
     }

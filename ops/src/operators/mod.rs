@@ -12,6 +12,7 @@ mod keyed_partition;
 mod keyed_reduce;
 mod partition;
 mod reduce;
+mod sort;
 mod top_k;
 
 pub use all_gather::AllGather;
@@ -26,4 +27,5 @@ pub use keyed_partition::KeyedPartition;
 pub use keyed_reduce::KeyedReduce;
 pub use partition::Partition;
 pub use reduce::Reduce;
+pub use sort::Sort;
 pub use top_k::TopK;

@@ -4,6 +4,7 @@
 //!   prefixes are the same.
 //! * [`radix`]: 64 bits at a time, in the cache.
 //! * [`memory`]: batches that are in memory. Records stay where they are; what moves is (prefix, place), and each record once, at the end.
+//! * [`sampling`]: how records are spread over ranges.
 //! * [`sorter`], [`merge`]: runs on disk, and many of them as one (external merge sort: Knuth, *The Art of Computer Programming* 3, 5.4).
 //!
 //! All are stable: records that compare equal come by the rank that they are from, then in the order in which they came from there.
@@ -12,6 +13,7 @@ pub(crate) mod by;
 pub(crate) mod memory;
 pub(crate) mod merge;
 mod radix;
+pub(crate) mod sampling;
 pub(crate) mod sorter;
 
 use crate::record::{Reader, Record};

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 
 /// How keys are spread over what sources insert.
 #[derive(Debug, Clone, Copy)]
-enum Skew {
+pub(crate) enum Skew {
     /// All the same.
     One,
     /// Most the same.
@@ -20,12 +20,12 @@ enum Skew {
     Many,
 }
 
-fn skews() -> impl Strategy<Value = Skew> {
+pub(crate) fn skews() -> impl Strategy<Value = Skew> {
     prop::sample::select(vec![Skew::One, Skew::Most, Skew::Few, Skew::Many])
 }
 
 /// The number of the key of a record.
-fn number(skew: Skew, source: u32, round: u32, place: usize) -> u64 {
+pub(crate) fn number(skew: Skew, source: u32, round: u32, place: usize) -> u64 {
     let mut random = Random(u64::from(source) << 40 ^ u64::from(round) << 32 ^ place as u64);
     match skew {
         Skew::One => 3,
@@ -35,7 +35,7 @@ fn number(skew: Skew, source: u32, round: u32, place: usize) -> u64 {
     }
 }
 
-fn all_pairs<K>(
+pub(crate) fn all_pairs<K>(
     trial: &Trial,
     round: u32,
     pair: impl Fn(u32, u32, usize) -> (K, u64),
@@ -122,7 +122,7 @@ fn distinct<K: Key + Clone + Send + Debug>(trial: &Trial, make: impl Fn(u64) -> 
 }
 
 /// A pair's source and place, in front of something long now and then.
-fn value(source: u32, place: usize) -> (u32, u32, String) {
+pub(crate) fn value(source: u32, place: usize) -> (u32, u32, String) {
     (source, place as u32, "y".repeat(place * 77 % 300))
 }
 

@@ -6,4 +6,5 @@ mod forwarding;
 mod keyed;
 mod marks;
 mod reducing;
+mod sorting;
 mod trial;

@@ -1,0 +1,385 @@
+//! [`Sort`]: all records in one order, over all targets.
+
+use crate::batch::{self, Batch};
+use crate::dataflow::Dataflow;
+use crate::error::Result;
+use crate::exchange::{Exchange, Incoming, Route};
+use crate::filling::Filling;
+use crate::grouping::Grouping;
+use crate::operator::{Insert, InsertError, Receiver, operator};
+use crate::outbox::Outbox;
+use crate::plan::LogicalPlan;
+use crate::record::{Reader, Record};
+use crate::sorting::by::{Of, SortBy};
+use crate::sorting::extra;
+use crate::sorting::sampling::{Sample, Sampler, Splitter, Splitters, split};
+use crate::sorting::sorter::{SortCommon, Sorted};
+use crate::stores::{Reading, Stores};
+use aeolian_net::{Buf, OpName};
+use std::cell::Cell;
+use std::rc::Rc;
+
+static NAME: OpName = OpName("sort");
+
+/// Messages that are taken in one call of `progress`: other operators and the program want their turn.
+const AT_ONCE: usize = 64;
+/// Bytes of a batch that sources keep.
+const KEPT: usize = 256 << 10;
+/// Records of the sample for each range: with so many, the largest range is rarely half as large again as the mean.
+const SAMPLE: usize = 64;
+
+/// What this rank's sources are at.
+enum Stage<T: Record, S: SortBy<T>> {
+    /// Keeping what is inserted; that of ranks without sources too.
+    Keeping,
+    /// All have finished: the sample goes out.
+    Sampling(std::vec::IntoIter<Sample<S::Key>>, Option<Sample<S::Key>>),
+    /// Ranges are not known yet.
+    Waiting(Vec<Splitter<S::Key>>),
+    /// What was kept goes to its ranges.
+    Sending(Box<Sending<T, S>>),
+    Done,
+}
+
+/// What was kept, on its way.
+struct Sending<T: Record, S: SortBy<T>> {
+    splitters: Splitters<T, S>,
+    kept: Reading,
+    batch: Buf,
+    /// Where in the batch, and which record of all, is next.
+    at: usize,
+    place: u64,
+}
+
+/// M sources to N targets: all records in the order of their keys ([`SortBy`]), those of a target before those of the next.
+///
+/// Stable: equal records come by the rank of their source, ascending, then in the order in which they were inserted there. Targets get
+/// their records when all sources have finished: about as many each, also if most keys or all are the same.
+///
+/// ```
+/// use aeolian_ops::{Ascending, Dataflow, Insert, LogicalPlan, Operator, Sort, taking};
+/// let parts = aeolian_net::World::local(3, |world| {
+///     let flow = Dataflow::new(&world)?;
+///     let mut part: Vec<u64> = Vec::new();
+///     let take = taking(|_target, batch| part.extend(batch));
+///     let mut op = Sort::new(&flow, &LogicalPlan::each_rank(&world), Ascending, take)?;
+///     op.insert_all(world.rank(), (0..100).map(|i| i * 37 % 101 * 3 + u64::from(world.rank())))?;
+///     op.finish(world.rank())?;
+///     op.complete()?;
+///     drop(op);
+///     world.finish()?;
+///     Ok(part)
+/// })?;
+/// assert!(parts.concat().is_sorted());
+/// assert!(parts.iter().all(|part| part.len() > 50));
+/// # Ok::<(), aeolian_net::NetError>(())
+/// ```
+///
+/// *How* (sample sort): sources keep what they get until all have finished. Each rank sends a sample of 64 records for each range to one
+/// rank, which gets splitters from it and sends them to all; then each record goes to its range. There are several ranges for each target, as
+/// many as a rank fills batches for in its cache; each is sorted for itself, by radix on 64 bits of the key.
+///
+/// *Cost*: a record is written once where it is kept, once into the batch for its range, and read out once in order. Three rounds: samples,
+/// splitters, records. *Memory*: all records at the sources, then at the targets, and 32 bytes for each of one range. When that is more than the budget, what is kept
+/// goes to disk; at the targets whole ranges go there, those that come last first, and a range that does not fit alone is sorted there by
+/// runs and merged. So beyond the budget a record is written to disk and read twice (at its source and at its target), or once more in ranges
+/// that do not fit.
+pub struct Sort<T: Record, S: SortBy<T>, R> {
+    exchange: Exchange<T>,
+    samples: Exchange<Sample<S::Key>>,
+    splitters: Exchange<Splitter<S::Key>>,
+    receiver: R,
+    grouping: Grouping,
+    /// Targets of this rank.
+    mine: Vec<u32>,
+    rank: u32,
+    /// The number of this rank among those with sources, if it is one.
+    source: Option<u32>,
+    /// Whether this rank makes the splitters.
+    is_root: bool,
+    sample: usize,
+    stage: Stage<T, S>,
+    sampler: Sampler<S::Key>,
+    filling: Filling,
+    kept: Stores,
+    /// At the root: samples that have come; splitters that are to go out, once they are made.
+    came: Vec<Sample<S::Key>>,
+    made: Option<(std::vec::IntoIter<Splitter<S::Key>>, Option<Splitter<S::Key>>)>,
+    /// slot -> its records
+    ranges: Stores,
+    common: SortCommon,
+    /// Slots of this rank's targets that receivers are still to get, last first.
+    left: Vec<u32>,
+    giving: Option<(u32, Sorted<Of<T, S>>)>,
+    outbox: Outbox<T>,
+    damaged: Rc<Cell<bool>>,
+}
+
+impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
+    /// On the tasks of `plan`; all ranks alike, but for the receiver.
+    ///
+    /// # Errors
+    /// [`OpsError::Plan`](crate::OpsError::Plan) if the plan is for a world of another size or has sources, but no targets.
+    pub fn new(flow: &Dataflow, plan: &LogicalPlan, _by: S, receiver: R) -> Result<Sort<T, S, R>> {
+        plan.needs_targets(NAME.0)?;
+        let world = flow.world();
+        let grouping = Grouping::new(plan.targets().len());
+        let exchange = Exchange::new(flow, &NAME, plan, Route::ToOne { parts: grouping.parts })?;
+        let number = exchange.name().1;
+        let source_ranks = plan.source_ranks();
+        let root = source_ranks.first().copied();
+        let roots: Vec<u32> = root.into_iter().collect();
+        let no_tasks = LogicalPlan::new(world, 0, 0);
+        let to_root = no_tasks.clone().sources_on(&source_ranks)?.targets_on(&roots)?;
+        let from_root = no_tasks.sources_on(&roots)?.targets_on(&source_ranks)?;
+        let whose = exchange.whose();
+        let slots = plan.targets().len() * grouping.parts as usize;
+        let mut op = Sort {
+            samples: Exchange::numbered(flow, &NAME, number, &to_root, Route::ToOne { parts: 1 })?,
+            splitters: Exchange::numbered(flow, &NAME, number, &from_root, Route::ToAll)?,
+            receiver,
+            grouping,
+            mine: plan.targets_of(world.rank()).collect(),
+            rank: world.rank(),
+            source: source_ranks.iter().position(|rank| *rank == world.rank()).map(|at| at as u32),
+            is_root: root == Some(world.rank()),
+            // The samples of all ranks together are what the ranges need; a rank's own has some of each.
+            sample: (2 * SAMPLE * slots).div_ceil(source_ranks.len().max(1)).max(2 * SAMPLE),
+            stage: Stage::Done,
+            sampler: Sampler::new(0, 0),
+            filling: Filling::new(KEPT.min(flow.batch_bytes(1))),
+            kept: Stores::new(flow, &whose, 1, 1),
+            came: Vec::new(),
+            made: None,
+            ranges: Stores::new(flow, &whose, slots, 1),
+            outbox: Outbox::new(whose.clone()),
+            common: SortCommon::new(flow, whose),
+            left: Vec::new(),
+            giving: None,
+            damaged: Rc::default(),
+            exchange,
+        };
+        op.begin();
+        Ok(op)
+    }
+
+    /// As at the beginning of a round.
+    fn begin(&mut self) {
+        self.left = self.mine.iter().rev().flat_map(|target| self.grouping.slots_of(*target).rev()).collect();
+        self.sampler = Sampler::new(self.sample, u64::from(self.rank));
+        self.stage = if self.source.is_some() { Stage::Keeping } else { Stage::Done };
+        self.made = None;
+    }
+
+    fn open(&mut self) {
+        self.samples.another_round();
+        self.splitters.another_round();
+        self.begin();
+    }
+
+    fn unreadable(&self) -> crate::OpsError {
+        self.exchange.whose().unreadable::<T>("a batch")
+    }
+
+    /// Moves on what this rank's sources have given, when all have finished; true if all is on its way.
+    fn send(&mut self, moved: &mut bool) -> Result<bool> {
+        loop {
+            match &mut self.stage {
+                Stage::Done => return Ok(true),
+                Stage::Keeping => {
+                    if let Some(rest) = self.filling.finish() {
+                        self.kept.add(0, self.rank, rest)?;
+                    }
+                    let sample: Vec<_> = self.sampler.take(self.rank).collect();
+                    self.stage = Stage::Sampling(sample.into_iter(), None);
+                }
+                Stage::Sampling(left, refused) => {
+                    while let Some(one) = refused.take().or_else(|| left.next()) {
+                        if !self.samples.put(0, &one)? {
+                            *refused = Some(one);
+                            return Ok(false);
+                        }
+                    }
+                    if let Some(source) = self.source {
+                        self.samples.finish(source)?;
+                    }
+                    self.stage = Stage::Waiting(Vec::new());
+                }
+                Stage::Waiting(splitters) => {
+                    if !self.splitters.has_ended() {
+                        return Ok(false);
+                    }
+                    self.stage = Stage::Sending(Box::new(Sending {
+                        splitters: Splitters::new(std::mem::take(splitters)),
+                        kept: self.kept.take(0)?.read(),
+                        batch: Buf::empty(),
+                        at: 0,
+                        place: 0,
+                    }));
+                }
+                Stage::Sending(sending) => {
+                    if !sending.send(&mut self.exchange, self.rank)? {
+                        return Ok(false);
+                    }
+                    self.stage = Stage::Done;
+                }
+            }
+            *moved = true;
+        }
+    }
+
+    /// Moves samples and splitters on.
+    fn agree(&mut self) -> Result<bool> {
+        let mut moved = self.samples.progress()?;
+        while let Some(incoming) = self.samples.receive()? {
+            moved = true;
+            if let Incoming::Batch { bytes, .. } = incoming {
+                self.came.extend(Batch::new(bytes, self.damaged.clone()));
+            }
+        }
+        if self.is_root && self.samples.has_ended() {
+            moved |= self.split()?;
+        }
+        moved |= self.splitters.progress()?;
+        while let Some(incoming) = self.splitters.receive()? {
+            moved = true;
+            if let (Incoming::ForAll(bytes), Stage::Waiting(splitters)) = (incoming, &mut self.stage) {
+                splitters.extend(Batch::new(bytes, self.damaged.clone()));
+            }
+        }
+        match self.damaged.get() {
+            true => Err(self.unreadable()),
+            false => Ok(moved),
+        }
+    }
+
+    /// Makes splitters of the samples, and sends them; true if anything moved.
+    fn split(&mut self) -> Result<bool> {
+        if self.splitters.have_finished() {
+            return Ok(false);
+        }
+        let ranges = self.exchange.plan().targets().len() * self.grouping.parts as usize;
+        let came = &mut self.came;
+        let (left, refused) =
+            self.made.get_or_insert_with(|| (split::<T, S>(std::mem::take(came), ranges).into_iter(), None));
+        while let Some(one) = refused.take().or_else(|| left.next()) {
+            if !self.splitters.put(0, &one)? {
+                *refused = Some(one);
+                return Ok(false);
+            }
+        }
+        self.splitters.finish(0)?;
+        Ok(true)
+    }
+
+    /// Hands over what all is there for; true if anything moved.
+    fn give(&mut self) -> Result<bool> {
+        let mut moved = false;
+        loop {
+            if self.giving.is_none() {
+                let Some(slot) = self.left.pop() else { break };
+                let place = slot as usize;
+                if self.ranges.is_spilled(place) {
+                    let bytes = self.ranges.bytes(place);
+                    self.ranges.make_room_after(place, bytes.saturating_add(extra::<T>(bytes)))?;
+                }
+                let sorted = Sorted::of(&self.common, self.ranges.take(place)?)?;
+                self.giving = Some((self.grouping.target(slot), sorted));
+            }
+            let Some((target, sorted)) = &mut self.giving else { break };
+            if self.outbox.hand_over_batch(&mut self.receiver, *target, |most| sorted.batch(most))? {
+                moved = true;
+            } else if self.outbox.is_empty() {
+                self.giving = None;
+            } else {
+                break;
+            }
+        }
+        Ok(moved)
+    }
+
+    fn progress(&mut self) -> Result<bool> {
+        let mut moved = self.agree()?;
+        // What was kept goes before the end is told.
+        if !self.exchange.is_about_to_end() || self.send(&mut moved)? {
+            moved |= self.exchange.progress()?;
+        }
+        for _ in 0..AT_ONCE {
+            let Some(incoming) = self.exchange.receive()? else { break };
+            moved = true;
+            match incoming {
+                Incoming::Batch { slot, from, bytes } => self.ranges.add(slot as usize, from, bytes)?,
+                Incoming::ForAll(_) => {}
+                Incoming::Barrier(marks) => {
+                    self.mine.iter().for_each(|target| self.receiver.barrier(*target, &marks));
+                }
+            }
+        }
+        if self.exchange.has_ended() {
+            moved |= self.give()?;
+        }
+        Ok(moved)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.exchange.is_over()
+            && self.samples.is_over()
+            && self.splitters.is_over()
+            && self.left.is_empty()
+            && self.giving.is_none()
+            && self.outbox.is_empty()
+    }
+
+    fn is_held_up(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+}
+
+impl<T: Record, S: SortBy<T>> Sending<T, S> {
+    /// Sends some; true if all of it is gone.
+    fn send(&mut self, exchange: &mut Exchange<T>, rank: u32) -> Result<bool> {
+        let mut batches = 0;
+        loop {
+            if self.at == self.batch.len() {
+                if batches == AT_ONCE {
+                    return Ok(false);
+                }
+                batches += 1;
+                match self.kept.next()? {
+                    Some((_, batch)) => (self.batch, self.at) = (batch, 0),
+                    None => return Ok(true),
+                }
+            }
+            let mut input = Reader::new(&self.batch[self.at..]);
+            while !input.is_empty() {
+                let before = input.rest();
+                let record: T =
+                    batch::get(&mut input).ok_or_else(|| exchange.whose().unreadable::<T>("a batch"))?;
+                let bytes = &before[..before.len() - input.rest().len()];
+                let range = self.splitters.range_of(S::key(&record), rank, self.place);
+                if !exchange.put_bytes(range, bytes)? {
+                    return Ok(false);
+                }
+                self.at += bytes.len();
+                self.place += 1;
+            }
+        }
+    }
+}
+
+operator!(Sort<T, S, R> where T: Record, S: SortBy<T>, R: Receiver<Batch<T>>);
+
+impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Insert<T> for Sort<T, S, R> {
+    #[inline]
+    fn insert(&mut self, source: u32, record: T) -> Result<(), InsertError<T>> {
+        if !self.exchange.may_insert(source)? {
+            return Err(InsertError::Full(record));
+        }
+        self.sampler.see(S::key(&record));
+        let full = self.filling.put(&record).map_err(|_| self.exchange.whose().unwritable::<T>())?;
+        if let Some(full) = full {
+            self.kept.add(0, self.rank, full)?;
+        }
+        Ok(())
+    }
+}
