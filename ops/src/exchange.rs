@@ -39,6 +39,9 @@ pub(crate) enum Route {
 /// Of a target's parts there are many, and what is filled for all of them should stay in the cache.
 const BATCH_OF_PART: usize = 32 << 10;
 
+/// Sources with what they gave to their barrier, ascending.
+pub(crate) type Marks = Vec<(u32, Vec<u8>)>;
+
 /// What has come.
 pub(crate) enum Incoming {
     /// Records for a slot whose target is on this rank, and the rank that they are from.
@@ -46,7 +49,7 @@ pub(crate) enum Incoming {
     /// Records for all targets of this rank.
     ForAll(Buf),
     /// A barrier has come from all sources, with their marks.
-    Barrier(Vec<(u32, Vec<u8>)>),
+    Barrier(Marks),
 }
 
 /// How far a source, or a rank that has some, is.
@@ -103,7 +106,7 @@ pub(crate) struct Exchange<T> {
     /// source -> how far it is; of other ranks' sources nothing is known
     sources: Vec<State>,
     my_sources: Vec<u32>,
-    marks: Vec<(u32, Vec<u8>)>,
+    marks: Marks,
     closing: Option<Closing>,
     /// The end of this rank's sources is told, or being told.
     told: bool,
@@ -113,7 +116,7 @@ pub(crate) struct Exchange<T> {
     peers: Vec<State>,
     /// Ranks of sources that are not open.
     held: usize,
-    came: Vec<(u32, Vec<u8>)>,
+    came: Marks,
     /// This rank has no targets, or has heard the end of all sources.
     ended: bool,
     records: PhantomData<fn(T)>,
@@ -497,7 +500,7 @@ impl<T: Record> Exchange<T> {
     }
 
     /// If all ranks with sources are at a barrier, or have finished: goes on from there.
-    fn aligned(&mut self) -> Option<Vec<(u32, Vec<u8>)>> {
+    fn aligned(&mut self) -> Option<Marks> {
         if self.held < self.source_ranks.len() {
             return None;
         }

@@ -3,7 +3,7 @@
 use crate::batch::Batch;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
-use crate::exchange::{Exchange, Incoming, Route};
+use crate::exchange::{Exchange, Incoming, Marks, Route};
 use crate::memory::Reservation;
 use crate::operator::{Full, InsertError, Receiver};
 use crate::plan::LogicalPlan;
@@ -17,14 +17,11 @@ use std::rc::Rc;
 /// Messages that are taken in one call of `progress`: other operators and the program want their turn.
 const AT_ONCE: usize = 16;
 
-/// Sources' marks at a barrier.
-type Marks = Rc<Vec<(u32, Vec<u8>)>>;
-
 enum Event<T> {
     Batch(Batch<T>),
     /// The next block of the target's spill.
     Spilled,
-    Barrier(Marks),
+    Barrier(Rc<Marks>),
 }
 
 /// What waits for a target, in order. Batches that the budget has no room for are on disk.

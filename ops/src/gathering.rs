@@ -1,5 +1,6 @@
 //! [`Gathering`]: what both keyed gathers have in common.
 
+use crate::common::Common;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
 use crate::exchange::{Exchange, Incoming, Route};
@@ -9,7 +10,7 @@ use crate::operator::InsertError;
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use crate::sorting::by::{Keys, Together};
-use crate::sorting::sorter::{SortCommon, Sorted, Sorter};
+use crate::sorting::sorter::{Sorted, Sorter};
 use crate::stores::Stores;
 use aeolian_net::{Buf, OpName};
 
@@ -71,7 +72,7 @@ pub(crate) struct Gathering<K: Key, V: Record> {
     order: Order,
     pub(crate) mine: Vec<u32>,
     kept: Kept<K, V>,
-    common: SortCommon,
+    common: Common,
     /// Slots of this rank's targets that receivers are still to get, last first.
     left: Vec<u32>,
     is_ordered: bool,
@@ -90,15 +91,15 @@ impl<K: Key, V: Record> Gathering<K, V> {
             Order::ByKey => Grouping::whole(plan.targets().len()),
         };
         let exchange = Exchange::new(flow, name, plan, Route::ToOne { parts: grouping.parts })?;
-        let whose = exchange.whose();
+        let common = Common::new(flow, exchange.whose());
         let slots = plan.targets().len() * grouping.parts as usize;
         let mut gathering = Gathering {
             mine: plan.targets_of(flow.world().rank()).collect(),
             kept: match order {
-                Order::Any => Kept::Slots(Stores::new(flow, &whose, slots, 1)),
+                Order::Any => Kept::Slots(Stores::new(&common, slots, 1)),
                 Order::ByKey => Kept::Sorters((0..slots).map(|_| None).collect()),
             },
-            common: SortCommon::new(flow, whose),
+            common,
             grouping,
             order,
             exchange,

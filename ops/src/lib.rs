@@ -58,6 +58,7 @@
 //! It stands on `aeolian-net` only; `aeolian-harp` and this crate do not know each other.
 
 mod batch;
+mod common;
 mod dataflow;
 mod early;
 mod error;
@@ -66,6 +67,7 @@ mod filling;
 mod forward;
 mod gathering;
 mod grouping;
+mod joining;
 pub mod key;
 pub mod memory;
 mod operator;
@@ -85,11 +87,12 @@ pub use batch::{Batch, Records};
 pub use dataflow::{Dataflow, Options};
 pub use error::{OpsError, Result};
 pub use gathering::Order;
+pub use joining::{JoinKind, Joiner, Where};
 pub use key::Key;
 pub use operator::{Full, Insert, InsertError, Operator, Receiver, drive, taking};
 pub use operators::{
-    AllGather, AllReduce, Broadcast, Direct, Distinct, Gather, Group, KeyedGather, KeyedGatherUngrouped,
-    KeyedPartition, KeyedReduce, Partition, Reduce, Sort, TopK,
+    AllGather, AllReduce, Broadcast, Direct, Distinct, Gather, Group, Join, JoinAlgorithm, KeyedGather,
+    KeyedGatherUngrouped, KeyedPartition, KeyedReduce, Lists, Partition, Reduce, Side, Sort, TopK,
 };
 pub use plan::LogicalPlan;
 pub use record::{Plain, Record, Serde};

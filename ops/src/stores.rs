@@ -1,11 +1,10 @@
 //! [`Stores`]: batches that operators keep until all have come, in parts that can go to disk.
 
-use crate::dataflow::Dataflow;
-use crate::error::{Result, Whose};
-use crate::memory::{Memory, Reservation};
-use crate::spill::{Run, RunReader, RunWriter, SpillFile};
+use crate::common::Common;
+use crate::error::Result;
+use crate::memory::Reservation;
+use crate::spill::{Run, RunReader, RunWriter};
 use aeolian_net::Buf;
-use std::rc::Rc;
 
 /// Less is not worth a write of its own, or its share of a quarter of the budget.
 const LEAST: u64 = 256 << 10;
@@ -24,9 +23,7 @@ struct Store {
 /// Parts go to disk in *groups* of so many neighbours (the two sides of a join), as wholes: when the budget is used up, one group
 /// goes with all that comes for it later.
 pub(crate) struct Stores {
-    memory: Rc<Memory>,
-    spill: SpillFile,
-    block_bytes: usize,
+    common: Common,
     group: usize,
     /// place -> its part
     stores: Vec<Store>,
@@ -35,14 +32,12 @@ pub(crate) struct Stores {
 
 impl Stores {
     /// So many parts, in groups of so many.
-    pub(crate) fn new(flow: &Dataflow, whose: &Whose, parts: usize, group: usize) -> Stores {
+    pub(crate) fn new(common: &Common, parts: usize, group: usize) -> Stores {
         Stores {
-            memory: flow.memory().clone(),
-            spill: flow.spill().file(&whose.operator),
-            block_bytes: flow.spill().block_bytes(),
+            room: common.memory.reserve(),
+            common: common.clone(),
             group,
             stores: (0..parts).map(|_| Store::default()).collect(),
-            room: flow.memory().reserve(),
         }
     }
 
@@ -53,7 +48,7 @@ impl Stores {
         store.batches.push((from, batch));
         store.bytes += bytes;
         self.room.take(bytes);
-        while self.memory.is_over() && self.spill_some()? {}
+        while self.common.memory.is_over() && self.spill_some()? {}
         Ok(())
     }
 
@@ -70,7 +65,7 @@ impl Stores {
     /// it are wanted sooner). False if that is too little to help.
     fn spill_some(&mut self) -> Result<bool> {
         let groups = self.stores.len() / self.group;
-        let least = LEAST.min(self.memory.limit() / 4 / groups.max(1) as u64).max(1);
+        let least = LEAST.min(self.common.memory.limit() / 4 / groups.max(1) as u64).max(1);
         let worth = |group: &usize| self.held(*group) >= least;
         let there = (0..groups).filter(|g| self.is_group_spilled(*g)).filter(worth);
         let group = match there.max_by_key(|group| self.held(*group)) {
@@ -87,8 +82,8 @@ impl Stores {
     fn spill_group(&mut self, group: usize) -> Result<()> {
         for place in group * self.group..(group + 1) * self.group {
             let store = &mut self.stores[place];
-            let run = store.run.get_or_insert_with(|| self.spill.run());
-            write_together(run, &mut store.pieces, &mut store.batches, self.block_bytes)?;
+            let run = store.run.get_or_insert_with(|| self.common.spill.run());
+            write_together(run, &mut store.pieces, &mut store.batches, self.common.block_bytes)?;
             self.room.shrink(std::mem::take(&mut store.bytes));
         }
         Ok(())
@@ -97,7 +92,7 @@ impl Stores {
     /// Makes room for so many bytes by what comes after this group.
     pub(crate) fn make_room_after(&mut self, group: usize, bytes: u64) -> Result<()> {
         for last in (group + 1..self.stores.len() / self.group).rev() {
-            if self.memory.used().saturating_add(bytes) <= self.memory.limit() {
+            if self.common.memory.used().saturating_add(bytes) <= self.common.memory.limit() {
                 break;
             }
             if self.held(last) > 0 {

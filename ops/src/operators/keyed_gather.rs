@@ -31,7 +31,7 @@ pub struct Group<K, V: Record> {
 /// M sources of pairs to N targets: the target of a key gets all its values, as a [`Group`].
 ///
 /// Targets get their groups when all sources have finished: in any order, or [by key](Order::ByKey). What a group has too much of
-/// comes in pieces of 64 KiB, one after another: so no key is too large. One that takes whole lists is made by [`KeyedGather::lists`].
+/// comes in pieces of 64 KiB, one after another: so no key is too large. [`Lists`] puts them together.
 ///
 /// *Cost*: a pair is written once into the batch for its part of its target; there, one part after another is sorted by hash in the
 /// cache, and read out. By key, all pairs of a target are sorted at once. One round. *Memory*: one batch for each part of each target at
@@ -39,11 +39,11 @@ pub struct Group<K, V: Record> {
 /// to disk; a part that does not fit alone is sorted there. By key, pairs go to disk as sorted runs, which are merged at the end.
 ///
 /// ```
-/// use aeolian_ops::{Dataflow, Insert, KeyedGather, LogicalPlan, Operator, Order};
+/// use aeolian_ops::{Dataflow, Insert, KeyedGather, Lists, LogicalPlan, Operator, Order};
 /// let lists = aeolian_net::World::local(2, |world| {
 ///     let flow = Dataflow::new(&world)?;
 ///     let mut mine = Vec::new();
-///     let take = KeyedGather::lists(|_target, word: String, at: Vec<u32>| mine.push((word, at)));
+///     let take = Lists::new(|_target, word: String, at: Vec<u32>| mine.push((word, at)));
 ///     let mut op = KeyedGather::new(&flow, &LogicalPlan::each_rank(&world), Order::Any, take)?;
 ///     let words = if world.rank() == 0 { "a rose is" } else { "a rose" };
 ///     op.insert_all(world.rank(), words.split(' ').map(String::from).zip(10 * world.rank()..))?;
@@ -68,19 +68,27 @@ pub struct KeyedGather<K: Key, V: Record, R> {
     damaged: Rc<Cell<bool>>,
 }
 
-impl<K: Key, V: Record> KeyedGather<K, V, ()> {
-    /// A receiver that takes whole lists: of a target, a key and all its values, which must fit into memory.
-    pub fn lists(
-        mut take: impl FnMut(u32, K, Vec<V>),
-    ) -> impl FnMut(u32, Group<K, V>) -> Result<(), Full<Group<K, V>>> {
-        let mut before = Vec::new();
-        move |target, group| {
-            before.extend(group.values);
-            if group.is_last {
-                take(target, group.key, std::mem::take(&mut before));
-            }
-            Ok(())
+/// A receiver that takes whole lists: of a target, a key and all its values, which must fit into memory.
+#[derive(Debug)]
+pub struct Lists<V, F> {
+    before: Vec<V>,
+    take: F,
+}
+
+impl<V, F> Lists<V, F> {
+    /// One that hands them to `take`.
+    pub fn new(take: F) -> Lists<V, F> {
+        Lists { before: Vec::new(), take }
+    }
+}
+
+impl<K, V: Record, F: FnMut(u32, K, Vec<V>)> Receiver<Group<K, V>> for Lists<V, F> {
+    fn receive(&mut self, target: u32, group: Group<K, V>) -> Result<(), Full<Group<K, V>>> {
+        self.before.extend(group.values);
+        if group.is_last {
+            (self.take)(target, group.key, std::mem::take(&mut self.before));
         }
+        Ok(())
     }
 }
 

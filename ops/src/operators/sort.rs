@@ -1,6 +1,7 @@
 //! [`Sort`]: all records in one order, over all targets.
 
 use crate::batch::{self, Batch};
+use crate::common::Common;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
 use crate::exchange::{Exchange, Incoming, Route};
@@ -13,7 +14,7 @@ use crate::record::{Reader, Record};
 use crate::sorting::by::{Of, SortBy};
 use crate::sorting::extra;
 use crate::sorting::sampling::{Sample, Sampler, Splitter, Splitters, split};
-use crate::sorting::sorter::{SortCommon, Sorted};
+use crate::sorting::sorter::Sorted;
 use crate::stores::{Reading, Stores};
 use aeolian_net::{Buf, OpName};
 use std::cell::Cell;
@@ -33,12 +34,36 @@ enum Stage<T: Record, S: SortBy<T>> {
     /// Keeping what is inserted; that of ranks without sources too.
     Keeping,
     /// All have finished: the sample goes out.
-    Sampling(std::vec::IntoIter<Sample<S::Key>>, Option<Sample<S::Key>>),
+    Sampling(Going<Sample<S::Key>>),
     /// Ranges are not known yet.
     Waiting(Vec<Splitter<S::Key>>),
     /// What was kept goes to its ranges.
     Sending(Box<Sending<T, S>>),
     Done,
+}
+
+/// Records on their way to all.
+struct Going<T> {
+    left: std::vec::IntoIter<T>,
+    /// One that there was no room for.
+    refused: Option<T>,
+}
+
+impl<T: Record> Going<T> {
+    fn new(all: Vec<T>) -> Going<T> {
+        Going { left: all.into_iter(), refused: None }
+    }
+
+    /// Sends some; true if none is left.
+    fn send(&mut self, exchange: &mut Exchange<T>) -> Result<bool> {
+        while let Some(one) = self.refused.take().or_else(|| self.left.next()) {
+            if !exchange.put(0, &one)? {
+                self.refused = Some(one);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// What was kept, on its way.
@@ -104,10 +129,10 @@ pub struct Sort<T: Record, S: SortBy<T>, R> {
     kept: Stores,
     /// At the root: samples that have come; splitters that are to go out, once they are made.
     came: Vec<Sample<S::Key>>,
-    made: Option<(std::vec::IntoIter<Splitter<S::Key>>, Option<Splitter<S::Key>>)>,
+    made: Option<Going<Splitter<S::Key>>>,
     /// slot -> its records
     ranges: Stores,
-    common: SortCommon,
+    common: Common,
     /// Slots of this rank's targets that receivers are still to get, last first.
     left: Vec<u32>,
     giving: Option<(u32, Sorted<Of<T, S>>)>,
@@ -132,7 +157,7 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
         let no_tasks = LogicalPlan::new(world, 0, 0);
         let to_root = no_tasks.clone().sources_on(&source_ranks)?.targets_on(&roots)?;
         let from_root = no_tasks.sources_on(&roots)?.targets_on(&source_ranks)?;
-        let whose = exchange.whose();
+        let common = Common::new(flow, exchange.whose());
         let slots = plan.targets().len() * grouping.parts as usize;
         let mut op = Sort {
             samples: Exchange::numbered(flow, &NAME, number, &to_root, Route::ToOne { parts: 1 })?,
@@ -148,12 +173,12 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
             stage: Stage::Done,
             sampler: Sampler::new(0, 0),
             filling: Filling::new(KEPT.min(flow.batch_bytes(1))),
-            kept: Stores::new(flow, &whose, 1, 1),
+            kept: Stores::new(&common, 1, 1),
             came: Vec::new(),
             made: None,
-            ranges: Stores::new(flow, &whose, slots, 1),
-            outbox: Outbox::new(whose.clone()),
-            common: SortCommon::new(flow, whose),
+            ranges: Stores::new(&common, slots, 1),
+            outbox: Outbox::new(exchange.whose()),
+            common,
             left: Vec::new(),
             giving: None,
             damaged: Rc::default(),
@@ -190,15 +215,11 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
                     if let Some(rest) = self.filling.finish() {
                         self.kept.add(0, self.rank, rest)?;
                     }
-                    let sample: Vec<_> = self.sampler.take(self.rank).collect();
-                    self.stage = Stage::Sampling(sample.into_iter(), None);
+                    self.stage = Stage::Sampling(Going::new(self.sampler.take(self.rank).collect()));
                 }
-                Stage::Sampling(left, refused) => {
-                    while let Some(one) = refused.take().or_else(|| left.next()) {
-                        if !self.samples.put(0, &one)? {
-                            *refused = Some(one);
-                            return Ok(false);
-                        }
+                Stage::Sampling(sample) => {
+                    if !sample.send(&mut self.samples)? {
+                        return Ok(false);
                     }
                     if let Some(source) = self.source {
                         self.samples.finish(source)?;
@@ -260,13 +281,9 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
         }
         let ranges = self.exchange.plan().targets().len() * self.grouping.parts as usize;
         let came = &mut self.came;
-        let (left, refused) =
-            self.made.get_or_insert_with(|| (split::<T, S>(std::mem::take(came), ranges).into_iter(), None));
-        while let Some(one) = refused.take().or_else(|| left.next()) {
-            if !self.splitters.put(0, &one)? {
-                *refused = Some(one);
-                return Ok(false);
-            }
+        let made = self.made.get_or_insert_with(|| Going::new(split::<T, S>(std::mem::take(came), ranges)));
+        if !made.send(&mut self.splitters)? {
+            return Ok(false);
         }
         self.splitters.finish(0)?;
         Ok(true)

@@ -220,7 +220,7 @@ mod tests {
             even(spread::<Ascending>(60_000, ranges, |_, i| u64::MAX - i), "descending");
             even(spread::<Ascending>(60_000, ranges, |_, _| 7), "all equal");
             even(spread::<Descending>(60_000, ranges, |_, i| i % 3), "three keys");
-            even(spread::<Ascending>(60_000, ranges, |_, i| i % 1024 << 40), "again and again");
+            even(spread::<Ascending>(60_000, ranges, |_, i| (i % 1024) << 40), "again and again");
             even(spread::<Ascending>(60_000, ranges, |_, i| 1 << (i % 64)), "powers");
         }
     }

@@ -3,14 +3,13 @@
 use super::memory::InOrder;
 use super::merge::{Merge, ORIGIN};
 use super::{Rule, extra};
-use crate::dataflow::Dataflow;
-use crate::error::{Result, Whose};
-use crate::memory::{Memory, Reservation};
-use crate::spill::{Run, RunWriter, SpillFile};
+use crate::common::Common;
+use crate::error::Result;
+use crate::memory::Reservation;
+use crate::spill::{Run, RunWriter};
 use crate::stores::Stored;
 use aeolian_net::Buf;
 use std::marker::PhantomData;
-use std::rc::Rc;
 
 /// No less is worth a run of its own, or its share of a quarter of the budget.
 const LEAST: u64 = 256 << 10;
@@ -19,27 +18,14 @@ const BLOCK: u64 = 32 << 10;
 /// So many runs at least are merged at a time.
 const FEW: usize = 4;
 
-/// What the sorters of an operator share.
-#[derive(Clone)]
-pub(crate) struct SortCommon {
-    pub(crate) whose: Whose,
-    pub(crate) memory: Rc<Memory>,
-    pub(crate) spill: SpillFile,
-    /// Bytes of a block of a run.
-    block: usize,
-}
-
-impl SortCommon {
-    pub(crate) fn new(flow: &Dataflow, whose: Whose) -> SortCommon {
-        let most = flow.spill().block_bytes() as u64;
-        // Enough for a hundred runs to be merged at a time.
-        let block = (flow.memory().limit() / 128).clamp(BLOCK.min(most), most) as usize;
-        SortCommon { memory: flow.memory().clone(), spill: flow.spill().file(&whose.operator), whose, block }
-    }
+/// Bytes of a block of a run: so that a hundred runs can be merged at a time.
+pub(crate) fn run_block(common: &Common) -> usize {
+    let most = common.block_bytes as u64;
+    (common.memory.limit() / 128).clamp(BLOCK.min(most), most) as usize
 }
 
 pub(crate) struct Sorter<R: Rule> {
-    common: SortCommon,
+    common: Common,
     /// (rank that it is from, its batch), in the order in which they came
     batches: Vec<(u32, Buf)>,
     bytes: u64,
@@ -52,7 +38,7 @@ pub(crate) struct Sorter<R: Rule> {
 }
 
 impl<R: Rule> Sorter<R> {
-    pub(crate) fn new(common: SortCommon) -> Sorter<R> {
+    pub(crate) fn new(common: Common) -> Sorter<R> {
         let room = common.memory.reserve();
         Sorter {
             common,
@@ -112,9 +98,10 @@ impl<R: Rule> Sorter<R> {
         if !self.batches.is_empty() {
             self.spill()?;
         }
-        let SortCommon { memory, whose, block, .. } = &self.common;
+        let Common { memory, whose, .. } = &self.common;
+        let block = run_block(&self.common);
         let free = memory.limit().saturating_sub(memory.used()) / 2;
-        let most = usize::try_from(free / *block as u64).unwrap_or(usize::MAX).max(FEW);
+        let most = usize::try_from(free / block as u64).unwrap_or(usize::MAX).max(FEW);
         let mut runs = std::mem::take(&mut self.runs);
         let room = |runs: usize| {
             let mut room = memory.reserve();
@@ -150,14 +137,14 @@ impl<R: Rule> Sorter<R> {
 
 /// A sorted run that is being written.
 struct RunOf<'a> {
-    common: &'a SortCommon,
+    common: &'a Common,
     run: Option<RunWriter>,
     block: Buf,
     filled: usize,
 }
 
 impl<'a> RunOf<'a> {
-    fn new(common: &'a SortCommon) -> RunOf<'a> {
+    fn new(common: &'a Common) -> RunOf<'a> {
         RunOf { common, run: None, block: Buf::empty(), filled: 0 }
     }
 
@@ -165,7 +152,7 @@ impl<'a> RunOf<'a> {
         let wants = ORIGIN + bytes.len();
         if self.filled + wants > self.block.len() {
             self.write()?;
-            self.block = Buf::stale(self.common.block.max(wants));
+            self.block = Buf::stale(run_block(self.common).max(wants));
         }
         let place = &mut self.block[self.filled..][..wants];
         place[..ORIGIN].copy_from_slice(&from.to_ne_bytes());
@@ -197,7 +184,7 @@ pub(crate) enum Sorted<R: Rule> {
 
 impl<R: Rule> Sorted<R> {
     /// All of a part. What was not on disk is not put there now.
-    pub(crate) fn of(common: &SortCommon, stored: Stored) -> Result<Sorted<R>> {
+    pub(crate) fn of(common: &Common, stored: Stored) -> Result<Sorted<R>> {
         let mut sorter = Sorter::new(common.clone());
         sorter.may_spill = stored.is_spilled();
         let mut reading = stored.read();

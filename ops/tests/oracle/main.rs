@@ -3,6 +3,7 @@
 
 mod broken;
 mod forwarding;
+mod joining;
 mod keyed;
 mod marks;
 mod reducing;

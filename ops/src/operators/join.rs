@@ -1,0 +1,473 @@
+//! [`Join`]: rows of two sides that have the same key.
+
+use crate::batch::Batch;
+use crate::common::Common;
+use crate::dataflow::Dataflow;
+use crate::error::Result;
+use crate::exchange::{Exchange, Incoming, Marks, Route};
+use crate::filling::Filling;
+use crate::grouping::Grouping;
+use crate::joining::hash::HashJoin;
+use crate::joining::merge::MergeJoin;
+use crate::joining::{JoinKind, Joiner};
+use crate::key::Key;
+use crate::operator::{Insert, InsertError, Operator, Receiver};
+use crate::outbox::Outbox;
+use crate::plan::LogicalPlan;
+use crate::record::Record;
+use crate::sorting::by::Together;
+use crate::sorting::sorter::Sorted;
+use crate::stores::{Stored, Stores};
+use aeolian_net::{OpName, World};
+use std::cell::Cell;
+use std::rc::Rc;
+
+static NAME: OpName = OpName("join");
+
+/// Messages that are taken in one call of `progress`: other operators and the program want their turn.
+const AT_ONCE: usize = 64;
+/// A part whose smaller side does not fit is cut into so many,
+const CUTS: usize = 16;
+/// and each of these again, so often at most. What is too large still has hardly any other keys, and is sorted.
+const DEPTH: u32 = 4;
+/// Bytes of a batch that is cut.
+const CUT: usize = 32 << 10;
+
+/// How a [`Join`] matches rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum JoinAlgorithm {
+    /// By hash.
+    #[default]
+    Auto,
+    /// The smaller side of each part in a table, in which the other is looked up.
+    Hash,
+    /// Both sides of each part sorted, and walked along together.
+    SortMerge,
+}
+
+/// A row of one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side<L, R> {
+    /// Of the left one.
+    Left(L),
+    /// Of the right one.
+    Right(R),
+}
+
+enum Matching<K: Key, L: Record, R: Record> {
+    Hash(Box<HashJoin<K, L, R>>),
+    Merge(Box<MergeJoin<K, L, R>>),
+}
+
+/// A part's target, and its rows.
+type Part<K, L, R> = (u32, Matching<K, L, R>);
+
+/// Parts of both sides: of part i, the left side at place 2 i, the right one after it.
+struct Level {
+    stores: Stores,
+    /// Parts that are left, last first.
+    left: Vec<u32>,
+    /// How often they were cut, of a part with a smaller side of how many bytes.
+    depth: u32,
+    cut_from: u64,
+    /// Their target; of the first level, it is that of the slot.
+    target: Option<u32>,
+}
+
+/// M sources of rows of two sides to N targets: rows with the same key meet at the key's target, which gets what the [`Joiner`] makes of
+/// them.
+///
+/// Any source may insert rows of both sides, in any order: pairs of a key and what else a row has. Keys are the same as [`Key`] says: so
+/// `None` is as good a key as others (in SQL it is not: leave such rows out, or let a predicate refuse them). Which of two keys that are the same and look
+/// different (-0.0 and 0.0) is handed to the joiner is open. Targets get their rows when all sources have finished, in any order.
+///
+/// ```
+/// use aeolian_ops::{Dataflow, Join, JoinAlgorithm, JoinKind, LogicalPlan, Operator, taking};
+/// let rows = aeolian_net::World::local(2, |world| {
+///     let flow = Dataflow::new(&world)?;
+///     let mut rows = Vec::new();
+///     let take = taking(|_target, batch| rows.extend(batch));
+///     let join = |city: &String, people: Option<&u32>, river: Option<&String>| {
+///         (city.clone(), people.copied(), river.cloned())
+///     };
+///     let plan = LogicalPlan::each_rank(&world);
+///     let mut op = Join::new(&flow, &plan, JoinKind::Left, JoinAlgorithm::Auto, join, take)?;
+///     let me = world.rank();
+///     if me == 0 {
+///         op.insert_all_left(me, [("Bern".into(), 137_000), ("Oslo".into(), 717_000)])?;
+///     } else {
+///         op.insert_all_right(me, [("Bern".into(), "Aare".into()), ("Wien".into(), "Donau".into())])?;
+///     }
+///     op.finish(me)?;
+///     op.complete()?;
+///     drop(op);
+///     world.finish()?;
+///     Ok(rows)
+/// })?;
+/// let mut rows = rows.concat();
+/// rows.sort();
+/// let bern = ("Bern".into(), Some(137_000), Some("Aare".into()));
+/// assert_eq!(rows, [bern, ("Oslo".into(), Some(717_000), None)]);
+/// # Ok::<(), aeolian_net::NetError>(())
+/// ```
+///
+/// *Cost*: a row is written once into the batch for its part of its target; there, one part after another is matched in the cache. Two
+/// edges, one round. *Memory*: batches for each part of each target for both sides, at each rank with sources; at the targets all rows, and for one part
+/// a table of its smaller side ([`JoinAlgorithm::Hash`]) or 32 bytes for each row ([`JoinAlgorithm::SortMerge`]). When that is more than the
+/// budget, whole parts go to disk, with both sides. One whose smaller side does not fit is cut by other bits of the hash, up to four times; what does not fit then,
+/// or does not get smaller because most of its rows have one key, is sorted by runs on disk and merged. There, right rows of one key are held as far as they fit,
+/// and left ones walked through for each such portion. So no key has too many rows.
+pub struct Join<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C> {
+    left: Exchange<(K, L)>,
+    right: Exchange<(K, R)>,
+    kind: JoinKind,
+    algorithm: JoinAlgorithm,
+    joiner: J,
+    receiver: C,
+    grouping: Grouping,
+    mine: Vec<u32>,
+    levels: Vec<Level>,
+    is_ordered: bool,
+    /// Barriers that one side has had and the other not yet.
+    ahead: [u32; 2],
+    giving: Option<Part<K, L, R>>,
+    outbox: Outbox<J::Output>,
+    common: Common,
+    damaged: Rc<Cell<bool>>,
+}
+
+impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Output>>> Join<K, L, R, J, C> {
+    /// On the tasks of `plan`; all ranks alike, but for the joiner and the receiver.
+    ///
+    /// # Errors
+    /// [`OpsError::Plan`](crate::OpsError::Plan) if the plan is for a world of another size or has sources, but no targets.
+    pub fn new(
+        flow: &Dataflow,
+        plan: &LogicalPlan,
+        kind: JoinKind,
+        algorithm: JoinAlgorithm,
+        joiner: J,
+        receiver: C,
+    ) -> Result<Join<K, L, R, J, C>> {
+        plan.needs_targets(NAME.0)?;
+        let grouping = Grouping::new(plan.targets().len());
+        let route = Route::ToOne { parts: grouping.parts };
+        let left = Exchange::new(flow, &NAME, plan, route)?;
+        let right = Exchange::numbered(flow, &NAME, left.name().1, plan, route)?;
+        let whose = left.whose();
+        let mut join = Join {
+            right,
+            kind,
+            algorithm,
+            joiner,
+            receiver,
+            mine: plan.targets_of(flow.world().rank()).collect(),
+            levels: Vec::new(),
+            is_ordered: false,
+            ahead: [0; 2],
+            giving: None,
+            outbox: Outbox::new(whose.clone()),
+            common: Common::new(flow, whose),
+            grouping,
+            damaged: Rc::default(),
+            left,
+        };
+        join.open();
+        Ok(join)
+    }
+
+    /// As at the beginning of a round.
+    fn open(&mut self) {
+        let slots = self.left.plan().targets().len() * self.grouping.parts as usize;
+        self.levels = vec![Level {
+            stores: Stores::new(&self.common, 2 * slots, 2),
+            left: self.mine.iter().flat_map(|target| self.grouping.slots_of(*target)).collect(),
+            depth: 0,
+            cut_from: u64::MAX,
+            target: None,
+        }];
+        self.is_ordered = false;
+    }
+
+    /// Takes a left row of a source that is on this rank, or hands it back.
+    ///
+    /// # Errors
+    /// As [`Insert::insert`].
+    #[inline]
+    pub fn insert_left(&mut self, source: u32, row: (K, L)) -> Result<(), InsertError<(K, L)>> {
+        let slot = self.grouping.slot_of_hash(Grouping::hash(&row.0));
+        match self.left.may_insert(source)? && self.left.put(slot, &row)? {
+            true => Ok(()),
+            false => Err(InsertError::Full(row)),
+        }
+    }
+
+    /// The same for a right row.
+    ///
+    /// # Errors
+    /// As [`Insert::insert`].
+    #[inline]
+    pub fn insert_right(&mut self, source: u32, row: (K, R)) -> Result<(), InsertError<(K, R)>> {
+        let slot = self.grouping.slot_of_hash(Grouping::hash(&row.0));
+        match self.right.may_insert(source)? && self.right.put(slot, &row)? {
+            true => Ok(()),
+            false => Err(InsertError::Full(row)),
+        }
+    }
+
+    /// Inserts all of these left rows, moving the operator on where there is no room.
+    ///
+    /// # Errors
+    /// As [`Insert::insert`] and [`Operator::progress`].
+    pub fn insert_all_left(&mut self, source: u32, rows: impl IntoIterator<Item = (K, L)>) -> Result<()> {
+        self.insert_all(source, rows.into_iter().map(Side::Left))
+    }
+
+    /// The same for right rows.
+    ///
+    /// # Errors
+    /// As [`Insert::insert`] and [`Operator::progress`].
+    pub fn insert_all_right(&mut self, source: u32, rows: impl IntoIterator<Item = (K, R)>) -> Result<()> {
+        self.insert_all(source, rows.into_iter().map(Side::Right))
+    }
+
+    /// A barrier of one side: receivers hear of it when it has come from both.
+    fn barrier_of(&mut self, side: usize, marks: &[(u32, Vec<u8>)]) {
+        let other = 1 - side;
+        if self.ahead[other] == 0 {
+            self.ahead[side] += 1;
+        } else {
+            self.ahead[other] -= 1;
+            for target in &self.mine {
+                self.receiver.barrier(*target, marks);
+            }
+        }
+    }
+
+    /// The next part that is to be matched: its target, and how.
+    fn next_part(&mut self) -> Result<Option<Part<K, L, R>>> {
+        loop {
+            let Some(level) = self.levels.last_mut() else { return Ok(None) };
+            let Some(part) = level.left.pop() else {
+                if self.levels.len() == 1 {
+                    return Ok(None);
+                }
+                self.levels.pop();
+                continue;
+            };
+            let places = [2 * part as usize, 2 * part as usize + 1];
+            let target = level.target.unwrap_or_else(|| self.grouping.target(part));
+            let [left, right] = places.map(|place| level.stores.bytes(place));
+            if left == 0 && right == 0 {
+                continue;
+            }
+            let is_spilled = places.iter().any(|place| level.stores.is_spilled(*place));
+            let holds_left = left < right;
+            let needs = match holds_left {
+                true => HashJoin::<K, L, R>::room(left, <(K, L)>::SIZE, size_of::<(K, L)>()),
+                false => HashJoin::<K, L, R>::room(right, <(K, R)>::SIZE, size_of::<(K, R)>()),
+            };
+            let [left_rows, right_rows] = places.map(|place| level.stores.take(place));
+            let (left_rows, right_rows) = (left_rows?, right_rows?);
+            let memory = &self.common.memory;
+            let fits = !is_spilled || needs <= memory.limit().saturating_sub(memory.used());
+            if self.algorithm != JoinAlgorithm::SortMerge && fits {
+                let (left, right) = (left_rows.read(), right_rows.read());
+                let whose = &self.common.whose;
+                let join = HashJoin::new(self.kind, left, right, holds_left, memory, whose)?;
+                return Ok(Some((target, Matching::Hash(Box::new(join)))));
+            }
+            let smaller = left.min(right);
+            let (depth, cut_from) = (level.depth, level.cut_from);
+            if self.algorithm == JoinAlgorithm::SortMerge || depth == DEPTH || smaller > cut_from / 10 * 9 {
+                let left = Sorted::<Together<K, L>>::of(&self.common, left_rows)?;
+                let right = Sorted::<Together<K, R>>::of(&self.common, right_rows)?;
+                let join = MergeJoin::new(self.kind, left, right, &self.common)?;
+                return Ok(Some((target, Matching::Merge(Box::new(join)))));
+            }
+            let mut cut = Level {
+                stores: Stores::new(&self.common, 2 * CUTS, 2),
+                left: (0..CUTS as u32).collect(),
+                depth: depth + 1,
+                cut_from: smaller,
+                target: Some(target),
+            };
+            self.cut_side::<L>(&mut cut, 0, left_rows)?;
+            self.cut_side::<R>(&mut cut, 1, right_rows)?;
+            // What is in memory comes first. (They are taken from the end.)
+            cut.left.sort_by_key(|part| !cut.stores.is_spilled(2 * *part as usize));
+            self.levels.push(cut);
+        }
+    }
+
+    /// Cuts one side of a part.
+    fn cut_side<V: Record>(&self, cut: &mut Level, side: usize, rows: Stored) -> Result<()> {
+        let mut rows = rows.read();
+        let mut filling: Vec<Filling> = (0..CUTS).map(|_| Filling::new(CUT)).collect();
+        let seed = u64::from(cut.depth) << 32 | 0xc075;
+        while let Some((_, batch)) = rows.next()? {
+            for row in Batch::<(K, V)>::new(batch, self.damaged.clone()) {
+                let part = row.0.hash(seed) as usize % CUTS;
+                let full = filling[part].put(&row).map_err(|_| self.common.whose.unwritable::<(K, V)>())?;
+                if let Some(full) = full {
+                    cut.stores.add(2 * part + side, 0, full)?;
+                }
+            }
+        }
+        if self.damaged.get() {
+            return Err(self.common.whose.unreadable::<(K, V)>("a batch"));
+        }
+        for (part, filling) in filling.iter_mut().enumerate() {
+            if let Some(rest) = filling.finish() {
+                cut.stores.add(2 * part + side, 0, rest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what all is there for; true if anything moved.
+    fn give(&mut self) -> Result<bool> {
+        let mut moved = false;
+        if !std::mem::replace(&mut self.is_ordered, true)
+            && let Some(level) = self.levels.first_mut()
+        {
+            // What was spilled comes last, when the memory of all others is free. (They are taken from the end.)
+            level.left.sort_by_key(|part| !level.stores.is_spilled(2 * *part as usize));
+        }
+        loop {
+            if self.giving.is_none() {
+                self.giving = self.next_part()?;
+            }
+            let Some((target, matching)) = &mut self.giving else { break };
+            let joiner = &mut self.joiner;
+            let given = match matching {
+                Matching::Hash(join) => {
+                    self.outbox.hand_over(&mut self.receiver, *target, || join.next(joiner))?
+                }
+                Matching::Merge(join) => {
+                    self.outbox.hand_over(&mut self.receiver, *target, || join.next(joiner))?
+                }
+            };
+            if given {
+                moved = true;
+            } else if self.outbox.is_empty() {
+                self.giving = None;
+            } else {
+                break;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Takes what has come of one side; true if anything has.
+    fn receive<V: Record>(
+        exchange: &mut Exchange<(K, V)>,
+        stores: &mut Stores,
+        side: usize,
+    ) -> Result<(bool, Vec<Marks>)> {
+        let (mut moved, mut barriers) = (false, Vec::new());
+        for _ in 0..AT_ONCE {
+            let Some(incoming) = exchange.receive()? else { break };
+            moved = true;
+            match incoming {
+                // Whose they are makes no difference.
+                Incoming::Batch { slot, bytes, .. } => stores.add(2 * slot as usize + side, 0, bytes)?,
+                Incoming::ForAll(_) => {}
+                Incoming::Barrier(marks) => barriers.push(marks),
+            }
+        }
+        Ok((moved, barriers))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.left.has_ended() && self.right.has_ended()
+    }
+}
+
+impl<K, L, R, J, C> Operator for Join<K, L, R, J, C>
+where
+    K: Key,
+    L: Record,
+    R: Record,
+    J: Joiner<K, L, R>,
+    C: Receiver<Batch<J::Output>>,
+{
+    /// Of both sides.
+    fn finish(&mut self, source: u32) -> Result<()> {
+        self.left.finish(source)?;
+        self.right.finish(source)
+    }
+
+    /// Of both sides.
+    fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()> {
+        self.left.barrier(source, mark.clone())?;
+        self.right.barrier(source, mark)
+    }
+
+    fn progress(&mut self) -> Result<bool> {
+        let mut moved = self.left.progress()?;
+        moved |= self.right.progress()?;
+        if !self.has_ended()
+            && let Some(level) = self.levels.first_mut()
+        {
+            let (left, marks) = Self::receive(&mut self.left, &mut level.stores, 0)?;
+            let (right, more) = Self::receive(&mut self.right, &mut level.stores, 1)?;
+            moved |= left | right;
+            marks.iter().for_each(|marks| self.barrier_of(0, marks));
+            more.iter().for_each(|marks| self.barrier_of(1, marks));
+        }
+        if self.has_ended() {
+            moved |= self.give()?;
+        }
+        Ok(moved)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.left.is_over()
+            && self.right.is_over()
+            && self.giving.is_none()
+            && self.outbox.is_empty()
+            && self.levels.iter().all(|level| level.left.is_empty())
+    }
+
+    fn is_held_up(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        let whole = self.is_complete();
+        self.left.reset(whole)?;
+        self.right.another_round();
+        self.open();
+        Ok(())
+    }
+
+    fn world(&self) -> World {
+        self.left.world().handle()
+    }
+
+    fn name(&self) -> (&'static OpName, u64) {
+        self.left.name()
+    }
+}
+
+impl<K, L, R, J, C> Insert<Side<(K, L), (K, R)>> for Join<K, L, R, J, C>
+where
+    K: Key,
+    L: Record,
+    R: Record,
+    J: Joiner<K, L, R>,
+    C: Receiver<Batch<J::Output>>,
+{
+    #[inline]
+    fn insert(
+        &mut self,
+        source: u32,
+        row: Side<(K, L), (K, R)>,
+    ) -> Result<(), InsertError<Side<(K, L), (K, R)>>> {
+        match row {
+            Side::Left(row) => self.insert_left(source, row).map_err(|e| e.map(Side::Left)),
+            Side::Right(row) => self.insert_right(source, row).map_err(|e| e.map(Side::Right)),
+        }
+    }
+}

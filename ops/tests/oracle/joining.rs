@@ -1,0 +1,135 @@
+//! Joins of all kinds.
+
+use crate::keyed::{Skew, by_target, number, skews};
+use crate::trial::{Random, Trial, trials};
+use aeolian_ops::{Join, JoinAlgorithm, JoinKind, Joiner, Key, Side, Where, target_of};
+use proptest::prelude::*;
+use std::fmt::Debug;
+
+type Left = (u32, u32);
+type Right = String;
+type Joined<K> = (K, Option<Left>, Option<Right>);
+
+const KINDS: [JoinKind; 6] =
+    [JoinKind::Inner, JoinKind::Left, JoinKind::Right, JoinKind::Full, JoinKind::Semi, JoinKind::Anti];
+const ALGORITHMS: [JoinAlgorithm; 3] = [JoinAlgorithm::Auto, JoinAlgorithm::Hash, JoinAlgorithm::SortMerge];
+
+/// By loops over all pairs.
+fn plain<K: Key + Clone>(
+    kind: JoinKind,
+    left: &[(K, Left)],
+    right: &[(K, Right)],
+    matches: impl Fn(&Left, &Right) -> bool,
+) -> Vec<Joined<K>> {
+    let meet = |l: &(K, Left), r: &(K, Right)| l.0.same(&r.0) && matches(&l.1, &r.1);
+    let mut all = Vec::new();
+    for l in left {
+        let mut met = false;
+        for r in right.iter().filter(|r| meet(l, r)) {
+            met = true;
+            if !matches!(kind, JoinKind::Semi | JoinKind::Anti) {
+                all.push((l.0.clone(), Some(l.1), Some(r.1.clone())));
+            }
+        }
+        if match kind {
+            JoinKind::Left | JoinKind::Full | JoinKind::Anti => !met,
+            JoinKind::Semi => met,
+            _ => false,
+        } {
+            all.push((l.0.clone(), Some(l.1), None));
+        }
+    }
+    if matches!(kind, JoinKind::Right | JoinKind::Full) {
+        let alone = right.iter().filter(|r| !left.iter().any(|l| meet(l, r)));
+        all.extend(alone.map(|r| (r.0.clone(), None, Some(r.1.clone()))));
+    }
+    all
+}
+
+fn joined<K: Key + Clone + Send + Debug>(
+    trial: &Trial,
+    kind: JoinKind,
+    algorithm: JoinAlgorithm,
+    make: impl Fn(u64) -> K + Sync,
+    skew: Skew,
+) {
+    // Sides of about the same, or of very different lengths.
+    let ratio = [2, 9, 1 << 40][trial.seed as usize % 3];
+    let row = |s: u32, r: u32, p: usize| {
+        let key = make(number(skew, s, r, p));
+        let mut random = Random(trial.seed ^ u64::from(s) << 20 ^ p as u64);
+        match (random.below(ratio) == 0) == trial.seed.is_multiple_of(2) {
+            true => Side::Left((key, (s, p as u32))),
+            false => Side::Right((key, format!("{s} {p} {}", "z".repeat(p * 31 % 100)))),
+        }
+    };
+    let has_predicate = trial.seed % 5 > 2;
+    let matches = |l: &Left, r: &Right| !has_predicate || (l.1 as usize + r.len()).is_multiple_of(3);
+    let make_joiner = || {
+        Where(
+            move |_: &K, l: &Left, r: &Right| matches(l, r),
+            |key: &K, l: Option<&Left>, r: Option<&Right>| (key.clone(), l.copied(), r.cloned()),
+        )
+    };
+    fn is_joiner<K, J: Joiner<K, Left, Right, Output = Joined<K>>>(joiner: J) -> J {
+        joiner
+    }
+    let rounds = trial.run(
+        |flow, plan, moody| Join::new(flow, plan, kind, algorithm, is_joiner::<K, _>(make_joiner()), moody),
+        row,
+    );
+    for (round, by_rank) in (0..).zip(&rounds) {
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        for source in 0..trial.sources.len() as u32 {
+            for place in 0..trial.records_of(source, round) {
+                match row(source, round, place) {
+                    Side::Left(row) => left.push(row),
+                    Side::Right(row) => right.push(row),
+                }
+            }
+        }
+        let in_order = |mut rows: Vec<Joined<K>>| {
+            rows.sort_by(|a, b| a.0.order(&b.0).then_with(|| (&a.1, &a.2).cmp(&(&b.1, &b.2))));
+            rows
+        };
+        let want = in_order(plain(kind, &left, &right, matches));
+        let mut got = Vec::new();
+        for (target, rows) in (0..).zip(by_target(trial, by_rank)) {
+            for row in &rows {
+                assert_eq!(target_of(&row.0, trial.targets.len() as u32), target, "{trial:?}: {row:?}");
+            }
+            got.extend(rows);
+        }
+        let got = in_order(got);
+        assert_eq!(got.len(), want.len(), "{kind:?} {algorithm:?} {trial:?}");
+        for (got, want) in got.iter().zip(&want) {
+            let same = got.0.same(&want.0) && (&got.1, &got.2) == (&want.1, &want.2);
+            assert!(same, "{kind:?} {algorithm:?} {trial:?}: {got:?}, not {want:?}");
+        }
+    }
+}
+
+fn kinds() -> impl Strategy<Value = (JoinKind, JoinAlgorithm)> {
+    (prop::sample::select(KINDS.to_vec()), prop::sample::select(ALGORITHMS.to_vec()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn by_number(trial in trials(), skew in skews(), (kind, algorithm) in kinds()) {
+        joined(&trial, kind, algorithm, |n| n, skew);
+    }
+
+    #[test]
+    fn by_text(trial in trials(), skew in skews(), (kind, algorithm) in kinds()) {
+        joined(&trial, kind, algorithm, |n| "x".repeat((n % 7) as usize) + &n.to_string(), skew);
+    }
+
+    #[test]
+    fn by_odd_keys(trial in trials(), skew in skews(), (kind, algorithm) in kinds()) {
+        let odd = [0.0, -0.0, f64::NAN, -f64::NAN, f64::INFINITY, f64::MIN];
+        joined(&trial, kind, algorithm, |n| odd.get(n as usize).copied().unwrap_or(n as f64), skew);
+        joined(&trial, kind, algorithm, |n| (Some([n as u8]), Vec::<u16>::new()), skew);
+    }
+}
