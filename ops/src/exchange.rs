@@ -213,6 +213,11 @@ impl<T: Record> Exchange<T> {
         (self.name, self.number)
     }
 
+    /// Bytes of a batch.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+
     /// For errors.
     pub(crate) fn whose(&self) -> Whose {
         let rank = self.world.job_rank(self.world.rank()).unwrap_or(self.world.rank());
@@ -287,11 +292,14 @@ impl<T: Record> Exchange<T> {
     /// The same for the bytes of a record.
     #[inline]
     pub(crate) fn put_bytes(&mut self, slot: u32, record: &[u8]) -> Result<bool> {
+        // (Of records of one size the compiler knows how much is copied.)
+        let bytes = T::SIZE.map_or(record.len(), |size| size.max(1));
         if let Some(out) = self.out.get_mut(slot as usize)
-            && let Some(place) = out.bytes.get_mut(out.filled..out.filled + record.len())
+            && let Some(place) = out.bytes.get_mut(out.filled..out.filled + bytes)
+            && let Some(record) = record.get(..bytes)
         {
             place.copy_from_slice(record);
-            out.filled += record.len();
+            out.filled += bytes;
             return Ok(true);
         }
         let begin = |most: usize| {

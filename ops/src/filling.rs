@@ -36,12 +36,28 @@ impl Filling {
     }
 
     /// Takes a record, and returns the batch that it did not fit into.
+    #[inline]
     pub(crate) fn put<T: Record>(&mut self, record: &T) -> Result<Option<Buf>, Unwritable> {
-        let mut writer = Writer::new(&mut self.bytes, self.filled);
-        if batch::put(record, &mut writer).is_some() {
-            self.filled = writer.position();
-            return Ok(None);
+        // Of records of one size the room is looked at once, not for each of their parts.
+        if let Some(size) = T::SIZE.map(|size| size.max(1)) {
+            if let Some(place) = self.bytes.get_mut(self.filled..self.filled + size)
+                && batch::put(record, &mut Writer::new(place, 0)).is_some()
+            {
+                self.filled += size;
+                return Ok(None);
+            }
+        } else {
+            let mut writer = Writer::new(&mut self.bytes, self.filled);
+            if batch::put(record, &mut writer).is_some() {
+                self.filled = writer.position();
+                return Ok(None);
+            }
         }
+        self.put_into_another(record)
+    }
+
+    #[cold]
+    fn put_into_another<T: Record>(&mut self, record: &T) -> Result<Option<Buf>, Unwritable> {
         let (bytes, filled) = begin(record, self.most)?;
         let full = self.finish();
         (self.bytes, self.filled) = (bytes, filled);

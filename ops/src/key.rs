@@ -45,6 +45,12 @@ pub trait Key: Record {
 
     /// Whether [`Key::prefix`] tells all: keys with the same prefix are the same.
     const PREFIX_IS_ALL: bool = false;
+
+    /// The key with this prefix, of types of which each has another one: they are sorted without looking at them again. (Others, `None`.)
+    fn from_prefix(prefix: u64) -> Option<Self> {
+        let _ = prefix;
+        None
+    }
 }
 
 /// Makes keys of records that have `Hash` and `Ord`.
@@ -95,7 +101,7 @@ fn mix(x: u64, seed: u64) -> u64 {
 }
 
 macro_rules! numbers {
-    ($($t:ty as $unsigned:ty, $flip:expr;)+) => {$(
+    ($($t:ty as $unsigned:ty, $flip:expr, $back:expr;)+) => {$(
         impl Key for $t {
             const PREFIX_IS_ALL: bool = true;
 
@@ -113,21 +119,27 @@ macro_rules! numbers {
             fn prefix(&self) -> u64 {
                 u64::from((*self as $unsigned) ^ $flip)
             }
+
+            #[inline]
+            fn from_prefix(prefix: u64) -> Option<$t> {
+                let back: fn($unsigned) -> Option<$t> = $back;
+                back(<$unsigned>::try_from(prefix).ok()? ^ $flip)
+            }
         }
     )+};
 }
 
 numbers! {
-    u8 as u8, 0;
-    u16 as u16, 0;
-    u32 as u32, 0;
-    u64 as u64, 0;
-    i8 as u8, 1 << 7;
-    i16 as u16, 1 << 15;
-    i32 as u32, 1 << 31;
-    i64 as u64, 1 << 63;
-    bool as u8, 0;
-    char as u32, 0;
+    u8 as u8, 0, Some;
+    u16 as u16, 0, Some;
+    u32 as u32, 0, Some;
+    u64 as u64, 0, Some;
+    i8 as u8, 1 << 7, |n| Some(n as i8);
+    i16 as u16, 1 << 15, |n| Some(n as i16);
+    i32 as u32, 1 << 31, |n| Some(n as i32);
+    i64 as u64, 1 << 63, |n| Some(n as i64);
+    bool as u8, 0, |n| (n < 2).then_some(n == 1);
+    char as u32, 0, char::from_u32;
 }
 
 macro_rules! as_another {
@@ -148,6 +160,11 @@ macro_rules! as_another {
             #[inline]
             fn prefix(&self) -> u64 {
                 (*self as $other).prefix()
+            }
+
+            #[inline]
+            fn from_prefix(prefix: u64) -> Option<$t> {
+                <$t>::try_from(<$other>::from_prefix(prefix)?).ok()
             }
         }
     )+};
@@ -390,6 +407,7 @@ mod tests {
             Ordering::Equal => assert!(!K::PREFIX_IS_ALL || want.is_eq(), "{a:?} {b:?}"),
             told => assert_eq!(told, want, "{a:?} {b:?}"),
         }
+        assert!(K::from_prefix(a.prefix()).is_none_or(|key| key.same(a) && K::PREFIX_IS_ALL), "{a:?}");
         assert!(want.is_ne() || [0, 1, u64::MAX].iter().all(|s| a.hash(*s) == b.hash(*s)), "{a:?} {b:?}");
     }
 

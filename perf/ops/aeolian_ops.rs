@@ -174,6 +174,13 @@ impl Output {
         Output { file, memory: Vec::new() }
     }
 
+    /// About so much will come.
+    fn expect<T: Plain>(&mut self, part: &Part<T>) {
+        if self.file.is_none() {
+            self.memory.reserve(part.map.as_ref().map_or(0, |map| map.len() + map.len() / 8));
+        }
+    }
+
     fn put<T: Plain>(&mut self, batch: &Batch<T>) {
         let bytes = bytemuck::cast_slice(batch.as_slice());
         match &mut self.file {
@@ -278,6 +285,7 @@ fn run<T: Check>(
 fn partition(world: &mut World, input: &str, output: &str) {
     let (me, part) = (world.rank(), Part::<Pair>::open(input, world));
     run::<Pair>(world, "partition", output, |flow, plan, out, phase| {
+        out.borrow_mut().expect(&part);
         let take = taking(|_, batch| out.borrow_mut().put(&batch));
         let mut op = Partition::new(flow, plan, ByKey, take).unwrap();
         op.insert_all(me, part.records()).unwrap();
@@ -294,6 +302,7 @@ fn sort(world: &mut World, input: &str, output: &str) {
     run::<u64>(world, "sort", output, |flow, plan, out, phase| {
         let part = Part::<u64>::open(&input, &handle);
         phase("read");
+        out.borrow_mut().expect(&part);
         let take = taking(|_, batch| out.borrow_mut().put(&batch));
         let mut op = Sort::new(flow, plan, Ascending, take).unwrap();
         op.insert_all(me, part.records()).unwrap();
@@ -310,6 +319,7 @@ fn terasort(world: &mut World, input: &str, output: &str) {
     run::<Record>(world, "terasort", output, |flow, plan, out, phase| {
         let part = Part::<Record>::open(input, &handle);
         phase("read");
+        out.borrow_mut().expect(&part);
         let take = taking(|_, batch| out.borrow_mut().put(&batch));
         let mut op = Sort::new(flow, plan, ByKey, take).unwrap();
         op.insert_all(me, part.records()).unwrap();

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::filling::Filling;
 use crate::grouping::Grouping;
-use crate::operator::{Insert, InsertError, Receiver, operator};
+use crate::operator::{Insert, InsertError, Receiver, insert_when_there_is_room, operator};
 use crate::outbox::Outbox;
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record};
@@ -24,8 +24,6 @@ static NAME: OpName = OpName("sort");
 
 /// Messages that are taken in one call of `progress`: other operators and the program want their turn.
 const AT_ONCE: usize = 64;
-/// Bytes of a batch that sources keep.
-const KEPT: usize = 256 << 10;
 /// Records of the sample for each range: with so many, the largest range is rarely half as large again as the mean.
 const SAMPLE: usize = 64;
 
@@ -172,7 +170,8 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
             sample: (2 * SAMPLE * slots).div_ceil(source_ranks.len().max(1)).max(2 * SAMPLE),
             stage: Stage::Done,
             sampler: Sampler::new(0, 0),
-            filling: Filling::new(KEPT.min(flow.batch_bytes(1))),
+            // As large as batches that go out: their memory is used again for those.
+            filling: Filling::new(exchange.batch_bytes()),
             kept: Stores::new(&common, 1, 1),
             came: Vec::new(),
             made: None,
@@ -200,6 +199,17 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
         self.samples.another_round();
         self.splitters.another_round();
         self.begin();
+    }
+
+    /// Keeps a record until all sources have finished.
+    #[inline]
+    fn keep(&mut self, record: &T) -> Result<()> {
+        self.sampler.see(S::key(record));
+        match self.filling.put(record) {
+            Ok(None) => Ok(()),
+            Ok(Some(full)) => self.kept.add(0, self.rank, full),
+            Err(_) => Err(self.exchange.whose().unwritable::<T>()),
+        }
     }
 
     fn unreadable(&self) -> crate::OpsError {
@@ -392,11 +402,19 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Insert<T> for Sort<T, S, R>
         if !self.exchange.may_insert(source)? {
             return Err(InsertError::Full(record));
         }
-        self.sampler.see(S::key(&record));
-        let full = self.filling.put(&record).map_err(|_| self.exchange.whose().unwritable::<T>())?;
-        if let Some(full) = full {
-            self.kept.add(0, self.rank, full)?;
+        Ok(self.keep(&record)?)
+    }
+
+    fn insert_all(&mut self, source: u32, records: impl IntoIterator<Item = T>) -> Result<()> {
+        let mut records = records.into_iter();
+        // Whether this source may insert is asked once for all records: nothing here changes it, and there is always room.
+        if self.exchange.may_insert(source)? {
+            return records.try_for_each(|record| self.keep(&record));
         }
-        Ok(())
+        match records.next() {
+            Some(record) => insert_when_there_is_room(self, source, record)?,
+            None => return Ok(()),
+        }
+        records.try_for_each(|record| self.keep(&record))
     }
 }

@@ -29,6 +29,12 @@ pub trait SortBy<T>: 'static {
 
     /// The key of a record.
     fn key(record: &T) -> &Self::Key;
+
+    /// The record with this key, if a key is all that a record is.
+    fn record(key: Self::Key) -> Option<T> {
+        let _ = key;
+        None
+    }
 }
 
 /// By the whole record, which is a key; the least first.
@@ -41,6 +47,11 @@ impl<T: Key> SortBy<T> for Ascending {
     #[inline]
     fn key(record: &T) -> &T {
         record
+    }
+
+    #[inline]
+    fn record(key: T) -> Option<T> {
+        Some(key)
     }
 }
 
@@ -64,6 +75,11 @@ impl<T, S: SortBy<T>> SortBy<T> for Descending<S> {
     #[inline]
     fn key(record: &T) -> &S::Key {
         S::key(record)
+    }
+
+    #[inline]
+    fn record(key: S::Key) -> Option<T> {
+        S::record(key)
     }
 }
 
@@ -100,6 +116,11 @@ impl<T: Record, S: SortBy<T>> Rule for Of<T, S> {
     #[inline]
     fn order(a: &T, b: &T) -> Ordering {
         order::<T, S>(S::key(a), S::key(b))
+    }
+
+    #[inline]
+    fn from_prefix(prefix: u64) -> Option<T> {
+        S::record(S::Key::from_prefix(if S::DESCENDING { !prefix } else { prefix })?)
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::radix::{self, Entry};
 use super::{Rule, extra};
+use crate::batch;
 use crate::error::{Result, Whose};
 use crate::memory::Reservation;
-use crate::record::{Reader, Record};
+use crate::record::{Reader, Record, Writer};
 use aeolian_net::Buf;
 use std::cmp::Ordering;
 use std::marker::PhantomData;
@@ -24,6 +25,8 @@ pub(crate) struct InOrder<R: Rule> {
     batches: Vec<Buf>,
     entries: Vec<Entry>,
     places: Vec<Place>,
+    /// Of records that are their prefix: there is one batch, in which they lie in order.
+    is_in_order: bool,
     next: usize,
     /// Of batches and entries; given back when they are gone.
     _room: Reservation,
@@ -42,10 +45,25 @@ impl<R: Rule> InOrder<R> {
     /// Sorts batches, whose order is that of equal records. `room` has what they take.
     pub(crate) fn new(batches: Vec<Buf>, mut room: Reservation, whose: &Whose) -> Result<InOrder<R>> {
         room.take(extra::<R::Record>(batches.iter().map(|b| b.len() as u64).sum()));
+        if let Some(batch) = by_prefix_alone::<R>(&batches) {
+            let next = 0;
+            let batches = vec![batch.ok_or_else(|| whose.unreadable::<R::Record>("a batch"))?];
+            let (entries, places) = (Vec::new(), Vec::new());
+            return Ok(InOrder {
+                batches,
+                entries,
+                places,
+                is_in_order: true,
+                next,
+                _room: room,
+                rule: PhantomData,
+            });
+        }
         let mut all = InOrder {
             batches,
             entries: Vec::new(),
             places: Vec::new(),
+            is_in_order: false,
             next: 0,
             _room: room,
             rule: PhantomData,
@@ -144,6 +162,10 @@ impl<R: Rule> InOrder<R> {
     /// The next record: the number of its batch, and its bytes.
     #[inline]
     pub(crate) fn peek(&self) -> Option<(usize, &[u8])> {
+        if self.is_in_order {
+            let width = width::<R::Record>()?;
+            return Some((0, self.batches.first()?.get(self.next * width..)?.get(..width)?));
+        }
         self.entries.get(self.next).map(|entry| self.record(entry.at))
     }
 
@@ -152,4 +174,60 @@ impl<R: Rule> InOrder<R> {
     pub(crate) fn advance(&mut self) {
         self.next += 1;
     }
+
+    /// Fills this with the next records, as far as it has room; returns how far.
+    pub(crate) fn fill(&mut self, place: &mut [u8]) -> usize {
+        let Some(width) = width::<R::Record>() else {
+            let mut filled = 0;
+            while let Some((_, bytes)) = self.peek()
+                && let Some(place) = place.get_mut(filled..filled + bytes.len())
+            {
+                place.copy_from_slice(bytes);
+                filled += bytes.len();
+                self.advance();
+            }
+            return filled;
+        };
+        if self.is_in_order {
+            let left = self.batches.first().map_or(&[][..], |batch| &batch[self.next * width..]);
+            let records = left.len().min(place.len()) / width;
+            place[..records * width].copy_from_slice(&left[..records * width]);
+            self.next += records;
+            return records * width;
+        }
+        let left = &self.entries[self.next..];
+        let records = left.len().min(place.len() / width);
+        for (place, entry) in place.chunks_exact_mut(width).zip(left) {
+            place.copy_from_slice(self.record(entry.at).1);
+        }
+        self.next += records;
+        records * width
+    }
+}
+
+/// Of records that are their prefix: one batch of all, in order. They are told apart by nothing else, so they may as well be made anew.
+fn by_prefix_alone<R: Rule>(batches: &[Buf]) -> Option<Option<Buf>> {
+    let width = width::<R::Record>()?;
+    let first = R::read(&mut Reader::new(batches.first()?));
+    R::from_prefix(R::prefix(&first?))?;
+    let bytes: usize = batches.iter().map(|batch| batch.len()).sum();
+    let mut keys = Vec::with_capacity(bytes / width);
+    for batch in batches {
+        for mut bytes in batch.chunks(width).map(Reader::new) {
+            match R::read(&mut bytes) {
+                Some(view) => keys.push(R::prefix(&view)),
+                None => return Some(None),
+            }
+        }
+    }
+    let mut other = vec![0; keys.len()];
+    radix::sort(&mut keys, &mut other);
+    drop(other);
+    let mut sorted = Buf::stale(keys.len() * width);
+    let mut whole = Some(());
+    for (place, key) in sorted.chunks_exact_mut(width).zip(keys) {
+        let record = R::from_prefix(key);
+        whole = whole.and(record.and_then(|record| batch::put(&record, &mut Writer::new(place, 0))));
+    }
+    Some(whole.map(|()| sorted))
 }

@@ -114,4 +114,17 @@ impl<R: Rule> Merge<R> {
         }
         Ok(())
     }
+
+    /// Fills this with the next records, as far as it has room; returns how far.
+    pub(crate) fn fill(&mut self, place: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while let Some((_, bytes)) = self.peek()
+            && let Some(place) = place.get_mut(filled..filled + bytes.len())
+        {
+            place.copy_from_slice(bytes);
+            filled += bytes.len();
+            self.advance()?;
+        }
+        Ok(filled)
+    }
 }

@@ -36,6 +36,13 @@ pub(crate) trait Rule: 'static {
     fn prefix(view: &Self::View) -> u64;
 
     fn order(a: &Self::View, b: &Self::View) -> Ordering;
+
+    /// The record with this prefix, if a prefix is all that a record is.
+    #[inline]
+    fn from_prefix(prefix: u64) -> Option<Self::Record> {
+        let _ = prefix;
+        None
+    }
 }
 
 /// Bytes that an entry of the table that is sorted takes, and its place in the other one between which entries go back and forth.

@@ -1,4 +1,15 @@
-//! Radix sort of 64-bit prefixes with their places.
+//! Radix sort of 64-bit prefixes, with or without their places.
+
+/// What is sorted.
+pub(super) trait Item: Copy {
+    type All: Ord;
+
+    /// What parts go by.
+    fn prefix(&self) -> u64;
+
+    /// What they are sorted by as a whole.
+    fn all(&self) -> Self::All;
+}
 
 /// A prefix, and the place of its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,10 +18,31 @@ pub(super) struct Entry {
     pub(super) at: u64,
 }
 
-impl Entry {
+impl Item for Entry {
+    type All = u128;
+
+    #[inline]
+    fn prefix(&self) -> u64 {
+        self.prefix
+    }
+
     #[inline]
     fn all(&self) -> u128 {
         u128::from(self.prefix) << 64 | u128::from(self.at)
+    }
+}
+
+impl Item for u64 {
+    type All = u64;
+
+    #[inline]
+    fn prefix(&self) -> u64 {
+        *self
+    }
+
+    #[inline]
+    fn all(&self) -> u64 {
+        *self
     }
 }
 
@@ -22,27 +54,27 @@ const MANY: usize = 1 << 14;
 const CUT: u32 = 8;
 
 /// Sorts by prefix, then place. `other` has the same length, and anything in it.
-pub(super) fn sort(entries: &mut [Entry], other: &mut [Entry]) {
+pub(super) fn sort<I: Item>(entries: &mut [I], other: &mut [I]) {
     into(entries, other, false);
 }
 
 /// Sorts `from`, into `other` or in place.
-fn into(from: &mut [Entry], other: &mut [Entry], to_other: bool) {
-    let place = |from: &mut [Entry], other: &mut [Entry]| {
+fn into<I: Item>(from: &mut [I], other: &mut [I], to_other: bool) {
+    let place = |from: &mut [I], other: &mut [I]| {
         if to_other {
             other.copy_from_slice(from);
         }
     };
     if from.len() <= FEW {
-        from.sort_unstable_by_key(Entry::all);
+        from.sort_unstable_by_key(I::all);
         return place(from, other);
     }
     // Only bits in which they differ tell anything.
-    let (or, and) = from.iter().fold((0, u64::MAX), |(or, and), e| (or | e.prefix, and & e.prefix));
+    let (or, and) = from.iter().fold((0, u64::MAX), |(or, and), e| (or | e.prefix(), and & e.prefix()));
     let differ = or ^ and;
     if differ == 0 {
         // Places may be in any order by now only if they were so before.
-        from.sort_unstable_by_key(Entry::all);
+        from.sort_unstable_by_key(I::all);
         return place(from, other);
     }
     let bits = 64 - differ.leading_zeros();
@@ -65,12 +97,12 @@ fn into(from: &mut [Entry], other: &mut [Entry], to_other: bool) {
     if shift > 0 {
         let mut start = 0;
         while start < from.len() {
-            let first = from[start].prefix >> shift;
-            let same = from[start + 1..].iter().take_while(|e| e.prefix >> shift == first).count() + 1;
+            let first = from[start].prefix() >> shift;
+            let same = from[start + 1..].iter().take_while(|e| e.prefix() >> shift == first).count() + 1;
             if same > FEW {
                 into(&mut from[start..start + same], &mut other[start..start + same], false);
             } else if same > 1 {
-                from[start..start + same].sort_unstable_by_key(Entry::all);
+                from[start..start + same].sort_unstable_by_key(I::all);
             }
             start += same;
         }
@@ -79,9 +111,9 @@ fn into(from: &mut [Entry], other: &mut [Entry], to_other: bool) {
 }
 
 /// Moves all to `to`, by so many bits from `shift` on; the order of those that have them the same stays. Returns the end of each part.
-fn scatter(from: &[Entry], to: &mut [Entry], shift: u32, wide: u32) -> Vec<usize> {
+fn scatter<I: Item>(from: &[I], to: &mut [I], shift: u32, wide: u32) -> Vec<usize> {
     let mask = (1u64 << wide) - 1;
-    let part = |e: &Entry| (e.prefix >> shift & mask) as usize;
+    let part = |e: &I| (e.prefix() >> shift & mask) as usize;
     let mut next = vec![0usize; 1 << wide];
     from.iter().for_each(|e| next[part(e)] += 1);
     let mut sum = 0;
@@ -109,6 +141,11 @@ mod tests {
         let mut other = entries.clone();
         sort(&mut entries, &mut other);
         assert!(entries == want);
+        let mut alone: Vec<u64> = want.iter().map(|e| e.prefix.reverse_bits() | 1).collect();
+        let mut want = alone.clone();
+        want.sort_unstable();
+        sort(&mut alone, &mut vec![0; want.len()]);
+        assert!(alone == want);
     }
 
     #[test]

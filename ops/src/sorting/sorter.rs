@@ -217,14 +217,10 @@ impl<R: Rule> Sorted<R> {
     pub(crate) fn batch(&mut self, most: usize) -> Result<Option<Buf>> {
         let Some(first) = self.peek() else { return Ok(None) };
         let mut batch = Buf::stale(most.max(first.len()));
-        let mut filled = 0;
-        while let Some(bytes) = self.peek()
-            && let Some(place) = batch.get_mut(filled..filled + bytes.len())
-        {
-            place.copy_from_slice(bytes);
-            filled += bytes.len();
-            self.advance()?;
-        }
+        let filled = match self {
+            Sorted::Memory(sorted) => sorted.fill(&mut batch),
+            Sorted::Merge(merge) => merge.fill(&mut batch)?,
+        };
         batch.truncate(filled);
         Ok(Some(batch))
     }
