@@ -35,10 +35,16 @@
 //! | [`Gather`], [`AllGather`] | M to 1, M to N | all records with their sources |
 //! | [`Reduce`], [`AllReduce`] | M to 1, M to N | one value of all |
 //! | [`KeyedReduce`] | M to N | one value of each of their keys |
+//! | [`KeyedGather`], [`KeyedGatherUngrouped`] | M to N | all values of each of their keys together, in any order of keys or by key |
+//! | [`Join`] | M to N | rows of two sides with the same key: inner, left, right, full, semi, anti |
+//! | [`Sort`] | M to N | all records in one order, over all targets |
 //! | [`Distinct`] | M to N | each of their records once |
 //! | [`TopK`] | M to 1 | the largest records, in order |
+//! | [`Union`] | M to N | all records, where they are |
+//! | [`ZipWithIndex`] | i to i | the records of their source, with their numbers among all |
+//! | [`Pipe`] | i to i | the lines that a program makes of those of their source |
 //!
-//! Not here yet: keyed gather, join, sort, union, zip with index, pipe; and streaming, with windows.
+//! Not here yet: streaming, with windows.
 //!
 //! # What this crate promises
 //!
@@ -92,7 +98,8 @@ pub use key::Key;
 pub use operator::{Full, Insert, InsertError, Operator, Receiver, drive, taking};
 pub use operators::{
     AllGather, AllReduce, Broadcast, Direct, Distinct, Gather, Group, Join, JoinAlgorithm, KeyedGather,
-    KeyedGatherUngrouped, KeyedPartition, KeyedReduce, Lists, Partition, Reduce, Side, Sort, TopK,
+    KeyedGatherUngrouped, KeyedPartition, KeyedReduce, Lists, Partition, Pipe, Reduce, Side, Sort, TopK,
+    Union, ZipWithIndex,
 };
 pub use plan::LogicalPlan;
 pub use record::{Plain, Record, Serde};

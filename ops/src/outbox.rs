@@ -26,6 +26,10 @@ impl<T: Record> Outbox<T> {
         Outbox { whose, filling: Filling::new(BYTES), refused: None, damaged: Rc::default() }
     }
 
+    pub(crate) fn whose(&self) -> &Whose {
+        &self.whose
+    }
+
     /// Offers what was refused once more; false if it is so again.
     fn offer(&mut self, receiver: &mut impl Receiver<Batch<T>>) -> Result<bool> {
         if let Some((target, batch)) = self.refused.take()

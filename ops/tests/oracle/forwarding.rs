@@ -1,9 +1,10 @@
 //! Operators that bring records to targets as they are.
 
+use crate::keyed::by_target;
 use crate::trial::{Got, Log, Random, Trial, trials};
 use aeolian_ops::{
     AllGather, Broadcast, ByHash, ByKey, Direct, Gather, KeyedPartition, Partition, Record, RoundRobin,
-    Selector, target_of,
+    Selector, Union, ZipWithIndex, target_of,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -143,6 +144,36 @@ proptest! {
         trial.targets.truncate(both);
         let rounds = trial.run(Direct::new, |s, r, p| (s, text(s, r, p)));
         check(&trial, &rounds, |round| wanted(&trial, round, text, |source, _| vec![source]));
+    }
+
+    #[test]
+    fn union(trial in trials()) {
+        let rounds = trial.run(Union::new, |s, r, p| (s, text(s, r, p)));
+        // The sources of a rank take its targets in turn.
+        let target = |source: u32| {
+            let rank = trial.sources[source as usize];
+            let here: Vec<u32> = (0..).zip(&trial.targets).filter(|(_, r)| **r == rank).map(|(t, _)| t).collect();
+            let turn = trial.sources[..source as usize].iter().filter(|r| **r == rank).count();
+            if here.is_empty() { source % trial.targets.len() as u32 } else { here[turn % here.len()] }
+        };
+        check(&trial, &rounds, |round| wanted(&trial, round, text, |source, _| vec![target(source)]));
+    }
+
+    #[test]
+    fn zip_with_index(mut trial in trials()) {
+        let both = trial.sources.len().min(trial.targets.len());
+        trial.sources.truncate(both);
+        trial.targets.truncate(both);
+        let rounds = trial.run(ZipWithIndex::new, |s, r, p| (s, text(s, r, p)));
+        for (round, by_rank) in (0..).zip(&rounds) {
+            let of = |s| (0..trial.records_of(s, round)).map(move |p| (s, text(s, round, p)));
+            let want: Vec<_> = (0u64..).zip((0..trial.sources.len() as u32).flat_map(of)).collect();
+            let got = by_target(&trial, by_rank);
+            for (target, records) in (0u32..).zip(&got) {
+                prop_assert!(records.iter().all(|(_, (source, _))| *source == target), "{:?}", trial);
+            }
+            prop_assert_eq!(got.concat(), want);
+        }
     }
 
     #[test]
