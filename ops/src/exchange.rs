@@ -371,6 +371,11 @@ impl<T: Record> Exchange<T> {
         Ok(true)
     }
 
+    /// Whether a source of this rank has finished.
+    pub(crate) fn has_finished(&self, source: u32) -> bool {
+        self.sources.get(source as usize) == Some(&State::Finished)
+    }
+
     pub(crate) fn finish(&mut self, source: u32) -> Result<()> {
         self.stop(source, "finish", State::Finished)
     }

@@ -40,6 +40,12 @@ impl Grouping {
         (product >> 64) as u32 * self.parts + part as u32
     }
 
+    /// The part of a key by its hash, which is the same for all targets.
+    #[inline]
+    pub(crate) fn part_of_hash(&self, hash: u64) -> u32 {
+        self.slot_of_hash(hash) % self.parts
+    }
+
     /// The hash that slots are found by.
     #[inline]
     pub(crate) fn hash<K: Key>(key: &K) -> u64 {

@@ -97,9 +97,9 @@ pub use joining::{JoinKind, Joiner, Where};
 pub use key::Key;
 pub use operator::{Full, Insert, InsertError, Operator, Receiver, drive, taking};
 pub use operators::{
-    AllGather, AllReduce, Broadcast, Direct, Distinct, Gather, Group, Join, JoinAlgorithm, KeyedGather,
-    KeyedGatherUngrouped, KeyedPartition, KeyedReduce, Lists, Partition, Pipe, Reduce, Side, Sort, TopK,
-    Union, ZipWithIndex,
+    AllGather, AllReduce, Broadcast, Direct, Distinct, Gather, Group, Join, JoinAlgorithm, JoinReport,
+    KeyedGather, KeyedGatherUngrouped, KeyedPartition, KeyedReduce, Lists, Partition, Pipe, Reduce, Side,
+    Sort, TopK, Union, ZipWithIndex,
 };
 pub use plan::LogicalPlan;
 pub use record::{Plain, Record, Serde};

@@ -3,9 +3,11 @@
 //! * [`hash`]: a table of the smaller side, which the other one is looked up in. Sides that are too large for that are cut by other bits
 //!   of the hash (*grace* hashing: Kitsuregawa, Tanaka, Moto-oka, *Application of hash to data base machine and its architecture*, 1983).
 //! * [`merge`]: both sides sorted, and walked along together. This takes sides of any size, and keys with any number of rows.
+//! * [`small`]: a right side that is small enough to go to all targets.
 
 pub(crate) mod hash;
 pub(crate) mod merge;
+pub(crate) mod small;
 
 use crate::record::Record;
 
@@ -87,6 +89,11 @@ struct Given {
 }
 
 impl JoinKind {
+    /// Whether what is given is known where the left rows are: so right ones may go to all targets.
+    pub(crate) fn goes_by_left(self) -> bool {
+        !matches!(self, JoinKind::Right | JoinKind::Full)
+    }
+
     /// If the left side is walked through, or else the right one.
     fn given(self, left_is_walked: bool) -> Given {
         use JoinKind::{Anti, Full, Inner, Left, Right, Semi};

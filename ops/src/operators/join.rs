@@ -3,22 +3,24 @@
 use crate::batch::Batch;
 use crate::common::Common;
 use crate::dataflow::Dataflow;
-use crate::error::Result;
-use crate::exchange::{Exchange, Incoming, Marks, Route};
+use crate::error::{OpsError, Result};
+use crate::exchange::{Exchange, Incoming, Route};
 use crate::filling::Filling;
 use crate::grouping::Grouping;
 use crate::joining::hash::HashJoin;
 use crate::joining::merge::MergeJoin;
+use crate::joining::small::{Barriers, SmallSide, Spread, Way};
 use crate::joining::{JoinKind, Joiner};
 use crate::key::Key;
-use crate::operator::{Insert, InsertError, Operator, Receiver};
+use crate::operator::{Insert, InsertError, Operator, Receiver, drive};
 use crate::outbox::Outbox;
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use crate::sorting::by::Together;
 use crate::sorting::sorter::Sorted;
 use crate::stores::{Stored, Stores};
-use aeolian_net::{OpName, World};
+use aeolian_net::bytes::Bytes;
+use aeolian_net::{Buf, OpName, World};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -36,13 +38,45 @@ const CUT: usize = 32 << 10;
 /// How a [`Join`] matches rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum JoinAlgorithm {
-    /// By hash.
+    /// [`JoinAlgorithm::Broadcast`] if the right side turns out to be no more than 8 MiB, or a sixteenth of the budget, and the kind allows it; else
+    /// [`JoinAlgorithm::Hash`].
     #[default]
     Auto,
-    /// The smaller side of each part in a table, in which the other is looked up.
+    /// Rows go to the target of their key; there the smaller side of each part is held in a table, in which the other is looked up.
     Hash,
-    /// Both sides of each part sorted, and walked along together.
+    /// Rows go to the target of their key; there both sides of each part are sorted, and walked along together.
     SortMerge,
+    /// Right rows go to all targets, and left ones to one of their own rank (if it has none, to that of their key): then as by hash. Not for right and full
+    /// joins, in which somebody would have to know of all targets that a row matches at none.
+    Broadcast,
+}
+
+/// How a join went at the targets of a rank: [`Join::report`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct JoinReport {
+    /// Whether the right side went to all targets.
+    pub broadcast: bool,
+    /// Parts whose smaller side was held in a table.
+    pub hashed: u64,
+    /// Parts that were sorted.
+    pub sorted: u64,
+    /// Parts that were cut because their smaller side did not fit.
+    pub cut: u64,
+    /// Parts that were on disk.
+    pub spilled: u64,
+    /// Bytes of both sides at this rank's targets, and of the part with the most: more than its share if few keys have most rows.
+    pub bytes: u64,
+    /// See `bytes`.
+    pub largest_part: u64,
+}
+
+impl std::fmt::Display for JoinReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let way = if self.broadcast { "right side to all targets" } else { "by hash of the key" };
+        let JoinReport { hashed, sorted, cut, spilled, .. } = self;
+        write!(f, "{way}; {hashed} parts by table, {sorted} by sorting, {cut} cut, {spilled} on disk; ")?;
+        write!(f, "{}, the largest part {}", Bytes(self.bytes), Bytes(self.largest_part))
+    }
 }
 
 /// A row of one side.
@@ -77,7 +111,7 @@ struct Level {
 /// M sources of rows of two sides to N targets: rows with the same key meet at the key's target, which gets what the [`Joiner`] makes of
 /// them.
 ///
-/// Any source may insert rows of both sides, in any order: pairs of a key and what else a row has. Keys are the same as [`Key`] says: so
+/// Any source may insert rows of both sides, in any order (a small side is best the right one, and inserted first: see [`Join::finish_right`]): pairs of a key and what else a row has. Keys are the same as [`Key`] says: so
 /// `None` is as good a key as others (in SQL it is not: leave such rows out, or let a predicate refuse them). Which of two keys that are the same and look
 /// different (-0.0 and 0.0) is handed to the joiner is open. Targets get their rows when all sources have finished, in any order.
 ///
@@ -128,8 +162,11 @@ pub struct Join<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C> {
     mine: Vec<u32>,
     levels: Vec<Level>,
     is_ordered: bool,
-    /// Barriers that one side has had and the other not yet.
-    ahead: [u32; 2],
+    /// If the right side may go to all targets.
+    small: Option<SmallSide<K, R>>,
+    spread: Spread,
+    barriers: Barriers,
+    report: JoinReport,
     giving: Option<Part<K, L, R>>,
     outbox: Outbox<J::Output>,
     common: Common,
@@ -150,10 +187,21 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
         receiver: C,
     ) -> Result<Join<K, L, R, J, C>> {
         plan.needs_targets(NAME.0)?;
+        let way = match algorithm {
+            JoinAlgorithm::Auto if kind.goes_by_left() => Some(Way::Open),
+            JoinAlgorithm::Broadcast if kind.goes_by_left() => Some(Way::ToAll),
+            JoinAlgorithm::Broadcast => {
+                return Err(OpsError::Plan(format!(
+                    "a {kind:?} join cannot send its right side to all targets"
+                )));
+            }
+            _ => None,
+        };
         let grouping = Grouping::new(plan.targets().len());
         let route = Route::ToOne { parts: grouping.parts };
         let left = Exchange::new(flow, &NAME, plan, route)?;
         let right = Exchange::numbered(flow, &NAME, left.name().1, plan, route)?;
+        let small = way.map(|way| SmallSide::new(flow, &NAME, left.name().1, plan, way)).transpose()?;
         let whose = left.whose();
         let mut join = Join {
             right,
@@ -164,7 +212,10 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             mine: plan.targets_of(flow.world().rank()).collect(),
             levels: Vec::new(),
             is_ordered: false,
-            ahead: [0; 2],
+            small,
+            spread: Spread::new(grouping.parts, left.batch_bytes()),
+            barriers: Barriers::default(),
+            report: JoinReport::default(),
             giving: None,
             outbox: Outbox::new(whose.clone()),
             common: Common::new(flow, whose),
@@ -187,6 +238,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             target: None,
         }];
         self.is_ordered = false;
+        self.report = JoinReport::default();
     }
 
     /// Takes a left row of a source that is on this rank, or hands it back.
@@ -195,7 +247,13 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     /// As [`Insert::insert`].
     #[inline]
     pub fn insert_left(&mut self, source: u32, row: (K, L)) -> Result<(), InsertError<(K, L)>> {
-        let slot = self.grouping.slot_of_hash(Grouping::hash(&row.0));
+        let hash = Grouping::hash(&row.0);
+        let mut slot = self.grouping.slot_of_hash(hash);
+        if self.small.as_ref().is_some_and(|small| small.way == Way::ToAll) && !self.mine.is_empty() {
+            // It stays here. (Lower bits than those of the slot.)
+            let target = self.mine[hash as u32 as usize % self.mine.len()];
+            slot = self.grouping.slots_of(target).start + slot % self.grouping.parts;
+        }
         match self.left.may_insert(source)? && self.left.put(slot, &row)? {
             true => Ok(()),
             false => Err(InsertError::Full(row)),
@@ -208,11 +266,53 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     /// As [`Insert::insert`].
     #[inline]
     pub fn insert_right(&mut self, source: u32, row: (K, R)) -> Result<(), InsertError<(K, R)>> {
-        let slot = self.grouping.slot_of_hash(Grouping::hash(&row.0));
-        match self.right.may_insert(source)? && self.right.put(slot, &row)? {
+        if !self.right.may_insert(source)? {
+            return Err(InsertError::Full(row));
+        }
+        if let Some(small) = &mut self.small
+            && small.way != Way::ByHash
+        {
+            let taken = match small.way {
+                Way::ToAll => small.all.may_insert(source)? && small.all.put(0, &row)?,
+                _ => small.has_room() && small.keep(&row).map(|()| true)?,
+            };
+            return if taken { Ok(()) } else { Err(InsertError::Full(row)) };
+        }
+        match self.right.put(self.grouping.slot_of_hash(Grouping::hash(&row.0)), &row)? {
             true => Ok(()),
             false => Err(InsertError::Full(row)),
         }
+    }
+
+    /// This source has no more right rows. A small right side that all sources finish before they insert left rows can go to all targets, so that
+    /// left ones need not move ([`JoinAlgorithm::Auto`]).
+    ///
+    /// # Errors
+    /// As [`Operator::finish`].
+    pub fn finish_right(&mut self, source: u32) -> Result<()> {
+        self.right.finish(source)?;
+        match &mut self.small {
+            Some(small) => small.all.finish(source),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves the operator on until it is known whether the right side goes to all targets. All ranks' sources have finished theirs, or will.
+    ///
+    /// # Errors
+    /// As [`Operator::progress`].
+    pub fn decide(&mut self) -> Result<()> {
+        drive(self, |join| {
+            let is_open = join.small.as_ref().is_some_and(|small| small.way == Way::Open);
+            Ok((!is_open || join.left.plan().sources_of(join.left.world().rank()).next().is_none())
+                .then_some(()))
+        })
+    }
+
+    /// How it went so far, at this rank.
+    pub fn report(&self) -> JoinReport {
+        let broadcast = self.small.as_ref().is_some_and(|small| small.way == Way::ToAll);
+        JoinReport { broadcast, ..self.report }
     }
 
     /// Inserts all of these left rows, moving the operator on where there is no room.
@@ -229,19 +329,6 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     /// As [`Insert::insert`] and [`Operator::progress`].
     pub fn insert_all_right(&mut self, source: u32, rows: impl IntoIterator<Item = (K, R)>) -> Result<()> {
         self.insert_all(source, rows.into_iter().map(Side::Right))
-    }
-
-    /// A barrier of one side: receivers hear of it when it has come from both.
-    fn barrier_of(&mut self, side: usize, marks: &[(u32, Vec<u8>)]) {
-        let other = 1 - side;
-        if self.ahead[other] == 0 {
-            self.ahead[side] += 1;
-        } else {
-            self.ahead[other] -= 1;
-            for target in &self.mine {
-                self.receiver.barrier(*target, marks);
-            }
-        }
     }
 
     /// The next part that is to be matched: its target, and how.
@@ -262,6 +349,12 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
                 continue;
             }
             let is_spilled = places.iter().any(|place| level.stores.is_spilled(*place));
+            let report = &mut self.report;
+            report.spilled += u64::from(is_spilled);
+            if level.depth == 0 {
+                report.bytes += left + right;
+                report.largest_part = report.largest_part.max(left + right);
+            }
             let holds_left = left < right;
             let needs = match holds_left {
                 true => HashJoin::<K, L, R>::room(left, <(K, L)>::SIZE, size_of::<(K, L)>()),
@@ -272,6 +365,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             let memory = &self.common.memory;
             let fits = !is_spilled || needs <= memory.limit().saturating_sub(memory.used());
             if self.algorithm != JoinAlgorithm::SortMerge && fits {
+                report.hashed += 1;
                 let (left, right) = (left_rows.read(), right_rows.read());
                 let whose = &self.common.whose;
                 let join = HashJoin::new(self.kind, left, right, holds_left, memory, whose)?;
@@ -280,11 +374,13 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             let smaller = left.min(right);
             let (depth, cut_from) = (level.depth, level.cut_from);
             if self.algorithm == JoinAlgorithm::SortMerge || depth == DEPTH || smaller > cut_from / 10 * 9 {
+                report.sorted += 1;
                 let left = Sorted::<Together<K, L>>::of(&self.common, left_rows)?;
                 let right = Sorted::<Together<K, R>>::of(&self.common, right_rows)?;
                 let join = MergeJoin::new(self.kind, left, right, &self.common)?;
                 return Ok(Some((target, Matching::Merge(Box::new(join)))));
             }
+            report.cut += 1;
             let mut cut = Level {
                 stores: Stores::new(&self.common, 2 * CUTS, 2),
                 left: (0..CUTS as u32).collect(),
@@ -364,8 +460,9 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
         exchange: &mut Exchange<(K, V)>,
         stores: &mut Stores,
         side: usize,
-    ) -> Result<(bool, Vec<Marks>)> {
-        let (mut moved, mut barriers) = (false, Vec::new());
+        barriers: &mut Barriers,
+    ) -> Result<bool> {
+        let mut moved = false;
         for _ in 0..AT_ONCE {
             let Some(incoming) = exchange.receive()? else { break };
             moved = true;
@@ -373,14 +470,52 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
                 // Whose they are makes no difference.
                 Incoming::Batch { slot, bytes, .. } => stores.add(2 * slot as usize + side, 0, bytes)?,
                 Incoming::ForAll(_) => {}
-                Incoming::Barrier(marks) => barriers.push(marks),
+                Incoming::Barrier(marks) => barriers.hear(side, marks),
             }
         }
-        Ok((moved, barriers))
+        Ok(moved)
     }
 
-    fn has_ended(&self) -> bool {
-        self.left.has_ended() && self.right.has_ended()
+    /// The same of right rows that went to all targets: each target of this rank gets all of them, in parts.
+    fn receive_all(&mut self) -> Result<bool> {
+        let (Some(small), Some(level)) = (&mut self.small, self.levels.first_mut()) else { return Ok(false) };
+        let (grouping, mine, stores) = (self.grouping, &self.mine, &mut level.stores);
+        let mut add = |part: u32, bytes: Buf| {
+            let mut bytes = Some(bytes);
+            for (at, target) in mine.iter().enumerate() {
+                let one = if at + 1 == mine.len() { bytes.take() } else { bytes.clone() };
+                let slot = grouping.slots_of(*target).start + part;
+                stores.add(2 * slot as usize + 1, 0, one.unwrap_or_default())?;
+            }
+            Ok(())
+        };
+        let mut moved = false;
+        for _ in 0..AT_ONCE {
+            let Some(incoming) = small.all.receive()? else { break };
+            moved = true;
+            match incoming {
+                Incoming::ForAll(bytes) => {
+                    let batch = Batch::<(K, R)>::new(bytes, self.damaged.clone());
+                    let part = |key: &K| grouping.part_of_hash(Grouping::hash(key));
+                    self.spread.cut(batch, part, &mut add)?;
+                    if self.damaged.get() {
+                        return Err(self.common.whose.unreadable::<(K, R)>("a batch"));
+                    }
+                }
+                Incoming::Batch { .. } => {}
+                Incoming::Barrier(marks) => self.barriers.hear(2, marks),
+            }
+        }
+        if small.all.has_ended() {
+            self.spread.finish(&mut add)?;
+        }
+        Ok(moved)
+    }
+
+    /// Which edges have ended: left, right, right to all.
+    fn ended(&self) -> [bool; 3] {
+        let all = self.small.as_ref().is_none_or(|small| small.all.has_ended());
+        [self.left.has_ended(), self.right.has_ended(), all]
     }
 }
 
@@ -395,28 +530,47 @@ where
     /// Of both sides.
     fn finish(&mut self, source: u32) -> Result<()> {
         self.left.finish(source)?;
-        self.right.finish(source)
+        match self.right.has_finished(source) {
+            true => Ok(()),
+            false => self.finish_right(source),
+        }
     }
 
     /// Of both sides.
     fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()> {
-        self.left.barrier(source, mark.clone())?;
-        self.right.barrier(source, mark)
+        if !self.right.has_finished(source) {
+            self.right.barrier(source, mark.clone())?;
+            self.small.as_mut().map(|small| small.all.barrier(source, mark.clone())).transpose()?;
+        }
+        self.left.barrier(source, mark)
     }
 
     fn progress(&mut self) -> Result<bool> {
         let mut moved = self.left.progress()?;
-        moved |= self.right.progress()?;
-        if !self.has_ended()
-            && let Some(level) = self.levels.first_mut()
-        {
-            let (left, marks) = Self::receive(&mut self.left, &mut level.stores, 0)?;
-            let (right, more) = Self::receive(&mut self.right, &mut level.stores, 1)?;
-            moved |= left | right;
-            marks.iter().for_each(|marks| self.barrier_of(0, marks));
-            more.iter().for_each(|marks| self.barrier_of(1, marks));
+        let mut is_sent = true;
+        if let Some(small) = &mut self.small {
+            moved |= small.progress(self.right.have_finished())?;
+            let grouping = self.grouping;
+            is_sent = small.send(&mut self.right, |key| grouping.slot_of_hash(Grouping::hash(key)))?;
+            // What was kept goes before the end is told.
+            if is_sent || !small.all.is_about_to_end() {
+                moved |= small.all.progress()?;
+            }
         }
-        if self.has_ended() {
+        if is_sent || !self.right.is_about_to_end() {
+            moved |= self.right.progress()?;
+        }
+        if self.ended() != [true; 3] {
+            if let Some(level) = self.levels.first_mut() {
+                moved |= Self::receive(&mut self.left, &mut level.stores, 0, &mut self.barriers)?;
+                moved |= Self::receive(&mut self.right, &mut level.stores, 1, &mut self.barriers)?;
+            }
+            moved |= self.receive_all()?;
+            while let Some(marks) = self.barriers.next(self.ended()) {
+                self.mine.iter().for_each(|target| self.receiver.barrier(*target, &marks));
+            }
+        }
+        if self.ended() == [true; 3] {
             moved |= self.give()?;
         }
         Ok(moved)
@@ -425,6 +579,7 @@ where
     fn is_complete(&self) -> bool {
         self.left.is_over()
             && self.right.is_over()
+            && self.small.as_ref().is_none_or(SmallSide::is_over)
             && self.giving.is_none()
             && self.outbox.is_empty()
             && self.levels.iter().all(|level| level.left.is_empty())
@@ -438,6 +593,7 @@ where
         let whole = self.is_complete();
         self.left.reset(whole)?;
         self.right.another_round();
+        self.small.as_mut().map(SmallSide::another_round).transpose()?;
         self.open();
         Ok(())
     }

@@ -25,7 +25,7 @@ pub use broadcast::Broadcast;
 pub use direct::Direct;
 pub use distinct::Distinct;
 pub use gather::Gather;
-pub use join::{Join, JoinAlgorithm, Side};
+pub use join::{Join, JoinAlgorithm, JoinReport, Side};
 pub use keyed_gather::{Group, KeyedGather, Lists};
 pub use keyed_gather_ungrouped::KeyedGatherUngrouped;
 pub use keyed_partition::KeyedPartition;

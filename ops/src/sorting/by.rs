@@ -178,7 +178,7 @@ impl<K: Key, V: Record> Rule for Together<K, V> {
 
 /// The key of a pair, which is read to its end.
 #[inline]
-fn read_key<K: Key, V: Record>(input: &mut Reader<'_>) -> Option<K> {
+pub(crate) fn read_key<K: Key, V: Record>(input: &mut Reader<'_>) -> Option<K> {
     if <(K, V)>::SIZE == Some(0) {
         return Some(batch::get::<(K, V)>(input)?.0);
     }

@@ -2,7 +2,11 @@
 
 use crate::keyed::{Skew, by_target, number, skews};
 use crate::trial::{Random, Trial, trials};
-use aeolian_ops::{Join, JoinAlgorithm, JoinKind, Joiner, Key, Side, Where, target_of};
+use aeolian_net::World;
+use aeolian_ops::{
+    Batch, Dataflow, Join, JoinAlgorithm, JoinKind, Joiner, Key, LogicalPlan, Operator, Side, Where, taking,
+    target_of,
+};
 use proptest::prelude::*;
 use std::fmt::Debug;
 
@@ -12,7 +16,8 @@ type Joined<K> = (K, Option<Left>, Option<Right>);
 
 const KINDS: [JoinKind; 6] =
     [JoinKind::Inner, JoinKind::Left, JoinKind::Right, JoinKind::Full, JoinKind::Semi, JoinKind::Anti];
-const ALGORITHMS: [JoinAlgorithm; 3] = [JoinAlgorithm::Auto, JoinAlgorithm::Hash, JoinAlgorithm::SortMerge];
+const ALGORITHMS: [JoinAlgorithm; 4] =
+    [JoinAlgorithm::Auto, JoinAlgorithm::Hash, JoinAlgorithm::SortMerge, JoinAlgorithm::Broadcast];
 
 /// By loops over all pairs.
 fn plain<K: Key + Clone>(
@@ -53,6 +58,8 @@ fn joined<K: Key + Clone + Send + Debug>(
     make: impl Fn(u64) -> K + Sync,
     skew: Skew,
 ) {
+    let by_left = !matches!(kind, JoinKind::Right | JoinKind::Full);
+    let algorithm = if by_left { algorithm } else { JoinAlgorithm::Auto };
     // Sides of about the same, or of very different lengths.
     let ratio = [2, 9, 1 << 40][trial.seed as usize % 3];
     let row = |s: u32, r: u32, p: usize| {
@@ -74,6 +81,7 @@ fn joined<K: Key + Clone + Send + Debug>(
     fn is_joiner<K, J: Joiner<K, Left, Right, Output = Joined<K>>>(joiner: J) -> J {
         joiner
     }
+    let may_broadcast = by_left && matches!(algorithm, JoinAlgorithm::Auto | JoinAlgorithm::Broadcast);
     let rounds = trial.run(
         |flow, plan, moody| Join::new(flow, plan, kind, algorithm, is_joiner::<K, _>(make_joiner()), moody),
         row,
@@ -95,7 +103,7 @@ fn joined<K: Key + Clone + Send + Debug>(
         let want = in_order(plain(kind, &left, &right, matches));
         let mut got = Vec::new();
         for (target, rows) in (0..).zip(by_target(trial, by_rank)) {
-            for row in &rows {
+            for row in rows.iter().filter(|_| !may_broadcast) {
                 assert_eq!(target_of(&row.0, trial.targets.len() as u32), target, "{trial:?}: {row:?}");
             }
             got.extend(rows);
@@ -106,6 +114,77 @@ fn joined<K: Key + Clone + Send + Debug>(
             let same = got.0.same(&want.0) && (&got.1, &got.2) == (&want.1, &want.2);
             assert!(same, "{kind:?} {algorithm:?} {trial:?}: {got:?}, not {want:?}");
         }
+    }
+}
+
+/// A small right side that is finished first goes to all targets, and left rows stay where they are; a large one does not.
+#[test]
+fn a_small_right_side_goes_to_all() {
+    for (rows, kind, broadcast) in [
+        (1000u64, JoinKind::Left, true),
+        (1000, JoinKind::Full, false),
+        (900_000, JoinKind::Semi, false),
+        (0, JoinKind::Anti, true),
+    ] {
+        let by_rank = World::local(3, |world| {
+            let flow = Dataflow::new(&world)?;
+            let plan = LogicalPlan::each_rank(&world);
+            let mut keys: Vec<u64> = Vec::new();
+            let take = taking(|_, batch: Batch<u64>| keys.extend(batch));
+            let make = |key: &u64, _: Option<&u64>, _: Option<&u64>| *key;
+            let mut op = Join::new(&flow, &plan, kind, JoinAlgorithm::Auto, make, take)?;
+            let me = world.rank();
+            for round in 0..2 {
+                if round > 0 {
+                    op.reset()?;
+                }
+                op.insert_all_right(me, (0..rows).filter(|i| i % 3 == u64::from(me)).map(|i| (i, i)))?;
+                op.finish_right(me)?;
+                op.decide()?;
+                assert_eq!(op.report().broadcast, broadcast, "{rows} rows, {kind:?}");
+                op.insert_all_left(me, (0..100).map(|i| (u64::from(me) * 10_000 + i, i)))?;
+                op.finish(me)?;
+                op.complete()?;
+                let report = op.report();
+                assert!(report.hashed > 0 && report.largest_part <= report.bytes, "{report}");
+            }
+            drop(op);
+            world.finish()?;
+            Ok(keys)
+        })
+        .unwrap();
+        let mut all = by_rank.concat();
+        if broadcast {
+            let stayed = |(rank, keys): (u64, &Vec<u64>)| keys.iter().all(|key| key / 10_000 == rank);
+            assert!((0..).zip(&by_rank).all(stayed), "left rows stay on their rank");
+        }
+        let left = || (0..3).flat_map(|rank| (0..100).map(move |i| rank * 10_000 + i));
+        let mut want: Vec<u64> = match kind {
+            JoinKind::Left => left().collect(),
+            JoinKind::Semi => left().filter(|key| *key < rows).collect(),
+            JoinKind::Anti => left().filter(|key| *key >= rows).collect(),
+            _ => left().chain((0..rows).filter(|i| *i % 10_000 >= 100 || *i >= 30_000)).collect(),
+        };
+        want.extend(want.clone());
+        all.sort_unstable();
+        want.sort_unstable();
+        assert_eq!(all, want, "{rows} rows, {kind:?}");
+    }
+}
+
+#[test]
+fn a_right_side_that_all_targets_have_cannot_be_kept() {
+    let world = World::alone();
+    let flow = Dataflow::new(&world).unwrap();
+    let plan = LogicalPlan::each_rank(&world);
+    for kind in [JoinKind::Right, JoinKind::Full] {
+        let make = |key: &u64, _: Option<&u64>, _: Option<&u64>| *key;
+        let take = taking(|_, _: Batch<u64>| {});
+        let text = match Join::new(&flow, &plan, kind, JoinAlgorithm::Broadcast, make, take) {
+            Ok(_) => panic!("{kind:?}"),
+            Err(e) => e.to_string(),
+        };
+        assert!(text.contains("cannot send its right side to all targets"), "{text}");
     }
 }
 
