@@ -310,6 +310,18 @@ impl<T: Record> Exchange<T> {
         self.put_by(slot, begin)
     }
 
+    /// Sends a whole batch of records for a slot, or gives it back.
+    pub(crate) fn put_batch(&mut self, slot: u32, bytes: Buf) -> Result<Option<Buf>> {
+        if !self.flush(slot)? {
+            return Ok(Some(bytes));
+        }
+        let (filled, room) = (bytes.len(), bytes.len() as u64);
+        self.room.take(room);
+        self.out[slot as usize] = Outgoing { bytes, filled, room, sent: 0 };
+        self.flush(slot)?;
+        Ok(None)
+    }
+
     /// There is no batch for this slot, or it is full.
     #[cold]
     fn put_into_another(&mut self, slot: u32, record: &T) -> Result<bool> {

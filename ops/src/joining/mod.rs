@@ -3,10 +3,12 @@
 //! * [`hash`]: a table of the smaller side, which the other one is looked up in. Sides that are too large for that are cut by other bits
 //!   of the hash (*grace* hashing: Kitsuregawa, Tanaka, Moto-oka, *Application of hash to data base machine and its architecture*, 1983).
 //! * [`merge`]: both sides sorted, and walked along together. This takes sides of any size, and keys with any number of rows.
+//! * [`share`]: what one rank has too much of is shared with others.
 //! * [`small`]: a right side that is small enough to go to all targets.
 
 pub(crate) mod hash;
 pub(crate) mod merge;
+pub(crate) mod share;
 pub(crate) mod small;
 
 use crate::record::Record;

@@ -9,6 +9,7 @@ use crate::filling::Filling;
 use crate::grouping::Grouping;
 use crate::joining::hash::HashJoin;
 use crate::joining::merge::MergeJoin;
+use crate::joining::share::{SHARES, Sharing};
 use crate::joining::small::{Barriers, SmallSide, Spread, Way};
 use crate::joining::{JoinKind, Joiner};
 use crate::key::Key;
@@ -64,6 +65,10 @@ pub struct JoinReport {
     pub cut: u64,
     /// Parts that were on disk.
     pub spilled: u64,
+    /// Parts whose left rows were shared with other ranks, because this one had too much; and parts of others of which this rank got some.
+    pub shared: u64,
+    /// See `shared`.
+    pub got: u64,
     /// Bytes of both sides at this rank's targets, and of the part with the most: more than its share if few keys have most rows.
     pub bytes: u64,
     /// See `bytes`.
@@ -73,8 +78,11 @@ pub struct JoinReport {
 impl std::fmt::Display for JoinReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let way = if self.broadcast { "right side to all targets" } else { "by hash of the key" };
-        let JoinReport { hashed, sorted, cut, spilled, .. } = self;
+        let JoinReport { hashed, sorted, cut, spilled, shared, got, .. } = self;
         write!(f, "{way}; {hashed} parts by table, {sorted} by sorting, {cut} cut, {spilled} on disk; ")?;
+        if shared + got > 0 {
+            write!(f, "skewed: {shared} parts shared with other ranks, some of {got} got from others; ")?;
+        }
         write!(f, "{}, the largest part {}", Bytes(self.bytes), Bytes(self.largest_part))
     }
 }
@@ -109,7 +117,8 @@ struct Level {
 }
 
 /// M sources of rows of two sides to N targets: rows with the same key meet at the key's target, which gets what the [`Joiner`] makes of
-/// them.
+/// them. Where most rows have few keys, and what is given goes by left rows (not in right and full joins), ranks that have too much share it with others:
+/// those rows are given at targets there.
 ///
 /// Any source may insert rows of both sides, in any order (a small side is best the right one, and inserted first: see [`Join::finish_right`]): pairs of a key and what else a row has. Keys are the same as [`Key`] says: so
 /// `None` is as good a key as others (in SQL it is not: leave such rows out, or let a predicate refuse them). Which of two keys that are the same and look
@@ -166,6 +175,8 @@ pub struct Join<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C> {
     small: Option<SmallSide<K, R>>,
     spread: Spread,
     barriers: Barriers,
+    /// If parts may be shared among ranks.
+    sharing: Option<Sharing<K, L, R>>,
     report: JoinReport,
     giving: Option<Part<K, L, R>>,
     outbox: Outbox<J::Output>,
@@ -202,6 +213,8 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
         let left = Exchange::new(flow, &NAME, plan, route)?;
         let right = Exchange::numbered(flow, &NAME, left.name().1, plan, route)?;
         let small = way.map(|way| SmallSide::new(flow, &NAME, left.name().1, plan, way)).transpose()?;
+        let is_shared = kind.goes_by_left() && plan.target_ranks().len() > 1;
+        let sharing = is_shared.then(|| Sharing::new(flow, &NAME, left.name().1, plan)).transpose()?;
         let whose = left.whose();
         let mut join = Join {
             right,
@@ -215,6 +228,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             small,
             spread: Spread::new(grouping.parts, left.batch_bytes()),
             barriers: Barriers::default(),
+            sharing,
             report: JoinReport::default(),
             giving: None,
             outbox: Outbox::new(whose.clone()),
@@ -312,7 +326,8 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     /// How it went so far, at this rank.
     pub fn report(&self) -> JoinReport {
         let broadcast = self.small.as_ref().is_some_and(|small| small.way == Way::ToAll);
-        JoinReport { broadcast, ..self.report }
+        let (shared, got) = self.sharing.as_ref().map_or((0, 0), |sharing| (sharing.shared, sharing.got));
+        JoinReport { broadcast, shared, got, ..self.report }
     }
 
     /// Inserts all of these left rows, moving the operator on where there is no room.
@@ -512,6 +527,26 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
         Ok(moved)
     }
 
+    /// Moves on what is shared with other ranks, when all rows have come.
+    fn share(&mut self) -> Result<bool> {
+        let Some(sharing) = self.sharing.as_mut().filter(|sharing| !sharing.has_ended()) else {
+            return Ok(false);
+        };
+        if self.levels.len() == 1 {
+            self.levels.push(Level {
+                stores: Stores::new(&self.common, 2 * SHARES as usize, 2),
+                left: (0..SHARES).collect(),
+                depth: 0,
+                cut_from: u64::MAX,
+                target: self.mine.first().copied(),
+            });
+        }
+        match &mut self.levels[..] {
+            [own, shared, ..] => sharing.progress(&own.left, &mut own.stores, &mut shared.stores),
+            _ => Ok(false),
+        }
+    }
+
     /// Which edges have ended: left, right, right to all.
     fn ended(&self) -> [bool; 3] {
         let all = self.small.as_ref().is_none_or(|small| small.all.has_ended());
@@ -571,7 +606,10 @@ where
             }
         }
         if self.ended() == [true; 3] {
-            moved |= self.give()?;
+            moved |= self.share()?;
+            if self.sharing.as_ref().is_none_or(Sharing::has_ended) {
+                moved |= self.give()?;
+            }
         }
         Ok(moved)
     }
@@ -580,6 +618,7 @@ where
         self.left.is_over()
             && self.right.is_over()
             && self.small.as_ref().is_none_or(SmallSide::is_over)
+            && self.sharing.as_ref().is_none_or(Sharing::is_over)
             && self.giving.is_none()
             && self.outbox.is_empty()
             && self.levels.iter().all(|level| level.left.is_empty())
@@ -594,6 +633,7 @@ where
         self.left.reset(whole)?;
         self.right.another_round();
         self.small.as_mut().map(SmallSide::another_round).transpose()?;
+        self.sharing.as_mut().into_iter().for_each(Sharing::another_round);
         self.open();
         Ok(())
     }

@@ -4,8 +4,8 @@ use crate::keyed::{Skew, by_target, number, skews};
 use crate::trial::{Random, Trial, trials};
 use aeolian_net::World;
 use aeolian_ops::{
-    Batch, Dataflow, Join, JoinAlgorithm, JoinKind, Joiner, Key, LogicalPlan, Operator, Side, Where, taking,
-    target_of,
+    Batch, Dataflow, Join, JoinAlgorithm, JoinKind, Joiner, Key, LogicalPlan, Operator, Options, Side, Where,
+    taking, target_of,
 };
 use proptest::prelude::*;
 use std::fmt::Debug;
@@ -169,6 +169,86 @@ fn a_small_right_side_goes_to_all() {
         all.sort_unstable();
         want.sort_unstable();
         assert_eq!(all, want, "{rows} rows, {kind:?}");
+    }
+}
+
+/// Most left rows have one key: all ranks join some of them, in memory and on disk, and those of other keys as ever.
+#[test]
+fn a_key_of_most_left_rows_is_shared() {
+    let key = |i: u64| if i.is_multiple_of(100) { i } else { 7 };
+    const ROWS: u64 = 100_000;
+    for (memory, kind, algorithm) in [
+        (1 << 30, JoinKind::Inner, JoinAlgorithm::Hash),
+        (1 << 20, JoinKind::Left, JoinAlgorithm::SortMerge),
+        (0, JoinKind::Semi, JoinAlgorithm::Hash),
+        (1 << 30, JoinKind::Anti, JoinAlgorithm::Hash),
+        (1 << 30, JoinKind::Full, JoinAlgorithm::Hash),
+    ] {
+        let by_rank = World::local(3, |world| {
+            let options = Options { memory, ..Options::detect(world.layout(), world.rank())? };
+            let flow = Dataflow::with(&world, options);
+            let plan = LogicalPlan::each_rank(&world);
+            let mut rows: Vec<(u64, u64, u64)> = Vec::new();
+            let take = taking(|_, batch: Batch<(u64, u64, u64)>| rows.extend(batch));
+            let make = |key: &u64, left: Option<&u64>, right: Option<&u64>| {
+                (*key, left.copied().unwrap_or(0), right.copied().unwrap_or(0))
+            };
+            let mut op = Join::new(&flow, &plan, kind, algorithm, make, take)?;
+            let me = u64::from(world.rank());
+            let mut shared = 0;
+            for round in 0..2 {
+                if round > 0 {
+                    op.reset()?;
+                }
+                op.insert_all_left(me as u32, (me..ROWS).step_by(3).map(|i| (key(i), i + 1)))?;
+                // (Of key 7 there are two; of the other keys half match.)
+                let right = (me..ROWS).step_by(3).filter(|i| i % 200 == 0 || *i == 7 || *i == 9);
+                op.insert_all_right(me as u32, right.map(|i| (if i == 9 { 7 } else { i }, i + 1)))?;
+                op.finish(me as u32)?;
+                op.complete()?;
+                let report = op.report();
+                assert!(
+                    report.to_string().contains("skewed") == (report.shared + report.got > 0),
+                    "{report}"
+                );
+                shared += report.shared + report.got;
+            }
+            drop(op);
+            assert_eq!(flow.memory().used(), 0);
+            world.finish()?;
+            Ok((rows, shared))
+        })
+        .unwrap();
+        let (rows, shared): (Vec<_>, Vec<u64>) = by_rank.into_iter().unzip();
+        let is_shared = kind != JoinKind::Full;
+        assert!(shared.iter().all(|shared| (*shared > 0) == is_shared), "{kind:?}: {shared:?}");
+        let heavy: Vec<usize> =
+            rows.iter().map(|rows| rows.iter().filter(|row| row.0 == 7).count()).collect();
+        let all: usize = heavy.iter().sum();
+        if is_shared {
+            assert!(heavy.iter().all(|n| *n >= all / 5), "{kind:?}: {heavy:?}");
+        }
+        let mut want = Vec::new();
+        for i in 0..ROWS {
+            let right: &[u64] = match key(i) {
+                7 => &[8, 10],
+                key if key % 200 == 0 => &[key + 1],
+                _ => &[],
+            };
+            match (kind, right) {
+                (JoinKind::Inner | JoinKind::Left | JoinKind::Full, [_, ..]) => {
+                    want.extend(right.iter().map(|right| (key(i), i + 1, *right)));
+                }
+                (JoinKind::Semi, [_, ..]) => want.push((key(i), i + 1, 0)),
+                (JoinKind::Left | JoinKind::Full | JoinKind::Anti, []) => want.push((key(i), i + 1, 0)),
+                _ => {}
+            }
+        }
+        want.extend(want.clone());
+        want.sort_unstable();
+        let mut got = rows.concat();
+        got.sort_unstable();
+        assert!(got == want, "{kind:?}: {} rows, not {}", got.len(), want.len());
     }
 }
 
