@@ -118,9 +118,15 @@ impl<K: Key, V: Record> Gathering<K, V> {
 
     #[inline]
     pub(crate) fn insert(&mut self, source: u32, pair: (K, V)) -> Result<(), InsertError<(K, V)>> {
-        if !self.exchange.may_insert(source)? {
-            return Err(InsertError::Full(pair));
+        match self.exchange.may_insert(source)? {
+            true => self.put(pair),
+            false => Err(InsertError::Full(pair)),
         }
+    }
+
+    /// The same of a source that may insert.
+    #[inline]
+    pub(crate) fn put(&mut self, pair: (K, V)) -> Result<(), InsertError<(K, V)>> {
         match self.exchange.put(self.grouping.slot_of_hash(Grouping::hash(&pair.0)), &pair)? {
             true => Ok(()),
             false => Err(InsertError::Full(pair)),

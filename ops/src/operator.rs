@@ -198,7 +198,7 @@ pub trait Insert<T>: Operator {
 }
 
 /// Moves an operator on until it takes this record.
-pub(crate) fn insert_when_there_is_room<T, O: Insert<T>>(op: &mut O, source: u32, record: T) -> Result<()> {
+fn insert_when_there_is_room<T, O: Insert<T>>(op: &mut O, source: u32, record: T) -> Result<()> {
     let mut refused = Some(record);
     drive(op, |op| {
         let Some(record) = refused.take() else { return Ok(Some(())) };
@@ -211,6 +211,38 @@ pub(crate) fn insert_when_there_is_room<T, O: Insert<T>>(op: &mut O, source: u32
             Err(InsertError::Failed(e)) => Err(e),
         }
     })
+}
+
+/// Inserts all of these. Whether the source may insert is asked once for many records (nothing that `put` does changes it), and again where one
+/// was refused.
+pub(crate) fn insert_many<T, O: Insert<T>>(
+    op: &mut O,
+    source: u32,
+    records: impl IntoIterator<Item = T>,
+    may_insert: impl Fn(&O, u32) -> Result<bool>,
+    mut put: impl FnMut(&mut O, T) -> Result<(), InsertError<T>>,
+) -> Result<()> {
+    let mut records = records.into_iter();
+    loop {
+        let mut refused = None;
+        if may_insert(op, source)? {
+            for record in records.by_ref() {
+                match put(op, record) {
+                    Ok(()) => {}
+                    Err(InsertError::Full(record)) => {
+                        refused = Some(record);
+                        break;
+                    }
+                    Err(InsertError::Failed(e)) => return Err(e),
+                }
+            }
+            if refused.is_none() {
+                return Ok(());
+            }
+        }
+        let Some(record) = refused.or_else(|| records.next()) else { return Ok(()) };
+        insert_when_there_is_room(op, source, record)?;
+    }
 }
 
 /// Implements [`Operator`] by methods of the type itself, or of one of its fields (`by`): `progress`, `is_complete`, `is_held_up`, and `open`,

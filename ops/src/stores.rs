@@ -7,7 +7,7 @@ use crate::spill::{Run, RunReader, RunWriter};
 use aeolian_net::Buf;
 
 /// Less is not worth a write of its own, or its share of a quarter of the budget.
-const LEAST: u64 = 256 << 10;
+const LEAST: u64 = 1 << 20;
 
 /// Batches of one part; those on disk came before those in memory.
 #[derive(Default)]
@@ -25,6 +25,8 @@ struct Store {
 pub(crate) struct Stores {
     common: Common,
     group: usize,
+    /// Bytes in memory at most, also if the budget has more.
+    most: u64,
     /// place -> its part
     stores: Vec<Store>,
     room: Reservation,
@@ -37,8 +39,15 @@ impl Stores {
             room: common.memory.reserve(),
             common: common.clone(),
             group,
+            most: u64::MAX,
             stores: (0..parts).map(|_| Store::default()).collect(),
         }
+    }
+
+    /// With no more than this part of the budget in memory: others will want the rest.
+    pub(crate) fn within(mut self, part: u64) -> Stores {
+        self.most = self.common.memory.limit() / part;
+        self
     }
 
     /// A batch of a part, from a rank.
@@ -48,7 +57,7 @@ impl Stores {
         store.batches.push((from, batch));
         store.bytes += bytes;
         self.room.take(bytes);
-        while self.common.memory.is_over() && self.spill_some()? {}
+        while (self.common.memory.is_over() || self.room.bytes() > self.most) && self.spill_some()? {}
         Ok(())
     }
 

@@ -1,14 +1,16 @@
 //! Aeolian's operators on the files of the baselines: what `perf/ops/run` compares with them. See `perf/ops/README.md`.
 //!
 //! ```text
-//! aeolian_ops partition IN OUT|-        pairs by the hash of their key
-//! aeolian_ops sort IN OUT|-             keys
+//! aeolian_ops copy IN TIMES             pairs from memory to memory, each rank its own: the bound of a partition
+//! aeolian_ops partition IN OUT|- [TIMES]        pairs by the hash of their key
+//! aeolian_ops sort IN OUT|- [TIMES]     keys
 //! aeolian_ops terasort IN OUT|-         records of 100 bytes by their first 10
 //! aeolian_ops groupby IN OUT|-          sums of pairs by key
 //! aeolian_ops join LEFT RIGHT OUT|- inner|full [auto|hash|sort]
 //! ```
 //!
-//! Each rank reads its part of the input and writes OUT.RANK; `-` leaves the result in memory. Rank 0 prints a line of JSON.
+//! Each rank reads its part of the input and writes OUT.RANK; `-` leaves the result in memory. With TIMES it is done so often from memory to memory,
+//! by one operator, and each time is told. Rank 0 prints a line of JSON.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on says so and ends")]
 
 use aeolian::World;
@@ -174,11 +176,17 @@ impl Output {
         Output { file, memory: Vec::new() }
     }
 
-    /// About so much will come.
-    fn expect<T: Plain>(&mut self, part: &Part<T>) {
+    /// About so many rows will come. (The pages are there then, as in the C programs.)
+    fn expect<T: Plain>(&mut self, rows: usize) {
         if self.file.is_none() {
-            self.memory.reserve(part.map.as_ref().map_or(0, |map| map.len() + map.len() / 8));
+            self.memory = vec![1; (rows + rows / 8) * size_of::<T>()];
+            self.memory.clear();
         }
+    }
+
+    fn clear(&mut self) {
+        assert!(self.file.is_none(), "what is done several times stays in memory");
+        self.memory.clear();
     }
 
     fn put<T: Plain>(&mut self, batch: &Batch<T>) {
@@ -201,8 +209,11 @@ fn main() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut world = World::init().unwrap();
     match words[..] {
-        ["partition", input, output] => partition(&mut world, input, output),
-        ["sort", input, output] => sort(&mut world, input, output),
+        ["copy", input, times] => copy(&mut world, input, times.parse().unwrap()),
+        ["partition", input, output] => partition(&mut world, input, output, 1),
+        ["partition", input, output, times] => partition(&mut world, input, output, times.parse().unwrap()),
+        ["sort", input, output] => sort(&mut world, input, output, 1),
+        ["sort", input, output, times] => sort(&mut world, input, output, times.parse().unwrap()),
         ["terasort", input, output] => terasort(&mut world, input, output),
         ["groupby", input, output] => groupby(&mut world, input, output),
         ["join", left, right, output, kind] => join(&mut world, left, right, output, kind, "auto"),
@@ -214,12 +225,12 @@ fn main() {
     world.finish().unwrap();
 }
 
-/// Runs an operator from beginning to end: `make` makes it of a receiver, `fill` gives it what it gets.
+/// Times `work` and its phases, checks the result, and prints the line, with the fields that `work` returns.
 fn run<T: Check>(
     world: &mut World,
     what: &str,
     output: &str,
-    work: impl FnOnce(&Dataflow, &LogicalPlan, &RefCell<Output>, &mut dyn FnMut(&'static str)),
+    work: impl FnOnce(&Dataflow, &LogicalPlan, &RefCell<Output>, &mut dyn FnMut(&'static str)) -> String,
 ) {
     let mut flag = [0u64];
     allreduce_slice(world, &mut flag, Sum).unwrap();
@@ -231,7 +242,7 @@ fn run<T: Check>(
         phases.push((name, last.elapsed().as_secs_f64()));
         last = Instant::now();
     };
-    work(&flow, &LogicalPlan::each_rank(world), &out, &mut phase);
+    let more = work(&flow, &LogicalPlan::each_rank(world), &out, &mut phase);
     out.borrow_mut().flush();
     let mut seconds: Vec<f64> = phases.iter().map(|phase| phase.1).collect();
     seconds.push(began.elapsed().as_secs_f64());
@@ -267,7 +278,7 @@ fn run<T: Check>(
         let phases: String =
             phases.iter().zip(&seconds).map(|((name, _), s)| format!("\"{name}\": {s:.6}, ")).collect();
         println!(
-            "{{\"what\": \"{what}\", \"who\": \"aeolian\", \"ranks\": {}, \"rows\": {}, \"checksum\": \"{sum:016x}\", \
+            "{{\"what\": \"{what}\", \"who\": \"aeolian\", \"ranks\": {}, \"rows\": {}, \"checksum\": \"{sum:016x}\", {more}\
              \"spilled_bytes\": {}, \"spill_files\": {}, \"budget_bytes\": {}, \"peak_budget_bytes\": {}, \
              \"peak_rss_bytes\": {}, \"seconds\": {{{phases}\"total\": {:.6}}}}}",
             world.size(),
@@ -282,34 +293,75 @@ fn run<T: Check>(
     }
 }
 
-fn partition(world: &mut World, input: &str, output: &str) {
-    let (me, part) = (world.rank(), Part::<Pair>::open(input, world));
-    run::<Pair>(world, "partition", output, |flow, plan, out, phase| {
-        out.borrow_mut().expect(&part);
-        let take = taking(|_, batch| out.borrow_mut().put(&batch));
-        let mut op = Partition::new(flow, plan, ByKey, take).unwrap();
-        op.insert_all(me, part.records()).unwrap();
-        op.finish(me).unwrap();
-        op.complete().unwrap();
-        phase("partition");
+/// Does something so many times, and tells the seconds of each, of the slowest rank, as a field of the line.
+fn times(world: &mut World, name: &str, times: usize, mut once: impl FnMut()) -> String {
+    let mut seconds: Vec<f64> = Vec::new();
+    for _ in 0..times {
+        allreduce_slice(world, &mut [0u64], Sum).unwrap();
+        let began = Instant::now();
+        once();
+        seconds.push(began.elapsed().as_secs_f64());
+    }
+    allreduce_slice(world, &mut seconds, Max).unwrap();
+    format!("\"{name}\": {seconds:.6?}, ")
+}
+
+fn copy(world: &mut World, input: &str, repetitions: usize) {
+    let mut handle = world.handle();
+    run::<Pair>(world, "copy", "-", |_, _, out, phase| {
+        let rows: Vec<Pair> = Part::<Pair>::open(input, &handle).records().collect();
+        let mut copied = vec![Pair { key: 0, value: 1.0 }; rows.len()];
+        phase("read");
+        let more = times(&mut handle, "copies", repetitions, || copied.copy_from_slice(&rows));
+        phase("copy");
+        out.borrow_mut().memory = bytemuck::cast_slice(&copied).to_vec();
+        more
     });
 }
 
-fn sort(world: &mut World, input: &str, output: &str) {
-    let me = world.rank();
-    let input = input.to_string();
-    let handle = world.handle();
-    run::<u64>(world, "sort", output, |flow, plan, out, phase| {
-        let part = Part::<u64>::open(&input, &handle);
+fn partition(world: &mut World, input: &str, output: &str, repetitions: usize) {
+    let (me, mut handle) = (world.rank(), world.handle());
+    run::<Pair>(world, "partition", output, |flow, plan, out, phase| {
+        let rows: Vec<Pair> = Part::<Pair>::open(input, &handle).records().collect();
+        out.borrow_mut().expect::<Pair>(rows.len());
         phase("read");
-        out.borrow_mut().expect(&part);
+        let take = taking(|_, batch| out.borrow_mut().put(&batch));
+        let mut op = Partition::new(flow, plan, ByKey, take).unwrap();
+        let mut is_first = true;
+        let more = times(&mut handle, "partitions", repetitions, || {
+            if !std::mem::replace(&mut is_first, false) {
+                out.borrow_mut().clear();
+                op.reset().unwrap();
+            }
+            op.insert_all(me, rows.iter().copied()).unwrap();
+            op.finish(me).unwrap();
+            op.complete().unwrap();
+        });
+        phase("partition");
+        more
+    });
+}
+
+fn sort(world: &mut World, input: &str, output: &str, repetitions: usize) {
+    let (me, mut handle) = (world.rank(), world.handle());
+    run::<u64>(world, "sort", output, |flow, plan, out, phase| {
+        let part = Part::<u64>::open(input, &handle);
+        out.borrow_mut().expect::<u64>(part.records().count());
+        phase("read");
         let take = taking(|_, batch| out.borrow_mut().put(&batch));
         let mut op = Sort::new(flow, plan, Ascending, take).unwrap();
-        op.insert_all(me, part.records()).unwrap();
-        op.finish(me).unwrap();
-        phase("insert");
-        op.complete().unwrap();
+        let mut is_first = true;
+        let more = times(&mut handle, "sorts", repetitions, || {
+            if !std::mem::replace(&mut is_first, false) {
+                out.borrow_mut().clear();
+                op.reset().unwrap();
+            }
+            op.insert_all(me, part.records()).unwrap();
+            op.finish(me).unwrap();
+            op.complete().unwrap();
+        });
         phase("sort");
+        more
     });
 }
 
@@ -319,7 +371,7 @@ fn terasort(world: &mut World, input: &str, output: &str) {
     run::<Record>(world, "terasort", output, |flow, plan, out, phase| {
         let part = Part::<Record>::open(input, &handle);
         phase("read");
-        out.borrow_mut().expect(&part);
+        out.borrow_mut().expect::<Record>(part.records().count());
         let take = taking(|_, batch| out.borrow_mut().put(&batch));
         let mut op = Sort::new(flow, plan, ByKey, take).unwrap();
         op.insert_all(me, part.records()).unwrap();
@@ -327,6 +379,7 @@ fn terasort(world: &mut World, input: &str, output: &str) {
         phase("insert");
         op.complete().unwrap();
         phase("sort");
+        String::new()
     });
 }
 
@@ -349,6 +402,7 @@ fn groupby(world: &mut World, input: &str, output: &str) {
         phase("insert");
         op.complete().unwrap();
         phase("reduce");
+        String::new()
     });
 }
 
@@ -382,5 +436,6 @@ fn join(world: &mut World, left: &str, right: &str, output: &str, kind: &str, ho
         phase("insert");
         op.complete().unwrap();
         phase("join");
+        String::new()
     });
 }

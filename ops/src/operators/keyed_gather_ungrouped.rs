@@ -5,7 +5,7 @@ use crate::dataflow::Dataflow;
 use crate::error::Result;
 use crate::gathering::{Gathering, Order, Ordered};
 use crate::key::Key;
-use crate::operator::{Insert, InsertError, Receiver, operator};
+use crate::operator::{Insert, InsertError, Receiver, insert_many, operator};
 use crate::outbox::Outbox;
 use crate::plan::LogicalPlan;
 use crate::record::Record;
@@ -96,5 +96,10 @@ impl<K: Key, V: Record, R: Receiver<Batch<(K, V)>>> Insert<(K, V)> for KeyedGath
     #[inline]
     fn insert(&mut self, source: u32, pair: (K, V)) -> Result<(), InsertError<(K, V)>> {
         self.gathering.insert(source, pair)
+    }
+
+    fn insert_all(&mut self, source: u32, pairs: impl IntoIterator<Item = (K, V)>) -> Result<()> {
+        let may_insert = |op: &Self, source| op.gathering.exchange.may_insert(source);
+        insert_many(self, source, pairs, may_insert, |op, pair| op.gathering.put(pair))
     }
 }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::grouping::Grouping;
 use crate::key::Key;
-use crate::operator::{Insert, InsertError, Receiver, operator};
+use crate::operator::{Insert, InsertError, Receiver, insert_many, operator};
 use crate::outbox::Outbox;
 use crate::parts::{Pairs, Parts};
 use crate::plan::LogicalPlan;
@@ -140,6 +140,14 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
         Ok(moved)
     }
 
+    #[inline]
+    fn put(&mut self, pair: (K, V)) -> Result<(), InsertError<(K, V)>> {
+        let hash = Grouping::hash(&pair.0);
+        let (exchange, grouping) = (&mut self.exchange, self.grouping);
+        let put = |hash: u64, pair: &(K, V)| exchange.put(grouping.slot_of_hash(hash), pair);
+        self.early.insert(hash, pair, &mut self.combine, put)
+    }
+
     pub(crate) fn progress(&mut self) -> Result<bool> {
         let mut moved = false;
         // What sources keep back to reduce it goes before their marks.
@@ -186,12 +194,13 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Insert<
 {
     #[inline]
     fn insert(&mut self, source: u32, pair: (K, V)) -> Result<(), InsertError<(K, V)>> {
-        if !self.exchange.may_insert(source)? {
-            return Err(InsertError::Full(pair));
+        match self.exchange.may_insert(source)? {
+            true => self.put(pair),
+            false => Err(InsertError::Full(pair)),
         }
-        let hash = Grouping::hash(&pair.0);
-        let (exchange, grouping) = (&mut self.exchange, self.grouping);
-        let put = |hash: u64, pair: &(K, V)| exchange.put(grouping.slot_of_hash(hash), pair);
-        self.early.insert(hash, pair, &mut self.combine, put)
+    }
+
+    fn insert_all(&mut self, source: u32, pairs: impl IntoIterator<Item = (K, V)>) -> Result<()> {
+        insert_many(self, source, pairs, |op, source| op.exchange.may_insert(source), KeyedReduce::put)
     }
 }

@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
 use crate::forward::Forward;
-use crate::operator::{Insert, InsertError, Receiver, insert_when_there_is_room, operator};
+use crate::operator::{Insert, InsertError, Receiver, insert_many, operator};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use crate::selector::Selector;
@@ -56,6 +56,16 @@ impl<T: Record, S: Selector<T>, R: Receiver<Batch<T>>> Partition<T, S, R> {
         let forward = Forward::to_one(flow, &NAME, plan, receiver)?;
         Ok(Partition { forward, selector, targets: plan.targets().len() as u32 })
     }
+
+    #[inline]
+    fn put(&mut self, source: u32, record: T) -> Result<(), InsertError<T>> {
+        let target = self.selector.select(source, &record, self.targets);
+        if !self.forward.exchange.put(target, &record)? {
+            return Err(InsertError::Full(record));
+        }
+        self.selector.commit(source);
+        Ok(())
+    }
 }
 
 operator!(Partition<T, S, R> by forward where T: Record, S: Selector<T>, R: Receiver<Batch<T>>);
@@ -63,38 +73,14 @@ operator!(Partition<T, S, R> by forward where T: Record, S: Selector<T>, R: Rece
 impl<T: Record, S: Selector<T>, R: Receiver<Batch<T>>> Insert<T> for Partition<T, S, R> {
     #[inline]
     fn insert(&mut self, source: u32, record: T) -> Result<(), InsertError<T>> {
-        let exchange = &mut self.forward.exchange;
-        if !exchange.may_insert(source)? {
-            return Err(InsertError::Full(record));
+        match self.forward.exchange.may_insert(source)? {
+            true => self.put(source, record),
+            false => Err(InsertError::Full(record)),
         }
-        let target = self.selector.select(source, &record, self.targets);
-        if !exchange.put(target, &record)? {
-            return Err(InsertError::Full(record));
-        }
-        self.selector.commit(source);
-        Ok(())
     }
 
     fn insert_all(&mut self, source: u32, records: impl IntoIterator<Item = T>) -> Result<()> {
-        let mut records = records.into_iter();
-        loop {
-            // Whether this source may insert is asked once for many records: nothing here changes it.
-            let mut refused = None;
-            if self.forward.exchange.may_insert(source)? {
-                for record in records.by_ref() {
-                    let target = self.selector.select(source, &record, self.targets);
-                    if !self.forward.exchange.put(target, &record)? {
-                        refused = Some(record);
-                        break;
-                    }
-                    self.selector.commit(source);
-                }
-                if refused.is_none() {
-                    return Ok(());
-                }
-            }
-            let Some(record) = refused.or_else(|| records.next()) else { return Ok(()) };
-            insert_when_there_is_room(self, source, record)?;
-        }
+        let may_insert = |op: &Self, source| op.forward.exchange.may_insert(source);
+        insert_many(self, source, records, may_insert, |op, record| op.put(source, record))
     }
 }

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::filling::Filling;
 use crate::grouping::Grouping;
-use crate::operator::{Insert, InsertError, Receiver, insert_when_there_is_room, operator};
+use crate::operator::{Insert, InsertError, Receiver, insert_many, operator};
 use crate::outbox::Outbox;
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record};
@@ -172,7 +172,8 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
             sampler: Sampler::new(0, 0),
             // As large as batches that go out: their memory is used again for those.
             filling: Filling::new(exchange.batch_bytes()),
-            kept: Stores::new(&common, 1, 1),
+            // (While it goes out, ranges come in.)
+            kept: Stores::new(&common, 1, 1).within(2),
             came: Vec::new(),
             made: None,
             ranges: Stores::new(&common, slots, 1),
@@ -406,15 +407,7 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Insert<T> for Sort<T, S, R>
     }
 
     fn insert_all(&mut self, source: u32, records: impl IntoIterator<Item = T>) -> Result<()> {
-        let mut records = records.into_iter();
-        // Whether this source may insert is asked once for all records: nothing here changes it, and there is always room.
-        if self.exchange.may_insert(source)? {
-            return records.try_for_each(|record| self.keep(&record));
-        }
-        match records.next() {
-            Some(record) => insert_when_there_is_room(self, source, record)?,
-            None => return Ok(()),
-        }
-        records.try_for_each(|record| self.keep(&record))
+        let may_insert = |op: &Self, source| op.exchange.may_insert(source);
+        insert_many(self, source, records, may_insert, |op, record| Ok(op.keep(&record)?))
     }
 }

@@ -24,6 +24,8 @@ struct Head<R: Rule> {
     /// Where the record is, and where the next one begins.
     at: usize,
     end: usize,
+    /// The next block was asked for.
+    has_asked: bool,
 }
 
 impl<R: Rule> Head<R> {
@@ -31,9 +33,14 @@ impl<R: Rule> Head<R> {
     fn advance(&mut self, whose: &Whose) -> Result<bool> {
         if self.end == self.block.len() {
             match self.blocks.next()? {
-                Some(block) => (self.block, self.end) = (block, 0),
+                Some(block) => (self.block, self.end, self.has_asked) = (block, 0, false),
                 None => return Ok(false),
             }
+        }
+        // Many runs have fewer blocks read ahead than there are of them: who is half-way asks for the next.
+        if !self.has_asked && self.end > self.block.len() / 2 {
+            self.blocks.prefetch()?;
+            self.has_asked = true;
         }
         let damaged = || whose.unreadable::<R::Record>("a spilled run");
         let mut input = Reader::new(&self.block[self.end..]);
@@ -52,7 +59,17 @@ impl<R: Rule> Head<R> {
         let from = u32::from_ne_bytes(input.array::<ORIGIN>().ok_or_else(damaged)?);
         let view = R::read(&mut input).ok_or_else(damaged)?;
         let end = block.len() - input.rest().len();
-        Ok(Some(Head { prefix: R::prefix(&view), view, from, run, blocks, block, at: ORIGIN, end }))
+        Ok(Some(Head {
+            prefix: R::prefix(&view),
+            view,
+            from,
+            run,
+            blocks,
+            block,
+            at: ORIGIN,
+            end,
+            has_asked: false,
+        }))
     }
 }
 
