@@ -267,6 +267,23 @@ fn nothing_is_opened_before_the_first_block() {
     assert!(matches!(file.run().write(Buf::empty()), Err(SpillError::NoRoom { .. })));
 }
 
+#[test]
+fn the_report_names_operators() {
+    let directory = tempfile::tempdir().unwrap();
+    let spill = Spill::new(options(directory.path(), DiskIo::Blocking));
+    for (operator, blocks) in [("sort #1", 2), ("join #2", 1), ("sort #1", 3)] {
+        let mut run = spill.file(operator).run();
+        (0..blocks).for_each(|i| run.write(bytes(1000, i)).unwrap());
+        run.finish().unwrap();
+    }
+    let report = spill.report();
+    assert_eq!(
+        report.operators.into_iter().collect::<Vec<_>>(),
+        [("join #2".into(), 1000), ("sort #1".into(), 5000)]
+    );
+    assert!(spill.report().to_string().contains("; sort #1: 4.9 KiB"), "{}", spill.report());
+}
+
 /// Handles and what runs belong to may go in any order, with requests on their way.
 #[test]
 fn handles_go_in_any_order() {

@@ -377,6 +377,7 @@ impl Core {
                 self.behind.remove(bytes);
                 self.counts.blocks_written += 1;
                 self.counts.bytes_written += block.raw;
+                *self.counts.operators.entry(run.file.operator.clone()).or_default() += block.raw;
                 self.counts.stored_bytes += total;
                 self.stored[directory] += total;
                 if run.landed(sequence) {

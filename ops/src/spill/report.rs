@@ -3,6 +3,7 @@
 use super::options::DiskIo;
 use aeolian_net::bytes::Bytes;
 use aeolian_net::scratch::Medium;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What a rank has spilled so far.
@@ -14,6 +15,8 @@ pub struct SpillReport {
     pub blocks_written: u64,
     /// Their bytes, as operators gave them.
     pub bytes_written: u64,
+    /// The same of each operator that has spilled, with its number on its world: `sort #3`.
+    pub operators: BTreeMap<String, u64>,
     /// Their bytes on the disk: compressed, with headers.
     pub stored_bytes: u64,
     /// Of these, the bytes in use now, or on their way.
@@ -67,6 +70,9 @@ impl fmt::Display for SpillReport {
         let (written, stored, read) =
             (Bytes(self.bytes_written), Bytes(self.stored_bytes), Bytes(self.bytes_read));
         write!(f, "{written} spilled ({stored} on disk, in {} files), {read} read back", self.files)?;
+        for (operator, bytes) in &self.operators {
+            write!(f, "; {operator}: {}", Bytes(*bytes))?;
+        }
         for d in self.directories.iter().filter(|d| d.files > 0) {
             write!(f, "; {} ({}): {}", d.path, d.file_system, Bytes(d.stored_bytes))?;
         }
