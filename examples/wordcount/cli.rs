@@ -24,8 +24,8 @@ No word goes on from one file into the next. Every rank reads only its part.
 
 A directory stands for all files in it and in the directories in it, hidden ones too; links in it are not followed.
 
-Exit codes: 0 done; 64 wrong command line; 65 unusable input; 66 no input; 73 output cannot be written; 74 a read \
-failed half-way, or the scratch disk is full.";
+Exit codes: 0 done; 64 wrong command line; 65 unusable input; 66 no input; 73 output cannot be written, or \
+there is no room to spill to; 74 a read failed half-way.";
 
 /// What a word is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]

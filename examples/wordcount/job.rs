@@ -134,9 +134,10 @@ fn count(world: &mut World, options: &Options, flow: &Dataflow, files: &Files, m
 
     // A quarter: the operator needs the rest as soon as the table is full.
     let most = usize::try_from(flow.memory().limit() / 4).unwrap_or(usize::MAX);
-    let mut pieces = Pieces::new(Level::best(), options.words, options.ignore_case, Table::new(most));
+    let table = agree(world, Table::new(most))?;
+    let mut pieces = Pieces::new(Level::best(), options.words, options.ignore_case, table);
     let mut room = flow.memory().reserve();
-    let op_cell = std::cell::RefCell::new(&mut op);
+    let shared = std::cell::RefCell::new(&mut op);
     let mut insert = |table: &mut Table| -> Result<()> {
         let word = |word| match word {
             Counted::Short(len, bytes) => Word::Short(len, bytes),
@@ -145,7 +146,7 @@ fn count(world: &mut World, options: &Options, flow: &Dataflow, files: &Files, m
         // What the operator may take depends on what others hold.
         room.shrink(room.bytes());
         room.take(table.bytes() as u64);
-        op_cell.borrow_mut().insert_all(rank, table.iter().map(|(w, count)| (word(w), count)))?;
+        shared.borrow_mut().insert_all(rank, table.iter().map(|(w, count)| (word(w), count)))?;
         table.clear();
         Ok(())
     };
@@ -157,7 +158,7 @@ fn count(world: &mut World, options: &Options, flow: &Dataflow, files: &Files, m
             progress.tick(before + at.saturating_sub(start), bytes, || {
                 format!("{:.0} MiB", (before + at.saturating_sub(start)) as f64 / f64::from(1 << 20))
             });
-            op_cell.borrow_mut().progress()?;
+            shared.borrow_mut().progress()?;
             Ok(())
         };
         pieces.count(&source, (part.start, part.end), &mut insert, &mut ticked)?;
@@ -169,7 +170,6 @@ fn count(world: &mut World, options: &Options, flow: &Dataflow, files: &Files, m
     }
     // After any other error this rank has no more words: the others, who wait for them, hear of it below.
     insert(&mut pieces.table)?;
-    drop(insert);
     drop(room);
     let words = pieces.counted;
     drop(pieces);

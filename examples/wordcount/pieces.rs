@@ -8,7 +8,7 @@ use crate::classify::{BLOCK, Level, is_in_run};
 use crate::cli::Words;
 use crate::table::{Table, Token};
 use crate::unicode::{lower, unfinished, words};
-use crate::word::SHORT;
+use crate::word::{SHORT, halves};
 
 /// Bytes that are read at once: they stay in the second-level cache.
 const PIECE: usize = 128 << 10;
@@ -122,6 +122,8 @@ impl Pieces {
         let (runs, open) = found.as_chunks::<2>();
         let open = open.first().map(|begin| [*begin, held.len as u32]);
         let last = if ends { open } else { None };
+        // Of words between white space only their case needs a look at their characters.
+        let high = if words == Words::Space && !ignore_case { 0 } else { HIGH };
         let mut tokens = [Token::default(); TOGETHER];
         for together in runs.chunks(TOGETHER).chain(last.as_ref().map(std::slice::from_ref)) {
             let mut many = 0;
@@ -130,7 +132,7 @@ impl Pieces {
                 let len = end - begin;
                 if len <= SHORT && begin >= held.first {
                     let (mut a, mut b) = load(buffer, begin, len);
-                    if (a | b) & HIGH == 0 || words == Words::Space && !ignore_case {
+                    if (a | b) & high == 0 {
                         if ignore_case {
                             (a, b) = (lower_eight(a), lower_eight(b));
                         }
@@ -142,13 +144,11 @@ impl Pieces {
                 }
                 let run = &buffer[begin..end];
                 let plain = words == Words::Space || run.is_ascii();
+                let mut failed = Ok(());
                 let mut add = |at: usize, word: &[u8]| {
-                    if (held.first..held.end).contains(&(begin + at)) {
+                    if (held.first..held.end).contains(&(begin + at)) && failed.is_ok() {
                         *counted += 1;
-                        match ignore_case {
-                            true => table.add(&lower(word)),
-                            false => table.add(word),
-                        }
+                        failed = add(table, word, ignore_case);
                     }
                 };
                 if plain {
@@ -156,14 +156,13 @@ impl Pieces {
                 } else if let Some(at) = crate::unicode::words(run, &mut add) {
                     add(at, &run[at..]);
                 }
+                failed?;
                 if table.is_full() {
                     flush(table)?;
                 }
             }
             *counted += many as u64;
-            for token in &tokens[..many] {
-                table.add_short(token);
-            }
+            table.add_short(&tokens[..many])?;
             if table.is_full() {
                 flush(table)?;
             }
@@ -178,15 +177,14 @@ impl Pieces {
     fn cut(&mut self, held: &Held, flush: &mut impl FnMut(&mut Table) -> Result<()>) -> Result<usize> {
         let Pieces { ignore_case, buffer, table, counted, .. } = self;
         let known = held.len - unfinished(&buffer[..held.len]);
+        let mut failed = Ok(());
         let open = words(&buffer[..known], |at, word| {
-            if (held.first..held.end).contains(&at) {
+            if (held.first..held.end).contains(&at) && failed.is_ok() {
                 *counted += 1;
-                match *ignore_case {
-                    true => table.add(&lower(word)),
-                    false => table.add(word),
-                }
+                failed = add(table, word, *ignore_case);
             }
         });
+        failed?;
         if table.is_full() {
             flush(table)?;
         }
@@ -202,14 +200,33 @@ impl Pieces {
     }
 }
 
+/// Counts a word of any kind.
+fn add(table: &mut Table, word: &[u8], ignore_case: bool) -> Result<()> {
+    match ignore_case {
+        true => table.add(&lower(word)),
+        false => table.add(word),
+    }
+}
+
 /// The first 16 bytes from `at` on, zeros from `len` on.
 #[inline]
 fn load(buffer: &[u8], at: usize, len: usize) -> (u64, u64) {
-    let bytes = buffer[at..].first_chunk().copied().unwrap_or_default();
-    // A run is not empty: no shift by all bits.
-    let bytes = u128::from_le_bytes(bytes) & u128::MAX >> (128 - 8 * len);
-    (bytes as u64, (bytes >> 64) as u64)
+    let bytes: [u8; SHORT] = buffer[at..].first_chunk().copied().unwrap_or_default();
+    let ([a, b], [keep_a, keep_b]) = (halves(&bytes), KEEP[len.min(SHORT)]);
+    (a & keep_a, b & keep_b)
 }
+
+/// The bits of so many bytes: a look-up is faster than two shifts that may be by all bits.
+static KEEP: [[u64; 2]; SHORT + 1] = {
+    let mut keep = [[0; 2]; SHORT + 1];
+    let mut len = 1;
+    while len <= SHORT {
+        let bits = u128::MAX >> (128 - 8 * len);
+        keep[len] = [bits as u64, (bits >> 64) as u64];
+        len += 1;
+    }
+    keep
+};
 
 /// ASCII's capitals among eight bytes, lower case.
 #[inline]

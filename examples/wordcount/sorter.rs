@@ -1,6 +1,6 @@
 //! Words by their counts: in memory while they fit, else as sorted runs on disk that are merged.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use aeolian::net::Buf;
@@ -188,7 +188,7 @@ impl Sorter {
         for run in self.runs {
             sorted.runs.push(Part { reader: run.read(), block: Buf::zeroed(0), at: 0 });
         }
-        for i in 0..=sorted.runs.len() {
+        for i in 0..sorted.runs.len() {
             sorted.fetch(i)?;
         }
         Ok((top, samples, sorted))
@@ -226,31 +226,35 @@ impl Part {
 pub(crate) struct Sorted {
     memory: std::vec::IntoIter<Row>,
     runs: Vec<Part>,
-    /// The next row of each run, and of memory (which has the number behind theirs).
-    first: BinaryHeap<std::cmp::Reverse<(Row, usize)>>,
+    /// The next row of each run.
+    first: BinaryHeap<Reverse<(Row, usize)>>,
     /// Given back when they are gone.
     _room: Reservation,
 }
 
 impl Sorted {
     fn fetch(&mut self, i: usize) -> Result<()> {
-        let row = match self.runs.get_mut(i) {
-            Some(part) => part.next()?,
-            None => self.memory.next(),
-        };
-        self.first.extend(row.map(|row| std::cmp::Reverse((row, i))));
+        let row = self.runs[i].next()?;
+        self.first.extend(row.map(|row| Reverse((row, i))));
         Ok(())
     }
 
     /// The next row, if it comes before `border` (or there is none).
     pub(crate) fn next_before(&mut self, border: Option<&Row>) -> Result<Option<Row>> {
-        let Some(first) = self.first.peek() else { return Ok(None) };
-        if border.is_some_and(|border| first.0.0 >= *border) {
-            return Ok(None);
+        let is_ours = |row: &Row| border.is_none_or(|border| row < border);
+        let memory = self.memory.as_slice().first();
+        match self.first.peek() {
+            Some(Reverse((row, i))) if memory.is_none_or(|memory| row < memory) => {
+                if !is_ours(row) {
+                    return Ok(None);
+                }
+                let i = *i;
+                let row = self.first.pop().map(|Reverse((row, _))| row);
+                self.fetch(i)?;
+                Ok(row)
+            }
+            _ => Ok(if memory.is_some_and(is_ours) { self.memory.next() } else { None }),
         }
-        let Some(std::cmp::Reverse((row, i))) = self.first.pop() else { return Ok(None) };
-        self.fetch(i)?;
-        Ok(Some(row))
     }
 }
 

@@ -104,7 +104,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn any_small_files(files in prop::collection::vec(bytes(), 1..4)) {
         check(&files, &[]);
