@@ -43,7 +43,7 @@ pub fn write(
 /// with the same rounds everywhere, so that it may be collective itself. Collective; only rank 0 has a target.
 ///
 /// # Errors
-/// As [`write`], and what `piece` returns.
+/// As [`write()`], and what `piece` returns.
 pub fn in_rounds(
     world: &mut World,
     target: Option<&Target>,
