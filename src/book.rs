@@ -9,3 +9,6 @@ struct FromHarp;
 
 #[doc = include_str!("../docs/src/from-mpi.md")]
 struct FromMpi;
+
+#[doc = include_str!("../docs/src/wordcount.md")]
+struct Wordcount;

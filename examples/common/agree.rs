@@ -72,9 +72,9 @@ where
         table.add(u64::from(world.rank()), mine)?;
     }
     gather(world, &mut table, 0)?;
-    Ok(if world.rank() == 0 {
-        table.iter().flat_map(|(_, part)| part.to_vec()).collect()
-    } else {
-        Vec::new()
-    })
+    let mut all = Vec::new();
+    if world.rank() == 0 {
+        table.iter().for_each(|(_, part)| all.extend_from_slice(part));
+    }
+    Ok(all)
 }

@@ -25,21 +25,42 @@ pub fn write(
     line: impl Fn(&mut Vec<u8>, usize),
 ) -> Result<()> {
     let rows = all(world, mine as u64)?;
+    let pieces: Vec<(usize, usize)> = (0..)
+        .zip(&rows)
+        .flat_map(|(rank, rows)| (0..*rows as usize).step_by(LINES).map(move |at| (rank, at)))
+        .collect();
+    in_rounds(world, target, head, pieces.len(), |world, round| {
+        let (rank, at) = pieces[round];
+        let mut piece = Vec::new();
+        if rank == world.rank() as usize {
+            (at..mine.min(at + LINES)).for_each(|i| line(&mut piece, i));
+        }
+        Ok(piece)
+    })
+}
+
+/// Writes `head` and then what the ranks have for each of some rounds: in each, what `piece` returns on rank 0, on rank 1, and so on. It is called
+/// with the same rounds everywhere, so that it may be collective itself. Collective; only rank 0 has a target.
+///
+/// # Errors
+/// As [`write()`], and what `piece` returns.
+pub fn in_rounds(
+    world: &mut World,
+    target: Option<&Target>,
+    head: &str,
+    rounds: usize,
+    mut piece: impl FnMut(&mut World, usize) -> Result<Vec<u8>>,
+) -> Result<()> {
     let pulled = Cell::new(false);
     let mut pull = |out: &mut dyn Write| -> Result<std::io::Result<()>> {
         pulled.set(true);
         let mut failed = out.write_all(head.as_bytes());
-        for (rank, rows) in rows.iter().enumerate() {
-            for at in (0..*rows as usize).step_by(LINES) {
-                let mut piece = Vec::new();
-                if rank == world.rank() as usize {
-                    (at..mine.min(at + LINES)).for_each(|i| line(&mut piece, i));
-                }
-                let piece = to_first(world, piece)?;
-                // After a failed write the others' pieces must still be taken: they are on their way.
-                if failed.is_ok() {
-                    failed = out.write_all(&piece);
-                }
+        for round in 0..rounds {
+            let piece = piece(world, round)?;
+            let piece = to_first(world, piece)?;
+            // After a failed write the others' pieces must still be taken: they are on their way.
+            if failed.is_ok() {
+                failed = out.write_all(&piece);
             }
         }
         Ok(failed)
