@@ -1,7 +1,7 @@
 //! [`Key`]: what records are told apart, grouped and sorted by.
 
 use crate::record::Record;
-use std::any::TypeId;
+use std::any::Any;
 use std::cmp::Ordering;
 use std::hash::Hasher;
 
@@ -277,7 +277,7 @@ impl Key for String {
 
     #[inline]
     fn prefix(&self) -> u64 {
-        prefix_all(self.as_bytes())
+        prefix_of_bytes(self.as_bytes())
     }
 }
 
@@ -328,21 +328,38 @@ fn order_all<K: Key>(a: &[K], b: &[K]) -> Ordering {
     first.unwrap_or_else(|| a.len().cmp(&b.len()))
 }
 
-/// Of bytes the first eight; else of an empty one 0, and of others the first bits of the first after a 1.
+/// Of an empty one 0, of others the first bits of the first after a 1.
 fn prefix_all<K: Key>(keys: &[K]) -> u64 {
-    if TypeId::of::<K>() == TypeId::of::<u8>() {
-        return keys.iter().take(8).zip(1..).fold(0, |all, (byte, at)| all | byte.prefix() << (64 - 8 * at));
-    }
     keys.first().map_or(0, |key| 1 << 63 | key.prefix() >> 1)
+}
+
+/// Of bytes the first eight.
+#[inline]
+fn prefix_of_bytes(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => bytes.iter().zip(1..).fold(0, |all, (byte, at)| all | u64::from(*byte) << (64 - 8 * at)),
+    }
+}
+
+/// These as bytes, if they are some: then all are hashed and compared at once. (The compiler knows which types are.)
+fn as_bytes<A: Any, B: AsRef<[u8]> + Any>(all: &A) -> Option<&[u8]> {
+    (all as &dyn Any).downcast_ref::<B>().map(B::as_ref)
 }
 
 impl<K: Key> Key for Vec<K> {
     fn hash(&self, seed: u64) -> u64 {
-        hash_all(self, seed)
+        match as_bytes::<Vec<K>, Vec<u8>>(self) {
+            Some(bytes) => hash_bytes(bytes, seed),
+            None => hash_all(self, seed),
+        }
     }
 
     fn order(&self, other: &Vec<K>) -> Ordering {
-        order_all(self, other)
+        match (as_bytes::<Vec<K>, Vec<u8>>(self), as_bytes::<Vec<K>, Vec<u8>>(other)) {
+            (Some(a), Some(b)) => a.cmp(b),
+            _ => order_all(self, other),
+        }
     }
 
     fn same(&self, other: &Vec<K>) -> bool {
@@ -350,21 +367,29 @@ impl<K: Key> Key for Vec<K> {
     }
 
     fn prefix(&self) -> u64 {
-        prefix_all(self)
+        as_bytes::<Vec<K>, Vec<u8>>(self).map_or_else(|| prefix_all(self), prefix_of_bytes)
     }
 }
 
 impl<K: Key, const N: usize> Key for [K; N] {
+    #[inline]
     fn hash(&self, seed: u64) -> u64 {
-        hash_all(self, seed)
+        match as_bytes::<[K; N], [u8; N]>(self) {
+            Some(bytes) => hash_bytes(bytes, seed),
+            None => hash_all(self, seed),
+        }
     }
 
+    #[inline]
     fn order(&self, other: &[K; N]) -> Ordering {
-        order_all(self, other)
+        match (as_bytes::<[K; N], [u8; N]>(self), as_bytes::<[K; N], [u8; N]>(other)) {
+            (Some(a), Some(b)) => a.cmp(b),
+            _ => order_all(self, other),
+        }
     }
 
     fn prefix(&self) -> u64 {
-        prefix_all(self)
+        as_bytes::<[K; N], [u8; N]>(self).map_or_else(|| prefix_all(self), prefix_of_bytes)
     }
 }
 
@@ -433,6 +458,9 @@ mod tests {
             agree(&Some(s.clone()), &Some(t.clone()), s.cmp(&t));
             agree(&(v.clone(), a % 2), &(w.clone(), b % 2), (&v, a % 2).cmp(&(&w, b % 2)));
             agree(&[v.len(), 1], &[w.len(), 1], v.len().cmp(&w.len()));
+            agree(&a.to_be_bytes(), &b.to_be_bytes(), a.cmp(&b));
+            let ten = |x: u64| -> [u8; 10] { std::array::from_fn(|i| (x >> (i * 5) & 1) as u8) };
+            agree(&ten(a), &ten(b), ten(a).cmp(&ten(b)));
             let texts = (vec![s.clone(), t.clone()], vec![t.clone()]);
             agree(&texts.0, &texts.1, texts.0.cmp(&texts.1));
         }
