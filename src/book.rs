@@ -4,6 +4,9 @@
 #[doc = include_str!("../docs/src/programs.md")]
 struct Programs;
 
+#[doc = include_str!("../docs/src/operators.md")]
+struct Operators;
+
 #[doc = include_str!("../docs/src/from-harp.md")]
 struct FromHarp;
 
@@ -12,3 +15,6 @@ struct FromMpi;
 
 #[doc = include_str!("../docs/src/wordcount.md")]
 struct Wordcount;
+
+#[doc = include_str!("../docs/src/from-twister2.md")]
+struct FromTwister2;

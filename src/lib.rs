@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | ranks and wires | [`net`] | [`World`]: launch detection, shared memory, TCP, MPI, in-process; job master; topology |
 //! | bulk-synchronous | [`harp`] | partitioned tables and collectives on them |
-//! | dataflow | [`ops`] | operators between tasks, with spilling (batch; not all yet) |
+//! | dataflow | [`ops`] | operators between tasks, on data that end, with spilling |
 //! | Slurm | [`slurm`] | environment, host lists, batch scripts |
 //!
 //! The same program runs alone, under `aeolian run`, `mpirun`, `mpiexec` and `srun`, without rebuilding:
