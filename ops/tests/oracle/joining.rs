@@ -59,7 +59,10 @@ fn joined<K: Key + Clone + Send + Debug>(
     skew: Skew,
 ) {
     let by_left = !matches!(kind, JoinKind::Right | JoinKind::Full);
-    let algorithm = if by_left { algorithm } else { JoinAlgorithm::Auto };
+    let algorithm = match algorithm {
+        JoinAlgorithm::Broadcast if !by_left => JoinAlgorithm::Auto,
+        algorithm => algorithm,
+    };
     // Sides of about the same, or of very different lengths.
     let ratio = [2, 9, 1 << 40][trial.seed as usize % 3];
     let row = |s: u32, r: u32, p: usize| {
