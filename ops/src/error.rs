@@ -33,7 +33,7 @@ pub enum OpsError {
         operator: String,
         /// This rank.
         rank: u32,
-        /// Where they are from: `rank 3`, or a spill file.
+        /// What they are in: `a batch`, or `a spilled run`.
         from: String,
         /// Their type.
         record: &'static str,

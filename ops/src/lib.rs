@@ -44,7 +44,9 @@
 //! | [`ZipWithIndex`] | i to i | the records of their source, with their numbers among all |
 //! | [`Pipe`] | i to i | the lines that a program makes of those of their source |
 //!
-//! Not here yet: streaming, with windows.
+//! Not here yet: streaming, with windows. The book's page on [dataflow operators] has an example of each, and what each costs.
+//!
+//! [dataflow operators]: https://github.com/aeolian-hpc/aeolian/blob/main/docs/src/operators.md
 //!
 //! # What this crate promises
 //!
@@ -57,8 +59,8 @@
 //! * **Memory is bounded.** Operators reserve from one budget ([`memory`]); what it has no room for goes to disk ([`spill`]). Nobody waits
 //!   for memory.
 //! * **Keys are defined.** `-0.0` is `0.0`, NaN is one key, and the hash of a key is the same on all ranks ([`Key`]).
-//! * **Barriers are aligned** on each edge: a receiver hears of one when it has come from all sources, between what was before it and what is
-//!   after it.
+//! * **Barriers are aligned** on each edge: a receiver hears of one when it has come from all sources, between what was before it and what
+//!   is after it. (Operators that give only when all sources have finished pass on the marks, and give all records after them.)
 //! * **Ranks that disagree** about operator, record type or plan are told so.
 //!
 //! It stands on `aeolian-net` only; `aeolian-harp` and this crate do not know each other.

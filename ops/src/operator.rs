@@ -49,14 +49,16 @@ impl<T> From<NetError> for InsertError<T> {
 
 /// Gets what an operator brings to a target on this rank.
 ///
-/// A closure is one: of a target and what it gets, which it takes (`Ok`) or gives back ([`Full`]) to be offered again later. One that
-/// takes everything is made by [`taking`].
+/// A closure is one: of a target and what it gets, which it takes (`Ok`) or gives back ([`Full`], of a batch also
+/// the rest) to be offered again later. One that takes everything is made by [`taking`]. It runs on the thread that progresses the operator.
 pub trait Receiver<I> {
     /// Something for a target.
     fn receive(&mut self, target: u32, item: I) -> Result<(), Full<I>>;
 
-    /// A barrier has come from all sources: what was received so far came before it, nothing after it. `marks` are the sources with
-    /// what they gave to [`Operator::barrier`], ascending.
+    /// A barrier has come from all sources. `marks` are the sources with what they gave to [`Operator::barrier`], ascending.
+    ///
+    /// Where records come as they come, what was received so far was inserted before it, and nothing after it. Operators that give records
+    /// only when all sources have finished tell of all barriers before that.
     fn barrier(&mut self, target: u32, marks: &[(u32, Vec<u8>)]) {
         let _ = (target, marks);
     }
@@ -97,7 +99,10 @@ pub trait Operator {
     /// [`OpsError::Usage`] if the source is not on this rank, has finished, or is at a barrier already.
     fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()>;
 
-    /// Moves this operator on; true if anything moved.
+    /// Moves this operator on; true if anything moved. Receivers get what has come, and what they have refused, from in here.
+    ///
+    /// # Errors
+    /// Of the wires, of the disk, or [`OpsError::Decode`].
     fn progress(&mut self) -> Result<bool>;
 
     /// Whether all sources have finished, and the targets of this rank have got all there was for them.
@@ -119,6 +124,11 @@ pub trait Operator {
     fn name(&self) -> (&'static OpName, u64);
 
     /// Moves it on until it is complete. Idle waiting costs no processor time.
+    ///
+    /// Other operators of this rank do not move meanwhile: ranks that wait for several do so in the same order.
+    ///
+    /// # Errors
+    /// As [`Operator::progress`].
     fn complete(&mut self) -> Result<()> {
         drive(self, |op| Ok(op.is_complete().then_some(())))
     }
@@ -245,8 +255,8 @@ pub(crate) fn insert_many<T, O: Insert<T>>(
     }
 }
 
-/// Implements [`Operator`] by methods of the type itself, or of one of its fields (`by`): `progress`, `is_complete`, `is_held_up`, and `open`,
-/// which makes it as at the beginning of a round. Its `exchange` is its own, or that field's, or another's (`in`).
+/// Implements [`Operator`] by methods of the type itself, or of one of its fields (`by`): `progress`, `is_complete`, `is_held_up`, and
+/// `open`, which makes it as at the beginning of a round. Its `exchange` is its own, or that field's, or another's (`in`).
 macro_rules! operator {
     ($name:ident<$($parameter:ident),+> in $place:ident where $($bounds:tt)+) => {
         $crate::operator::operator!($name<$($parameter),+> [] [.$place] where $($bounds)+);

@@ -27,7 +27,7 @@ pub trait Record: Sized + 'static {
     /// Bytes of this one.
     fn size(&self) -> usize;
 
-    /// Writes its bytes; `None`, and anything behind the writer's place, if there is no room for them.
+    /// Writes its bytes; `None` if there is no room for them (what is behind the writer's place may be anything then).
     fn put(&self, out: &mut Writer<'_>) -> Option<()>;
 
     /// Reads one; `None` if these bytes are none.

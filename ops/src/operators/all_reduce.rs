@@ -16,8 +16,8 @@ static NAME: OpName = OpName("all_reduce");
 /// `combine` must be associative. A source's values are combined in the order in which they were inserted, then those of the sources in
 /// the order of their numbers: the same bits at all targets, and whatever ranks they are on.
 ///
-/// *Cost*: one value a source goes to each rank with targets, which combines them: one round, and no middle that all goes through. (For long
-/// arrays on many ranks, the collective `allreduce` of Harp moves less.) *Memory*: one value of each source at each rank. Nothing
+/// *Cost*: one value a source goes to each rank with targets, which combines them: one round, and no middle that all goes through. (For
+/// long arrays on many ranks, the collective `allreduce` of Harp moves less.) *Memory*: one value of each source at each rank. Nothing
 /// spills.
 ///
 /// ```

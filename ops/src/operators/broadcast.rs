@@ -13,8 +13,9 @@ static NAME: OpName = OpName("broadcast");
 
 /// M sources (one, as a rule) to N targets, each of which gets all records: those of one source in order.
 ///
-/// *Cost*: each record is written once; a batch goes once to each rank with targets, however many it has, and is copied there for each
-/// but one. *Memory*: one batch at each rank with sources; at the targets what a receiver does not take yet; what the budget has no room for spills.
+/// *Cost*: each record is written once; a batch goes once to each rank with targets, however many it has, and is copied there for each but
+/// one. *Memory*: one batch at each rank with sources; at the targets what a receiver does not take yet; what the budget has no room for
+/// spills.
 ///
 /// ```
 /// use aeolian_ops::{Batch, Broadcast, Dataflow, Insert, LogicalPlan, Operator, taking};

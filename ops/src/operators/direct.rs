@@ -13,7 +13,8 @@ static NAME: OpName = OpName("direct");
 
 /// N sources to N targets, source `i` to target `i`, in order.
 ///
-/// *Cost*: as [`Partition`](crate::Partition). *Memory*: one batch for each source; at the targets what a receiver does not take yet; what the budget has no room for spills.
+/// *Cost*: as [`Partition`](crate::Partition). *Memory*: one batch for each source; at the targets what a receiver does not take yet; what
+/// the budget has no room for spills.
 ///
 /// ```
 /// use aeolian_ops::{Dataflow, Direct, Insert, LogicalPlan, Operator, taking};

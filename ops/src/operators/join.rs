@@ -39,16 +39,16 @@ const CUT: usize = 32 << 10;
 /// How a [`Join`] matches rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum JoinAlgorithm {
-    /// [`JoinAlgorithm::Broadcast`] if the right side turns out to be no more than 8 MiB, or a sixteenth of the budget, and the kind allows it; else
-    /// [`JoinAlgorithm::Hash`].
+    /// [`JoinAlgorithm::Broadcast`] if the right side turns out to be no more than 8 MiB, or a sixteenth of the budget, and the kind allows
+    /// it; else [`JoinAlgorithm::Hash`].
     #[default]
     Auto,
     /// Rows go to the target of their key; there the smaller side of each part is held in a table, in which the other is looked up.
     Hash,
     /// Rows go to the target of their key; there both sides of each part are sorted, and walked along together.
     SortMerge,
-    /// Right rows go to all targets, and left ones to one of their own rank (if it has none, to that of their key): then as by hash. Not for right and full
-    /// joins, in which somebody would have to know of all targets that a row matches at none.
+    /// Right rows go to all targets, and left ones to one of their own rank (if it has none, to that of their key): then as by hash. Not
+    /// for right and full joins: of a right row that is everywhere nobody knows whether it matches anywhere.
     Broadcast,
 }
 
@@ -117,12 +117,16 @@ struct Level {
 }
 
 /// M sources of rows of two sides to N targets: rows with the same key meet at the key's target, which gets what the [`Joiner`] makes of
-/// them. Where most rows have few keys, and what is given goes by left rows (not in right and full joins), ranks that have too much share it with others:
-/// those rows are given at targets there.
+/// them.
 ///
-/// Any source may insert rows of both sides, in any order (a small side is best the right one, and inserted first: see [`Join::finish_right`]): pairs of a key and what else a row has. Keys are the same as [`Key`] says: so
-/// `None` is as good a key as others (in SQL it is not: leave such rows out, or let a predicate refuse them). Which of two keys that are the same and look
-/// different (-0.0 and 0.0) is handed to the joiner is open. Targets get their rows when all sources have finished, in any order.
+/// Any source may insert rows of both sides, in any order: pairs of a key and what else a row has. (If one side is small, let it be the
+/// right one, and insert it first: see [`Join::finish_right`].) Targets get their rows when all sources have finished, in any order.
+///
+/// Which keys are the same, [`Key`] says. So `None` is as good a key as others; in SQL it is not: leave such rows out, or let a predicate
+/// refuse them. Of two keys that are the same and look different (-0.0 and 0.0) the joiner may get either.
+///
+/// Where few keys have most rows, a rank may get much more than others. It shares that with them, and what comes of it is given at targets
+/// there; but not in right and full joins, which must know of all right rows whether they match any.
 ///
 /// ```
 /// use aeolian_ops::{Dataflow, Join, JoinAlgorithm, JoinKind, LogicalPlan, Operator, taking};
@@ -154,12 +158,14 @@ struct Level {
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
 ///
-/// *Cost*: a row is written once into the batch for its part of its target; there, one part after another is matched in the cache. Two
-/// edges, one round. *Memory*: batches for each part of each target for both sides, at each rank with sources; at the targets all rows, and for one part
-/// a table of its smaller side ([`JoinAlgorithm::Hash`]) or 32 bytes for each row ([`JoinAlgorithm::SortMerge`]). When that is more than the
-/// budget, whole parts go to disk, with both sides. One whose smaller side does not fit is cut by other bits of the hash, up to four times; what does not fit then,
-/// or does not get smaller because most of its rows have one key, is sorted by runs on disk and merged. There, right rows of one key are held as far as they fit,
-/// and left ones walked through for each such portion. So no key has too many rows.
+/// *Cost*: a row is written once into the batch for its part of its target; there, one part after another is matched in the cache. One
+/// round of rows; before it two short ones if it is to be decided where the right side goes ([`JoinAlgorithm::Auto`]), and after it three,
+/// of which two are short, in the kinds that share what one rank has too much of. *Memory*: batches for each part of each target for both
+/// sides, at each rank with sources; at the targets all rows, and for one part a table of its smaller side ([`JoinAlgorithm::Hash`]) or 32
+/// bytes for each row ([`JoinAlgorithm::SortMerge`]). When that is more than the budget, whole parts go to disk, with both sides. One whose
+/// smaller side does not fit is cut by other bits of the hash, up to four times; what does not fit then, or does not get smaller because
+/// most of its rows have one key, is sorted by runs on disk and merged. There, right rows of one key are held as far as they fit, and left
+/// ones walked through for each such portion. So no key has too many rows.
 pub struct Join<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C> {
     left: Exchange<(K, L)>,
     right: Exchange<(K, R)>,
@@ -298,8 +304,8 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
         }
     }
 
-    /// This source has no more right rows. A small right side that all sources finish before they insert left rows can go to all targets, so that
-    /// left ones need not move ([`JoinAlgorithm::Auto`]).
+    /// This source has no more right rows. A small right side that all sources finish before they insert left rows can go to all targets,
+    /// so that left ones need not move ([`JoinAlgorithm::Auto`]).
     ///
     /// # Errors
     /// As [`Operator::finish`].
@@ -311,7 +317,8 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
         }
     }
 
-    /// Moves the operator on until it is known whether the right side goes to all targets. All ranks' sources have finished theirs, or will.
+    /// Moves the operator on until it is known whether the right side goes to all targets: on all ranks, sources finish theirs by
+    /// [`Join::finish_right`], before this or at least without waiting for what comes after it.
     ///
     /// # Errors
     /// As [`Operator::progress`].

@@ -17,9 +17,9 @@ static NAME: OpName = OpName("partition");
 /// A target gets batches as they come: those of one source's records in the order in which they were inserted, those of several sources
 /// in any.
 ///
-/// *Cost*: each record is written once into the batch for its target, and read from it where it came; no lengths or frames for
-/// records of one size. One round; a message a full batch, and one a rank with sources to each rank with targets at the end.
-/// *Memory*: one batch for each target at each rank with sources; at the targets what a receiver does not take yet; what the budget has no room for spills.
+/// *Cost*: each record is written once into the batch for its target, and read from it where it came; no lengths or frames for records of
+/// one size. One round; a message a full batch, and one a rank with sources to each rank with targets at the end. *Memory*: one batch for
+/// each target at each rank with sources; at the targets what a receiver does not take yet; what the budget has no room for spills.
 ///
 /// ```
 /// use aeolian_ops::{ByHash, Dataflow, Insert, LogicalPlan, Operator, Partition, taking};

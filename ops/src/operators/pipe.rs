@@ -39,11 +39,13 @@ struct Task {
 /// N sources to N targets, source `i` to target `i` on the same rank: each record is a line for a program, and each line of its output is a
 /// record.
 ///
-/// One program runs for each task; its error output is this process'. Records are texts or bytes; one with line ends in it becomes several lines.
-/// What the program does not want to read is dropped (`head`). One that fails, or cannot be started, fails the operator, and one that is
-/// left when the operator is dropped is killed. A pipe knows no barriers: what goes through a program, and when, only the program knows.
+/// One program runs for each task; its error output is this process'. Records are texts or bytes; one with line ends in it becomes several
+/// lines. What the program does not want to read is dropped (`head`). One that fails, or cannot be started, fails the operator, and one
+/// that is left when the operator is dropped is killed. A pipe knows no barriers: what goes through a program, and when, only the program
+/// knows.
 ///
-/// *Cost*: two copies through the system a record, and a process for each task. *Memory*: 64 KiB a task in each direction, and the longest line.
+/// *Cost*: two copies through the system a record, and a process for each task. *Memory*: 64 KiB a task in each direction, and the longest
+/// line.
 ///
 /// ```
 /// use aeolian_ops::{Dataflow, Insert, LogicalPlan, Operator, Pipe, taking};

@@ -98,15 +98,16 @@ struct Sending<T: Record, S: SortBy<T>> {
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
 ///
-/// *How* (sample sort): sources keep what they get until all have finished. Each rank sends a sample of 64 records for each range to one
-/// rank, which gets splitters from it and sends them to all; then each record goes to its range. There are several ranges for each target, as
-/// many as a rank fills batches for in its cache; each is sorted for itself, by radix on 64 bits of the key.
+/// *How* (sample sort): sources keep what they get until all have finished. Each rank sends a sample to one rank, of all together 64
+/// records or more for each range; that one makes splitters of them and sends these to all; then each record goes to its range. There are
+/// several ranges for each target, as many as a rank fills batches for in its cache; each is sorted for itself, by radix on 64 bits of the
+/// key.
 ///
 /// *Cost*: a record is written once where it is kept, once into the batch for its range, and read out once in order. Three rounds: samples,
-/// splitters, records. *Memory*: all records at the sources, then at the targets, and 32 bytes for each of one range. When that is more than the budget, what is kept
-/// goes to disk; at the targets whole ranges go there, those that come last first, and a range that does not fit alone is sorted there by
-/// runs and merged. So beyond the budget a record is written to disk and read twice (at its source and at its target), or once more in ranges
-/// that do not fit.
+/// splitters, records. *Memory*: all records at the sources, then at the targets, and 32 bytes for each of one range. When that is more
+/// than the budget, what is kept goes to disk; at the targets whole ranges go there, those that come last first, and a range that does not
+/// fit alone is sorted there by runs and merged. So beyond the budget a record is written to disk and read back at its source, and again at
+/// its target; and once more there in ranges that do not fit.
 pub struct Sort<T: Record, S: SortBy<T>, R> {
     exchange: Exchange<T>,
     samples: Exchange<Sample<S::Key>>,

@@ -13,8 +13,9 @@ static NAME: OpName = OpName("union");
 
 /// M sources, of any number of inputs, to N targets: all records, as they are.
 ///
-/// The records of a source stay on its rank if there is a target: sources take the targets of their rank in turn. Others go to the target of their
-/// number, modulo N. Those of one source stay in order; equal ones stay as many as they are ([`Distinct`](crate::Distinct) makes them one).
+/// The records of a source stay on its rank if there is a target: sources take the targets of their rank in turn. Others go to the target
+/// of their number, modulo N. Those of one source stay in order; equal ones stay as many as they are ([`Distinct`](crate::Distinct) makes
+/// them one).
 ///
 /// *Cost*, *memory*: as [`Partition`](crate::Partition); what stays on its rank is not copied on its way.
 ///

@@ -28,13 +28,13 @@ struct Giving {
     index: u64,
 }
 
-/// N sources to N targets, source `i` to target `i`: each record with its number, from 0 on, in order of sources, and within one as they were
-/// inserted.
+/// N sources to N targets, source `i` to target `i`: each record with its number, from 0 on, in order of sources, and within one as they
+/// were inserted.
 ///
 /// Numbers are known when all sources have finished, so targets get their records then.
 ///
-/// *Cost*: as [`Direct`](crate::Direct), and a number from each rank with sources to each with targets. *Memory*: all records at the targets;
-/// what the budget has no room for spills.
+/// *Cost*: as [`Direct`](crate::Direct), and the number of records of each source, which goes to each rank with targets. *Memory*: all
+/// records at the targets; what the budget has no room for spills.
 ///
 /// ```
 /// use aeolian_ops::{Dataflow, Insert, LogicalPlan, Operator, ZipWithIndex, taking};
