@@ -105,9 +105,9 @@ struct Sending<T: Record, S: SortBy<T>> {
 ///
 /// *Cost*: a record is written once where it is kept, once into the batch for its range, and read out once in order. Three rounds: samples,
 /// splitters, records. *Memory*: all records at the sources, then at the targets, and 32 bytes for each of one range. When that is more
-/// than the budget, what is kept goes to disk; at the targets whole ranges go there, those that come last first, and a range that does not
-/// fit alone is sorted there by runs and merged. So beyond the budget a record is written to disk and read back at its source, and again at
-/// its target; and once more there in ranges that do not fit.
+/// than the budget, or what is kept more than half of it, that goes to disk; at the targets whole ranges go there, those that come last
+/// first, and a range that does not fit alone is sorted there by runs and merged. So beyond the budget a record is written to disk and read
+/// back at its source, and again at its target; and once more there in ranges that do not fit.
 pub struct Sort<T: Record, S: SortBy<T>, R> {
     exchange: Exchange<T>,
     samples: Exchange<Sample<S::Key>>,
