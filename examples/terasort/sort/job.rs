@@ -152,12 +152,12 @@ fn sort(
     agree(world, inserted)?;
     read();
     op.finish(rank)?;
-    let alone = world.size() == 1;
-    // Others would wait for a rank that stops by itself: of several, all stop when this is done.
-    let stopped = drive(&mut op, |op| {
-        Ok(if alone && not_stopped(world).is_err() { Some(true) } else { op.is_complete().then_some(false) })
+    // A stop request comes to all ranks: none waits here for one that has left.
+    let stopped = drive(&mut op, |op| match not_stopped(world) {
+        Ok(()) => Ok(op.is_complete().then_some(Ok(()))),
+        Err(e) => Ok(Some(Err(e))),
     })?;
-    if stopped { not_stopped(world) } else { Ok(()) }
+    agree(world, stopped)
 }
 
 /// An error if somebody wants the job to end.
