@@ -129,5 +129,7 @@ fn where_the_order_breaks_is_named() {
 fn a_lone_process_stops_in_order() {
     let dir = tempfile::tempdir().unwrap();
     built::assert_stops_in_order(TERAGEN, dir.path(), &["--records", "100000000000", "--output", "x"]);
+    let sort = ["--generate", "100000000000", "--output", "y", "--memory", "64MiB", "--scratch", "."];
+    built::assert_stops_in_order(TERASORT, dir.path(), &sort);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
 }
