@@ -30,6 +30,8 @@ pub mod sigbus;
 pub mod sorted;
 pub mod summary;
 pub mod svg;
+#[path = "../terasort/shared/mod.rs"]
+pub mod tera;
 pub mod wires;
 pub mod workers;
 

@@ -1,0 +1,101 @@
+//! A run: each rank makes its records and writes them.
+
+use std::time::Instant;
+
+use aeolian::World;
+use aeolian_examples::agree::agree;
+use aeolian_examples::matrix::block;
+use aeolian_examples::progress::{Mode, Progress, seconds};
+use aeolian_examples::tera::checksum::{self, Checksum};
+use aeolian_examples::tera::directory::{Directory, Part};
+use aeolian_examples::tera::gensort::Generator;
+use aeolian_examples::tera::record::SIZE;
+use aeolian_examples::{Error, Result, summary};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::cli::Options;
+
+/// Records that are made at once: they stay in the cache.
+const PIECE: u64 = 2500;
+
+/// What `--json` prints, and the text shows.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) ranks: u32,
+    pub(crate) nodes: usize,
+    pub(crate) transport: String,
+    pub(crate) output: String,
+    pub(crate) format: String,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// Hexadecimal, as of `gensort -c`.
+    pub(crate) checksum: Checksum,
+    /// Wall-clock seconds of rank 0.
+    pub(crate) seconds: f64,
+    pub(crate) version: &'static str,
+}
+
+/// Makes what `options` say. Errors are the same on every rank, except those of the wires.
+pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
+    let begin = Instant::now();
+    let progress = Progress::new("teragen", Mode::choose(world.rank() as usize, options.quiet));
+    let directory = Directory::create(world, &options.output, options.overwrite)?;
+    let made = directory.part().and_then(|part| make(world, options, part, &progress));
+    let made = agree(world, made)?;
+    let checksum = checksum::of_all(world, made)?;
+    directory.finish(world)?;
+    let summary = Summary {
+        ranks: world.size(),
+        nodes: world.layout().hosts.len(),
+        transport: world.transport(),
+        output: options.output.display().to_string(),
+        format: options.format.to_possible_value().map_or(String::new(), |v| v.get_name().to_owned()),
+        records: options.records,
+        bytes: options.records * SIZE as u64,
+        checksum,
+        seconds: begin.elapsed().as_secs_f64(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    progress.finish("");
+    let text = || {
+        format!(
+            "{} records of {SIZE} bytes in {} part files in {}\nchecksum {}\nwritten: {}\n",
+            summary.records,
+            summary.ranks,
+            seconds(begin.elapsed()),
+            summary.checksum,
+            summary.output
+        )
+    };
+    let printed = match world.rank() {
+        0 => summary::print(&summary, options.json, options.quiet, text),
+        _ => Ok(()),
+    };
+    agree(world, printed)
+}
+
+/// Makes and writes this rank's records.
+fn make(world: &World, options: &Options, mut part: Part, progress: &Progress) -> Result<Checksum> {
+    let range = block(options.records, world.rank() as usize, world.size() as usize);
+    let mut generator =
+        Generator::new(options.format, options.seed, options.skew, options.first + range.start);
+    let mut checksum = Checksum::default();
+    let mut buffer = vec![0; PIECE as usize * SIZE];
+    let all = range.end - range.start;
+    for at in range.clone().step_by(PIECE as usize) {
+        if world.stop_requested() {
+            return Err(Error::Stopped {
+                what: "stopped on request; nothing is written".into(),
+                help: "run again".into(),
+            });
+        }
+        let records = &mut buffer[..PIECE.min(range.end - at) as usize * SIZE];
+        generator.fill(records);
+        checksum.add(records);
+        part.write(records)?;
+        progress.tick(at - range.start + (records.len() / SIZE) as u64, all, String::new);
+    }
+    part.finish()?;
+    Ok(checksum)
+}
