@@ -125,6 +125,9 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
                     let bytes = batch.bytes() as u64;
                     let taken = self.receiver.receive(target, batch);
                     self.room.shrink(bytes);
+                    if let Some(error) = self.receiver.error() {
+                        return Err(error);
+                    }
                     if let Err(Full(batch)) = taken {
                         // (What it gives back may be less, or another batch.)
                         self.room.take(batch.bytes() as u64);

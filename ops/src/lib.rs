@@ -97,7 +97,7 @@ pub use error::{OpsError, Result};
 pub use gathering::Order;
 pub use joining::{JoinKind, Joiner, Where};
 pub use key::Key;
-pub use operator::{Full, Insert, InsertError, Operator, Receiver, drive, taking};
+pub use operator::{Full, Insert, InsertError, Operator, Receiver, Trying, drive, taking, trying};
 pub use operators::{
     AllGather, AllReduce, Broadcast, Direct, Distinct, Gather, Group, Join, JoinAlgorithm, JoinReport,
     KeyedGather, KeyedGatherUngrouped, KeyedPartition, KeyedReduce, Lists, Partition, Pipe, Reduce, Side,

@@ -62,6 +62,11 @@ pub trait Receiver<I> {
     fn barrier(&mut self, target: u32, marks: &[(u32, Vec<u8>)]) {
         let _ = (target, marks);
     }
+
+    /// What went wrong with what it got last: it ends the operator on this rank, with this error. (Asked after each [`Receiver::receive`].)
+    fn error(&mut self) -> Option<OpsError> {
+        None
+    }
 }
 
 impl<I, F: FnMut(u32, I) -> Result<(), Full<I>>> Receiver<I> for F {
@@ -75,6 +80,48 @@ pub fn taking<I>(mut take: impl FnMut(u32, I)) -> impl FnMut(u32, I) -> Result<(
     move |target, item| {
         take(target, item);
         Ok(())
+    }
+}
+
+/// A receiver that takes everything, or fails: made by [`trying`].
+#[derive(Debug)]
+pub struct Trying<F> {
+    take: F,
+    error: Option<OpsError>,
+}
+
+/// A receiver that takes everything until something goes wrong, which then ends the operator (a result that cannot be written, say).
+///
+/// ```
+/// use aeolian_net::{NetError, World};
+/// use aeolian_ops::{Dataflow, Gather, Insert, LogicalPlan, Operator, trying};
+/// let world = World::alone();
+/// let flow = Dataflow::new(&world)?;
+/// let take = trying(|_target, batch| match batch.count() {
+///     0..3 => Ok(()),
+///     n => Err(NetError::Above { code: 73, what: format!("no room for {n} records") }),
+/// });
+/// let mut op = Gather::new(&flow, &LogicalPlan::each_rank(&world), take)?;
+/// op.insert_all(0, 0..5u32)?;
+/// op.finish(0)?;
+/// let error = op.complete().unwrap_err();
+/// assert_eq!((error.exit_code(), error.to_string().as_str()), (73, "no room for 5 records"));
+/// # Ok::<(), aeolian_ops::OpsError>(())
+/// ```
+pub fn trying<I, E: Into<OpsError>, F: FnMut(u32, I) -> Result<(), E>>(take: F) -> Trying<F> {
+    Trying { take, error: None }
+}
+
+impl<I, E: Into<OpsError>, F: FnMut(u32, I) -> Result<(), E>> Receiver<I> for Trying<F> {
+    fn receive(&mut self, target: u32, item: I) -> Result<(), Full<I>> {
+        if self.error.is_none() {
+            self.error = (self.take)(target, item).err().map(E::into);
+        }
+        Ok(())
+    }
+
+    fn error(&mut self) -> Option<OpsError> {
+        self.error.take()
     }
 }
 

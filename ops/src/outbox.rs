@@ -37,6 +37,9 @@ impl<T: Record> Outbox<T> {
         {
             self.refused = Some((target, batch));
         }
+        if let Some(error) = receiver.error() {
+            return Err(error);
+        }
         match self.damaged.get() {
             true => Err(self.whose.unreadable::<T>("a batch")),
             false => Ok(self.refused.is_none()),

@@ -155,6 +155,9 @@ impl<T: Record, F: FnMut(&mut T, T), R: Receiver<T>> Reduction<T, F, R> {
                 self.refused = Some(value);
                 return Ok(moved);
             }
+            if let Some(error) = self.receiver.error() {
+                return Err(error);
+            }
             *given += 1;
             moved = true;
         }

@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::dataflow::Dataflow;
-use crate::error::Result;
+use crate::error::{OpsError, Result};
 use crate::key::Key;
 use crate::operator::{Full, Insert, InsertError, Receiver, operator};
 use crate::operators::KeyedReduce;
@@ -52,6 +52,10 @@ impl<T: Key, R: Receiver<Batch<T>>> Receiver<Batch<(T, ())>> for WithoutValues<R
 
     fn barrier(&mut self, target: u32, marks: &[(u32, Vec<u8>)]) {
         self.0.barrier(target, marks);
+    }
+
+    fn error(&mut self) -> Option<OpsError> {
+        self.0.error()
     }
 }
 

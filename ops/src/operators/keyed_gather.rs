@@ -192,6 +192,9 @@ impl<K: Key, V: Record, R: Receiver<Group<K, V>>> KeyedGather<K, V, R> {
                 self.refused = Some((target, group));
                 break;
             }
+            if let Some(error) = self.receiver.error() {
+                return Err(error);
+            }
             if self.damaged.get() {
                 return Err(self.gathering.exchange.whose().unreadable::<(K, V)>("a batch"));
             }

@@ -1,8 +1,11 @@
 //! Records of a program's own that do not keep their word once they are combined: they are told, not dropped.
 
-use aeolian_net::World;
+use aeolian_net::{NetError, World};
 use aeolian_ops::record::{Reader, Writer};
-use aeolian_ops::{AllReduce, Batch, Dataflow, Insert, KeyedReduce, LogicalPlan, OpsError, Record, taking};
+use aeolian_ops::{
+    AllReduce, Ascending, Batch, Dataflow, Direct, Distinct, Group, Insert, Join, JoinAlgorithm, JoinKind,
+    KeyedGather, KeyedReduce, LogicalPlan, OpsError, Order, Record, Reduce, Sort, TopK, taking, trying,
+};
 
 /// Says that it has nine bytes, whatever it has; one of two parts and more cannot be read.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +39,12 @@ fn combine(a: &mut Odd, b: Odd) {
     a.len += b.len;
 }
 
+fn run<T, O: Insert<T>>(mut op: O, records: impl IntoIterator<Item = T>) -> Result<(), OpsError> {
+    op.insert_all(0, records)?;
+    op.finish(0)?;
+    op.complete()
+}
+
 /// What one rank is told that inserts two records of this length.
 fn told(len: u64, of_keys: bool, memory: u64) -> String {
     let world = World::alone();
@@ -44,11 +53,6 @@ fn told(len: u64, of_keys: bool, memory: u64) -> String {
     let flow = Dataflow::with(&world, options);
     let plan = LogicalPlan::each_rank(&world);
     let records = [Odd { parts: 1, len }, Odd { parts: 1, len }];
-    fn run<T, O: Insert<T>>(mut op: O, records: impl IntoIterator<Item = T>) -> Result<(), OpsError> {
-        op.insert_all(0, records)?;
-        op.finish(0)?;
-        op.complete()
-    }
     let done = if of_keys {
         let take = taking(|_, batch: Batch<(u64, Odd)>| batch.for_each(drop));
         KeyedReduce::new(&flow, &plan, combine, take).and_then(|op| run(op, records.map(|r| (5, r))))
@@ -67,5 +71,39 @@ fn records_that_break_their_word_are_told() {
             let unreadable = told(0, of_keys, memory);
             assert!(unreadable.contains(operator) && unreadable.contains("cannot be read"), "{unreadable}");
         }
+    }
+}
+
+/// What a receiver fails with ends the operator.
+#[test]
+fn a_receiver_may_fail() {
+    let world = World::alone();
+    let flow = Dataflow::new(&world).unwrap();
+    let plan = LogicalPlan::each_rank(&world);
+    fn full<I>(_: u32, _: I) -> Result<(), NetError> {
+        Err(NetError::Above { code: 73, what: "no room".into() })
+    }
+    let pairs = || (0..10u64).map(|i| (i % 3, i));
+    let sum = |a: &mut u64, b: u64| *a += b;
+    let make = |key: &u64, _: Option<&u64>, _: Option<&u64>| *key;
+    let ends = [
+        Direct::new(&flow, &plan, trying(full::<Batch<u64>>)).and_then(|op| run(op, 0..10)),
+        Reduce::new(&flow, &plan, sum, trying(full::<u64>)).and_then(|op| run(op, 0..10)),
+        TopK::new(&flow, &plan, 3, trying(full::<Batch<u64>>)).and_then(|op| run(op, 0..10)),
+        Distinct::new(&flow, &plan, trying(full::<Batch<u64>>)).and_then(|op| run(op, 0..10)),
+        Sort::new(&flow, &plan, Ascending, trying(full::<Batch<u64>>)).and_then(|op| run(op, 0..10)),
+        KeyedReduce::new(&flow, &plan, sum, trying(full::<Batch<(u64, u64)>>))
+            .and_then(|op| run(op, pairs())),
+        KeyedGather::new(&flow, &plan, Order::Any, trying(full::<Group<u64, u64>>))
+            .and_then(|op| run(op, pairs())),
+        Join::new(&flow, &plan, JoinKind::Left, JoinAlgorithm::Auto, make, trying(full::<Batch<u64>>))
+            .and_then(|mut op: Join<u64, u64, u64, _, _>| {
+                op.insert_all_left(0, pairs())?;
+                run(op, [])
+            }),
+    ];
+    for (number, end) in ends.into_iter().enumerate() {
+        let error = end.expect_err("it was full");
+        assert_eq!((error.exit_code(), error.to_string().as_str()), (73, "no room"), "{number}");
     }
 }
