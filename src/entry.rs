@@ -2,6 +2,7 @@
 
 use aeolian_harp::HarpError;
 use aeolian_net::{NetError, World, exit};
+use aeolian_ops::OpsError;
 use std::process::ExitCode;
 
 /// Why a rank cannot go on: what to tell the user, and the exit code.
@@ -66,13 +67,15 @@ impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(e: E) -> Failure {
         let any: &(dyn std::error::Error + 'static) = &e;
         let harp = any.downcast_ref::<HarpError>();
-        let net = any.downcast_ref::<NetError>().or(match harp {
-            Some(HarpError::Net(net)) => Some(net),
+        let ops = any.downcast_ref::<OpsError>();
+        let net = any.downcast_ref::<NetError>().or(match (harp, ops) {
+            (Some(HarpError::Net(net)), _) | (_, Some(OpsError::Net(net))) => Some(net),
             _ => None,
         });
-        let code = match (net, harp) {
-            (Some(net), _) => net.exit_code(),
-            (None, Some(harp)) => harp.exit_code(),
+        let code = match (net, harp, ops) {
+            (Some(net), ..) => net.exit_code(),
+            (None, Some(harp), _) => harp.exit_code(),
+            (None, None, Some(ops)) => ops.exit_code(),
             _ if any.is::<std::io::Error>() => exit::IO,
             _ => exit::PROGRAM,
         };
@@ -138,4 +141,26 @@ pub fn run(program: impl FnOnce(&mut World) -> Result<(), Failure>) -> u8 {
         }
     }
     failure.code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::spill::SpillError;
+
+    #[test]
+    fn errors_of_operators_keep_their_codes() {
+        let full = || {
+            OpsError::from(SpillError::NoRoom {
+                operator: "sort #1".into(),
+                rank: 0,
+                wanted: 100,
+                refusals: Vec::new(),
+            })
+        };
+        assert_eq!(Failure::from(full()).code(), exit::CANNOT_WRITE);
+        assert_eq!(Failure::from(NetError::from(full())).code(), exit::CANNOT_WRITE);
+        let usage = || NetError::Usage("no such rank".into());
+        assert_eq!(Failure::from(OpsError::from(usage())).code(), Failure::from(usage()).code());
+    }
 }
