@@ -127,7 +127,7 @@ impl Under<'_> {
         &self,
         mut got: Vec<Vec<T>>,
         want: impl Fn(u32) -> Vec<T>,
-        place: impl Fn(&mut Vec<T>),
+        place: impl Fn(&mut [T]),
     ) -> Result<(), Failure> {
         for (target, got) in (0..).zip(&mut got) {
             let mut want = if self.is_here(target) { want(target) } else { Vec::new() };
@@ -147,17 +147,18 @@ fn source_of(value: u64) -> u32 {
     (value >> 32) as u32
 }
 
-fn sorted<T: Ord>(all: &mut Vec<T>) {
+fn sorted<T: Ord>(all: &mut [T]) {
     all.sort_unstable();
 }
 
 /// So that only the order within each source counts.
-fn by_source(all: &mut Vec<Pair>) {
+fn by_source(all: &mut [Pair]) {
     all.sort_by_key(|(_, value)| source_of(*value));
 }
 
 pub(super) fn operators(world: &mut World) -> Result<(), Failure> {
     let usual = Options::detect(world.layout(), world.rank())?;
+    let usual = Options { memory: usual.memory.max(64 << 20), ..usual };
     let none = Options { memory: 0, batch: 1000, ..usual.clone() };
     for options in [usual, none] {
         let spills = options.memory == 0;
@@ -296,7 +297,7 @@ fn lists(flow: &Dataflow) -> Result<(), Failure> {
         let (lists, targets) = (by_key(&op), op.targets());
         // Within a source in order; those of a rank's sources take turns.
         let by_source = |list: &mut Vec<u64>| list.sort_by_key(|value| source_of(*value));
-        let place = |lists: &mut Vec<(String, Vec<u64>)>| {
+        let place = |lists: &mut [(String, Vec<u64>)]| {
             lists.iter_mut().for_each(|(_, list)| by_source(list));
             if order == Order::Any {
                 lists.sort();
@@ -368,12 +369,12 @@ type Row = (String, Option<u64>, Option<u64>);
 /// Right rows: one in seven records, with every other key, some of which no left row has.
 fn right(source: u32, place: u64) -> Option<Pair> {
     let (key, value) = pair(source, place);
-    let key = if place % 3 == 0 { format!("only right {}", place % 5) } else { key };
-    (place % 7 == 0).then_some((key, value))
+    let key = if place.is_multiple_of(3) { format!("only right {}", place % 5) } else { key };
+    place.is_multiple_of(7).then_some((key, value))
 }
 
 fn left(source: u32, place: u64) -> Option<Pair> {
-    (place % 5 != 0).then(|| pair(source, place))
+    (!place.is_multiple_of(5)).then(|| pair(source, place))
 }
 
 /// By two loops.
