@@ -146,17 +146,21 @@ pub fn run(program: impl FnOnce(&mut World) -> Result<(), Failure>) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::spill::SpillError;
 
     #[test]
     fn errors_of_operators_keep_their_codes() {
-        let lost = |what: &str| NetError::Above { code: exit::RANK_LOST, what: what.into() };
-        assert_eq!(Failure::from(OpsError::from(lost("lost"))).code, exit::RANK_LOST);
-        let decode = OpsError::Decode {
-            operator: "distinct #1".into(),
-            rank: 2,
-            from: "rank 3".into(),
-            record: "u64",
+        let full = || {
+            OpsError::from(SpillError::NoRoom {
+                operator: "sort #1".into(),
+                rank: 0,
+                wanted: 100,
+                refusals: Vec::new(),
+            })
         };
-        assert_eq!(Failure::from(decode).code, exit::PROTOCOL);
+        assert_eq!(Failure::from(full()).code(), exit::CANNOT_WRITE);
+        assert_eq!(Failure::from(NetError::from(full())).code(), exit::CANNOT_WRITE);
+        let usage = || NetError::Usage("no such rank".into());
+        assert_eq!(Failure::from(OpsError::from(usage())).code(), Failure::from(usage()).code());
     }
 }

@@ -3,6 +3,7 @@
 
 mod collectives;
 mod flight;
+mod ops;
 mod wires;
 
 use crate::Failure;
@@ -43,6 +44,7 @@ pub const CHECKS: &[Check] = &[
     ("several under way", flight::under_way),
     ("copies under way", flight::copies),
     ("parts of the world", flight::parts),
+    ("operators", ops::operators),
 ];
 
 fn wrong(what: impl Into<String>) -> Failure {

@@ -67,6 +67,9 @@
 
 mod batch;
 mod common;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod damaged;
 mod dataflow;
 mod early;
 mod error;
@@ -78,6 +81,9 @@ mod grouping;
 mod joining;
 pub mod key;
 pub mod memory;
+#[cfg(test)]
+#[path = "../../net/tests/mutate/mod.rs"]
+mod mutate;
 mod operator;
 mod operators;
 mod outbox;
