@@ -30,6 +30,7 @@ pub mod sigbus;
 pub mod sorted;
 pub mod summary;
 pub mod svg;
+pub mod tabular;
 pub mod wires;
 pub mod workers;
 
