@@ -83,17 +83,9 @@ impl Part {
             (Part::Count(a), Part::Count(b)) => *a += b,
             (Part::Whole(a, n), Part::Whole(b, m)) => (*a, *n) = (a.wrapping_add(b), *n + m),
             (Part::Float(a, n), Part::Float(b, m)) => (*a, *n) = (*a + b, *n + m),
-            (Part::Least(a), Part::Least(b)) => {
-                if a.is_null() || (!b.is_null() && b.order(a).is_lt()) {
-                    *a = b;
-                }
-            }
+            (Part::Least(a), Part::Least(b)) if a.is_null() || (!b.is_null() && b.order(a).is_lt()) => *a = b,
             // NULL comes before all others.
-            (Part::Greatest(a), Part::Greatest(b)) => {
-                if b.order(a).is_gt() {
-                    *a = b;
-                }
-            }
+            (Part::Greatest(a), Part::Greatest(b)) if b.order(a).is_gt() => *a = b,
             _ => {}
         }
     }
