@@ -30,6 +30,7 @@ pub mod sigbus;
 pub mod sorted;
 pub mod summary;
 pub mod svg;
+pub mod tabular;
 #[path = "../terasort/shared/mod.rs"]
 pub mod tera;
 pub mod wires;

@@ -1,0 +1,61 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use aeolian_examples::flow::FlowArgs;
+use aeolian_examples::program::End;
+use aeolian_examples::tabular::TableArgs;
+use clap::Parser;
+
+use crate::aggregate::Wanted;
+
+const EXAMPLES: &str = "\
+Examples:
+  groupby --input flights.csv --key carrier --agg count,mean:dep_delay --output carriers.csv
+  aeolian run -n 4 groupby --input flights.csv --key origin,dest --agg sum:distance --output routes.csv
+  groupby --input log.tsv --delimiter tab --null NA --key user --agg max:time --output /dev/stdout --quiet
+";
+
+const MORE: &str = "\
+FILE is CSV with a header line; a field in double quotes may have delimiters and line ends in it. Every rank reads only its part. \
+Types of columns are found out over the whole file: int (64 bits), float, or text. NULL is a key like others, and comes first; \
+aggregates leave NULL out. The output is CSV with a header, sorted by key.
+
+Exit codes: 0 done; 64 wrong command line; 65 unusable input, or a sum beyond 64 bits; 66 no input; 73 output cannot be written; 74 a \
+read failed half-way.";
+
+/// Aggregates the groups of a table, on any number of ranks.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "groupby", version, before_help = EXAMPLES, after_help = MORE, max_term_width = 100)]
+pub(crate) struct Options {
+    /// CSV file with a header line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// Columns whose values make a group
+    #[arg(long, value_name = "COL", value_delimiter = ',', required = true)]
+    pub(crate) key: Vec<String>,
+    /// What is wanted of each group: count (its rows), count:COL (values), sum:COL, min:COL, max:COL, mean:COL
+    #[arg(long, value_name = "AGG", value_delimiter = ',', default_value = "count")]
+    pub(crate) agg: Vec<Wanted>,
+    /// Where to write the groups
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) table: TableArgs,
+    #[command(flatten)]
+    pub(crate) flow: FlowArgs,
+    /// No progress and no table
+    #[arg(long)]
+    pub(crate) quiet: bool,
+    /// End with one JSON object on standard output instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Parses the command line.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, End> {
+    let options = Options::try_parse_from(args).map_err(End::Print)?;
+    options.table.dialect().map_err(End::Wrong)?;
+    Ok(options)
+}

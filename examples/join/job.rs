@@ -1,0 +1,170 @@
+//! A run from the first byte read to the last one written.
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use aeolian::World;
+use aeolian::harp::{Max, Sum, allreduce_slice};
+use aeolian::ops::{
+    Ascending, Batch, Dataflow, Insert, Join, JoinReport, LogicalPlan, Operator, Partition, RoundRobin, Sort,
+    taking,
+};
+use aeolian_examples::agree::agree;
+use aeolian_examples::output::Target;
+use aeolian_examples::progress::{Mode, Progress, seconds};
+use aeolian_examples::tabular::{Chain, Lines, Table, Value, check, complete, unless_wires, write};
+use aeolian_examples::{Result, rss};
+
+use crate::cli::{Options, word};
+use crate::columns::Columns;
+use crate::outputs::{self, Seconds, Side, Summary};
+
+/// Joins as `options` say. Errors are the same on every rank, except those of the wires.
+pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
+    let begin = Instant::now();
+    let mode = Mode::choose(world.rank() as usize, options.quiet);
+    let target = check(world, &options.output, &[&options.left, &options.right])?;
+    let mut left = open(world, "left", &options.left, options, mode)?;
+    let mut right = open(world, "right", &options.right, options, mode)?;
+    let columns = Columns::new(&mut left, &mut right, options)?;
+    let types = begin.elapsed();
+
+    let joining = Instant::now();
+    let job = Joining { left: &left, right: &right, columns: &columns, options, mode };
+    let (rows, report, spilled) = job.run(world, target.as_ref())?;
+    let time = joining.elapsed();
+
+    let JoinReport { broadcast, hashed, sorted, cut, spilled: on_disk, shared, got, bytes, largest_part } =
+        report;
+    let mut sums = [rows, spilled, hashed, sorted, cut, on_disk, shared, got, bytes];
+    allreduce_slice(world, &mut sums, Sum)?;
+    let mut most = [rss::peak(), largest_part, u64::from(broadcast)];
+    allreduce_slice(world, &mut most, Max)?;
+    let side = |table: &Table| Side { file: table.name(), rows: table.rows, columns: table.names.len() };
+    let summary = Summary {
+        ranks: world.size(),
+        nodes: world.layout().hosts.len(),
+        transport: world.transport(),
+        kind: word(options.kind),
+        algorithm: word(options.algorithm),
+        on: options.on.clone(),
+        left: side(&left),
+        right: side(&right),
+        rows: sums[0],
+        columns: columns.names.clone(),
+        sorted: options.sorted,
+        output: options.output.display().to_string(),
+        way: JoinReport {
+            broadcast: most[2] > 0,
+            hashed: sums[2],
+            sorted: sums[3],
+            cut: sums[4],
+            spilled: sums[5],
+            shared: sums[6],
+            got: sums[7],
+            bytes: sums[8],
+            largest_part: most[1],
+        },
+        spilled_bytes: sums[1],
+        seconds: Seconds {
+            types: types.as_secs_f64(),
+            join: time.as_secs_f64(),
+            total: begin.elapsed().as_secs_f64(),
+        },
+        peak_rss_bytes: most[0],
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let printed = if world.rank() == 0 { outputs::print(&summary, options) } else { Ok(()) };
+    agree(world, printed)
+}
+
+/// Finds out what is in a file.
+fn open(world: &mut World, side: &str, path: &Path, options: &Options, mode: Mode) -> Result<Table> {
+    let begin = Instant::now();
+    let progress = Progress::new(&format!("join: {side} types"), mode).after(Duration::from_millis(500));
+    let table = Table::open(world, path, &options.table.dialect()?, &progress)?;
+    let time = seconds(begin.elapsed());
+    progress.finish(&format!("{} rows of {} columns in {time}", table.rows, table.names.len()));
+    Ok(table)
+}
+
+/// What a join is made from.
+struct Joining<'a> {
+    left: &'a Table,
+    right: &'a Table,
+    columns: &'a Columns,
+    options: &'a Options,
+    mode: Mode,
+}
+
+impl Joining<'_> {
+    /// Reads, joins and writes. Returns the rows that this rank wrote, how it went here, and the bytes that were spilled. Collective.
+    fn run(&self, world: &mut World, target: Option<&Target>) -> Result<(u64, JoinReport, u64)> {
+        let flow = self.options.flow.dataflow(world);
+        let flow = agree(world, flow)?;
+        let dialect = self.options.table.dialect()?;
+        write(world, target, |world, lines: &Lines<'_>| {
+            lines.put(&dialect.header(&self.columns.names));
+            let rows = Cell::new(0);
+            let take = taking(|_target, batch: Batch<Vec<Value>>| {
+                let mut text = Vec::new();
+                for row in batch {
+                    dialect.put(&row, &mut text);
+                    rows.set(rows.get() + 1);
+                }
+                lines.put(&text);
+            });
+            let to_first = LogicalPlan::new(world, world.size(), 1).targets_on(&[0])?;
+            let report = if self.options.sorted {
+                self.join(world, &flow, &RefCell::new(Sort::new(&flow, &to_first, Ascending, take)?))
+            } else {
+                let out = Partition::new(&flow, &to_first, RoundRobin::default(), take)?;
+                self.join(world, &flow, &RefCell::new(out))
+            }?;
+            Ok((rows.get(), report, flow.spill().report().bytes_written))
+        })
+    }
+
+    /// Joins into `out`.
+    fn join<O: Insert<Vec<Value>>>(
+        &self,
+        world: &World,
+        flow: &Dataflow,
+        out: &RefCell<O>,
+    ) -> Result<JoinReport> {
+        let me = world.rank();
+        let failed = RefCell::new(None);
+        let joiner = |key: &Vec<Value>, left: Option<&Vec<Value>>, right: Option<&Vec<Value>>| {
+            self.columns.row(key, left, right)
+        };
+        let mut join = Join::new(
+            flow,
+            &LogicalPlan::each_rank(world),
+            self.options.kind.into(),
+            self.options.algorithm.into(),
+            joiner,
+            Chain::new(out, me, &failed),
+        )?;
+        let progress =
+            |side: &str| Progress::new(&format!("join: {side}"), self.mode).after(Duration::from_millis(500));
+        let mut number = 0;
+        // The right side first: if it is small, it goes to all ranks, and the left side stays where it is.
+        let right = self.right.read(&self.columns.right, &progress("right"), |values| {
+            number += 1;
+            Ok(join.insert_all_right(me, self.columns.right_row(values, number))?)
+        });
+        let right = unless_wires(right)?;
+        join.finish_right(me)?;
+        let left = self.left.read(&self.columns.left, &progress("left"), |values| {
+            number += 1;
+            Ok(join.insert_all_left(me, self.columns.left_row(values, number))?)
+        });
+        let left = unless_wires(left)?;
+        // Also after an error of a file: the others count on this rank.
+        join.finish(me)?;
+        complete(&mut join, out, me, &failed)?;
+        right.and(left)?;
+        Ok(join.report())
+    }
+}
