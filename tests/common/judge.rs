@@ -139,6 +139,10 @@ pub fn judge_mpi(fault: &Fault, victim: u32, ranks: u32, done: &Done, codes: &[i
     check((1..=most).contains(&errors.len()), format!("{} errors", errors.len()))?;
     let of_master = errors.iter().skip(1).all(|error| error.contains("it hosted the job master"));
     check(victim == 0 || of_master, format!("{} errors", errors.len()))?;
+    // On a busy machine rank 0 may be gone before it could say anything, and another rank lives to tell of that.
+    if hydra_spoke && errors[0].contains("it hosted the job master") {
+        return judge_error(fault, 0, CLOSED, &errors[0]);
+    }
     let cause = if errors[0].contains(fault.mpi_cause) { fault.mpi_cause } else { fault.cause };
     // Who is silent and hosted the job master may have been ended, by a node-mate or the launcher, before its silence is told.
     let cause =
