@@ -126,7 +126,7 @@ def main():
             if done.returncode:
                 failed += 1
                 print(f"FAILED {what}, {ranks} ranks: exit {done.returncode}: {done.stderr.strip()}")
-                return {}
+                return
             got, want = rows_of(out, sorts), con.execute(query).fetchall()
             in_order = all(order(a[:ordered]) <= order(b[:ordered]) for a, b in zip(got, got[1:]))
             a, b = sorted(got, key=order), sorted(want, key=order)
@@ -134,9 +134,12 @@ def main():
                 failed += 1
                 differ = next(((x, y) for x, y in zip(a, b) if not all(map(close, x, y))), None)
                 print(f"FAILED {what}, {ranks} ranks: {len(a)} rows, not {len(b)}; in order: {in_order}; ours and DuckDB's: {differ}")
-            return json.loads(done.stdout.splitlines()[-1])
+            told = json.loads(done.stdout.splitlines()[-1])
+            if "--memory" in options and not told["spilled_bytes"]:
+                failed += 1
+                print(f"FAILED {what}, {ranks} ranks: nothing went to disk")
 
-        for ranks, memory in itertools.product([1, 3] if sample else [1, 2, 3], [[], ["--memory", "200KiB"]]):
+        for ranks, memory in itertools.product([1, 3] if sample else [1, 2, 3], [[], ["--memory", "24KiB"]]):
             aggregates = "count,count:v,min:v,max:t,sum:f,mean:f"
             query = "select k1, k2, count(*), count(v), min(v), max(t), sum(f), avg(f) from l group by all"
             options = ["--input", left.path, "--key", "k1,k2", "--agg", aggregates, *memory]
