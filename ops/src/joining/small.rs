@@ -56,6 +56,8 @@ pub(crate) struct SmallSide<K, R> {
     bytes: u64,
     room: Reservation,
     has_voted: bool,
+    /// Somebody waits for what is kept: it goes by hash.
+    is_hurried: bool,
     at: usize,
     damaged: Rc<Cell<bool>>,
 }
@@ -91,6 +93,7 @@ impl<K: Key, R: Record> SmallSide<K, R> {
             bytes: 0,
             room: flow.memory().reserve(),
             has_voted: false,
+            is_hurried: false,
             at: 0,
             damaged: Rc::default(),
         };
@@ -102,6 +105,7 @@ impl<K: Key, R: Record> SmallSide<K, R> {
     fn begin(&mut self) -> Result<()> {
         self.came = (0, 0, false);
         self.has_voted = false;
+        self.is_hurried = false;
         if self.is_given {
             // Nothing is to be voted for.
             if let Some(source) = self.source {
@@ -137,13 +141,18 @@ impl<K: Key, R: Record> SmallSide<K, R> {
         self.kept.push_back(full);
     }
 
+    /// A barrier is not to wait until all ranks have finished this side: it is not kept any longer.
+    pub(crate) fn hurry(&mut self) {
+        self.is_hurried = true;
+    }
+
     /// Tells what this rank has, when it `is_whole` or too much.
     fn vote(&mut self, is_whole: bool) -> Result<bool> {
         let Some(source) = self.source.filter(|_| !self.has_voted) else { return Ok(false) };
         if is_whole && let Some(rest) = self.filling.finish() {
             self.push(rest);
         }
-        let is_too_much = self.bytes > self.most;
+        let is_too_much = self.bytes > self.most || self.is_hurried;
         if !(is_whole || is_too_much) || !self.votes.put(0, &(self.bytes, is_too_much))? {
             return Ok(false);
         }

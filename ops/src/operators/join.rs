@@ -578,11 +578,14 @@ where
         }
     }
 
-    /// Of both sides.
+    /// Of both sides. (A right side that has not been found small by then goes by hash.)
     fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()> {
         if !self.right.has_finished(source) {
             self.right.barrier(source, mark.clone())?;
-            self.small.as_mut().map(|small| small.all.barrier(source, mark.clone())).transpose()?;
+            if let Some(small) = &mut self.small {
+                small.all.barrier(source, mark.clone())?;
+                small.hurry();
+            }
         }
         self.left.barrier(source, mark)
     }

@@ -4,10 +4,11 @@ use crate::keyed::{Skew, by_target, number, skews};
 use crate::trial::{Random, Trial, trials};
 use aeolian_net::World;
 use aeolian_ops::{
-    Batch, Dataflow, Join, JoinAlgorithm, JoinKind, Joiner, Key, LogicalPlan, Operator, Options, Side, Where,
-    taking, target_of,
+    Batch, Dataflow, Full, Join, JoinAlgorithm, JoinKind, Joiner, Key, LogicalPlan, Operator, Options,
+    Receiver, Side, Where, drive, taking, target_of,
 };
 use proptest::prelude::*;
+use std::cell::RefCell;
 use std::fmt::Debug;
 
 type Left = (u32, u32);
@@ -253,6 +254,49 @@ fn a_key_of_most_left_rows_is_shared() {
         got.sort_unstable();
         assert!(got == want, "{kind:?}: {} rows, not {}", got.len(), want.len());
     }
+}
+
+/// One rank has finished its right side, which it keeps until the others have; they wait for a barrier before they do.
+#[test]
+fn a_barrier_does_not_wait_for_a_side_that_is_kept() {
+    let heard = World::local(2, |world| {
+        let flow = Dataflow::new(&world)?;
+        let plan = LogicalPlan::each_rank(&world);
+        let heard = RefCell::new(Vec::new());
+        let rows = RefCell::new(0);
+        struct Hear<'a>(&'a RefCell<Vec<Vec<(u32, Vec<u8>)>>>, &'a RefCell<usize>);
+        impl Receiver<Batch<u64>> for Hear<'_> {
+            fn receive(&mut self, _: u32, batch: Batch<u64>) -> Result<(), Full<Batch<u64>>> {
+                *self.1.borrow_mut() += batch.count();
+                Ok(())
+            }
+
+            fn barrier(&mut self, _: u32, marks: &[(u32, Vec<u8>)]) {
+                self.0.borrow_mut().push(marks.to_vec());
+            }
+        }
+        let make = |key: &u64, _: Option<&u64>, _: Option<&u64>| *key;
+        let take = Hear(&heard, &rows);
+        let mut op = Join::new(&flow, &plan, JoinKind::Inner, JoinAlgorithm::Auto, make, take)?;
+        let me = world.rank();
+        op.insert_all_right(me, (0..10).map(|i| (10 * u64::from(me) + i, i)))?;
+        if me == 1 {
+            op.finish_right(me)?;
+        }
+        op.barrier(me, vec![me as u8])?;
+        drive(&mut op, |_| Ok((!heard.borrow().is_empty()).then_some(())))?;
+        op.insert_all_left(me, (0..20).map(|i| (i, i)))?;
+        op.finish(me)?;
+        op.complete()?;
+        drop(op);
+        world.finish()?;
+        Ok((heard.into_inner(), rows.into_inner()))
+    })
+    .unwrap();
+    for (heard, _) in &heard {
+        assert_eq!(heard, &[vec![(0, vec![0]), (1, vec![1])]]);
+    }
+    assert_eq!(heard.iter().map(|(_, rows)| rows).sum::<usize>(), 40);
 }
 
 #[test]
