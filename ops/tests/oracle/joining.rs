@@ -264,7 +264,8 @@ fn a_barrier_does_not_wait_for_a_side_that_is_kept() {
         let plan = LogicalPlan::each_rank(&world);
         let heard = RefCell::new(Vec::new());
         let rows = RefCell::new(0);
-        struct Hear<'a>(&'a RefCell<Vec<Vec<(u32, Vec<u8>)>>>, &'a RefCell<usize>);
+        type Marks = Vec<(u32, Vec<u8>)>;
+        struct Hear<'a>(&'a RefCell<Vec<Marks>>, &'a RefCell<usize>);
         impl Receiver<Batch<u64>> for Hear<'_> {
             fn receive(&mut self, _: u32, batch: Batch<u64>) -> Result<(), Full<Batch<u64>>> {
                 *self.1.borrow_mut() += batch.count();
