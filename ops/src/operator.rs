@@ -94,10 +94,10 @@ pub struct Trying<F> {
 ///
 /// ```
 /// use aeolian_net::{NetError, World};
-/// use aeolian_ops::{Dataflow, Gather, Insert, LogicalPlan, Operator, trying};
+/// use aeolian_ops::{Batch, Dataflow, Gather, Insert, LogicalPlan, Operator, trying};
 /// let world = World::alone();
 /// let flow = Dataflow::new(&world)?;
-/// let take = trying(|_target, batch| match batch.count() {
+/// let take = trying(|_target, batch: Batch<(u32, u32)>| match batch.count() {
 ///     0..3 => Ok(()),
 ///     n => Err(NetError::Above { code: 73, what: format!("no room for {n} records") }),
 /// });
