@@ -8,10 +8,11 @@ use aeolian_slurm::hostlist::{compress, expand};
 
 /// Runs scontrol with a configuration of its own; `None` (said on stderr) where it is not installed.
 fn scontrol(what: &str, list: &str) -> Option<Vec<String>> {
-    let dir =
-        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("slurm-conf-{}", std::process::id()));
+    // Of each thread its own: what one removes, another may be about to use.
+    let thread = format!("slurm-conf-{}-{:?}", std::process::id(), std::thread::current().id());
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(thread);
     std::fs::create_dir_all(&dir).unwrap();
-    let conf = dir.join(format!("{:?}.conf", std::thread::current().id()));
+    let conf = dir.join("slurm.conf");
     let text = "ClusterName=x\nSlurmctldHost=localhost\nNodeName=localhost\nPartitionName=p Nodes=ALL\n";
     std::fs::File::create(&conf).unwrap().write_all(text.as_bytes()).unwrap();
     let out = Command::new("scontrol").env("SLURM_CONF", &conf).args(["show", what, list]).output();
