@@ -134,7 +134,7 @@ impl<K: Key, V: Record> Parts<K, V> {
     fn work_off(&mut self, place: usize, combine: &mut impl FnMut(&mut V, V)) -> Result<()> {
         let part = &mut self.parts[place];
         match &mut part.run {
-            Some(run) => write_together(run, &mut part.heap, self.common.block_bytes)?,
+            Some(run) => run.write_together(part.heap.drain(..), self.common.block_bytes)?,
             None => {
                 for bytes in part.heap.drain(..) {
                     part.table.add_all(&Batch::new(bytes, self.common.damaged.clone()), combine);
@@ -217,33 +217,6 @@ impl<K: Key, V: Record> Parts<K, V> {
         left.sort_by_key(|place| !parts.is_spilled(*place));
         Ok(Pairs::Cut { parts: Box::new(parts), left, now: None })
     }
-}
-
-/// Writes batches as blocks of about `block_bytes`, and none are left.
-fn write_together(run: &mut RunWriter, heap: &mut Vec<Buf>, block_bytes: usize) -> Result<()> {
-    let mut from = 0;
-    while from < heap.len() {
-        let (mut to, mut bytes) = (from, 0);
-        while to < heap.len() && (to == from || bytes + heap[to].len() <= block_bytes) {
-            bytes += heap[to].len();
-            to += 1;
-        }
-        if to == from + 1 {
-            run.write(std::mem::take(&mut heap[from]))?;
-        } else {
-            let mut block = Buf::stale(bytes);
-            let mut at = 0;
-            for batch in &mut heap[from..to] {
-                block[at..at + batch.len()].copy_from_slice(batch);
-                at += batch.len();
-                *batch = Buf::empty();
-            }
-            run.write(block)?;
-        }
-        from = to;
-    }
-    heap.clear();
-    Ok(())
 }
 
 /// Pairs that were taken out of a part.

@@ -92,7 +92,8 @@ impl Stores {
         for place in group * self.group..(group + 1) * self.group {
             let store = &mut self.stores[place];
             let run = store.run.get_or_insert_with(|| self.common.spill.run());
-            write_together(run, &mut store.pieces, &mut store.batches, self.common.block_bytes)?;
+            store.pieces.extend(store.batches.iter().map(|(from, batch)| (*from, batch.len())));
+            run.write_together(store.batches.drain(..).map(|(_, batch)| batch), self.common.block_bytes)?;
             self.room.shrink(std::mem::take(&mut store.bytes));
         }
         Ok(())
@@ -128,36 +129,6 @@ impl Stores {
         let run = run.map(RunWriter::finish).transpose()?;
         Ok(Stored { batches, pieces, run, room: self.room.split(bytes) })
     }
-}
-
-/// Writes batches as blocks of about `block_bytes`, and none are left.
-fn write_together(
-    run: &mut RunWriter,
-    pieces: &mut Vec<(u32, usize)>,
-    batches: &mut Vec<(u32, Buf)>,
-    block_bytes: usize,
-) -> Result<()> {
-    let mut batches = std::mem::take(batches).into_iter().peekable();
-    while let Some((from, mut block)) = batches.next() {
-        pieces.push((from, block.len()));
-        let mut more = Vec::new();
-        let mut bytes = block.len();
-        while let Some((from, batch)) = batches.next_if(|(_, batch)| bytes + batch.len() <= block_bytes) {
-            pieces.push((from, batch.len()));
-            bytes += batch.len();
-            more.push(batch);
-        }
-        if !more.is_empty() {
-            let first = std::mem::replace(&mut block, Buf::stale(bytes));
-            let mut at = 0;
-            for batch in std::iter::once(first).chain(more) {
-                block[at..at + batch.len()].copy_from_slice(&batch);
-                at += batch.len();
-            }
-        }
-        run.write(block)?;
-    }
-    Ok(())
 }
 
 /// A part that was taken.

@@ -190,6 +190,32 @@ impl RunWriter {
         state.check()
     }
 
+    /// Appends batches, as many as a block of about `block_bytes` has room for in each.
+    pub(crate) fn write_together(
+        &mut self,
+        batches: impl IntoIterator<Item = Buf>,
+        block_bytes: usize,
+    ) -> Result<(), SpillError> {
+        let mut batches = batches.into_iter().peekable();
+        while let Some(mut block) = batches.next() {
+            let (mut more, mut bytes) = (Vec::new(), block.len());
+            while let Some(batch) = batches.next_if(|batch| bytes + batch.len() <= block_bytes) {
+                bytes += batch.len();
+                more.push(batch);
+            }
+            if !more.is_empty() {
+                let first = std::mem::replace(&mut block, Buf::stale(bytes));
+                let mut at = 0;
+                for batch in std::iter::once(first).chain(more) {
+                    block[at..at + batch.len()].copy_from_slice(&batch);
+                    at += batch.len();
+                }
+            }
+            self.write(block)?;
+        }
+        Ok(())
+    }
+
     /// Bytes written so far, as they were given.
     pub fn bytes(&self) -> u64 {
         self.handle.state.bytes.get()
