@@ -1,17 +1,16 @@
 //! [`Parts`]: the pairs of all targets of a rank, in parts, one pair a key.
 
 use crate::batch::Batch;
+use crate::common::Common;
 use crate::dataflow::Dataflow;
 use crate::error::{Result, Whose};
 use crate::filling::Filling;
 use crate::key::Key;
-use crate::memory::{Memory, Reservation};
+use crate::memory::Reservation;
 use crate::record::Record;
-use crate::spill::{Run, RunWriter, SpillFile};
+use crate::spill::{Run, RunWriter};
 use crate::table::{Table, TakenPairs};
 use aeolian_net::Buf;
-use std::cell::Cell;
-use std::rc::Rc;
 
 /// Bytes of batches that wait until their part has enough of them.
 const HEAP: u64 = 64 << 20;
@@ -25,30 +24,6 @@ const CUT: usize = 32 << 10;
 const SMALL: u64 = 4 << 20;
 /// A part with less than this, or than its share of a quarter of the budget, is not worth a block of its own.
 const LEAST: u64 = 128 << 10;
-
-/// What parts share.
-#[derive(Clone)]
-struct Common {
-    whose: Whose,
-    memory: Rc<Memory>,
-    spill: SpillFile,
-    block_bytes: usize,
-    damaged: Rc<Cell<bool>>,
-}
-
-impl Common {
-    /// That all that came, from peers or disk, could be read.
-    fn check<T>(&self) -> Result<()> {
-        match self.damaged.get() {
-            true => Err(self.whose.unreadable::<T>("a batch")),
-            false => Ok(()),
-        }
-    }
-
-    fn put<K: Key, V: Record>(&self, filling: &mut Filling, pair: &(K, V)) -> Result<Option<Buf>> {
-        filling.put(pair).map_err(|_| self.whose.unwritable::<(K, V)>())
-    }
-}
 
 struct Part<K, V> {
     table: Table<K, V>,
@@ -82,13 +57,7 @@ pub(crate) struct Parts<K, V> {
 impl<K: Key, V: Record> Parts<K, V> {
     /// So many parts of an operator.
     pub(crate) fn new(flow: &Dataflow, whose: Whose, parts: usize) -> Parts<K, V> {
-        let common = Common {
-            memory: flow.memory().clone(),
-            spill: flow.spill().file(&whose.operator),
-            whose,
-            block_bytes: flow.spill().block_bytes(),
-            damaged: Rc::default(),
-        };
+        let common = Common::new(flow, whose);
         Parts::of(common, 0, parts)
     }
 
