@@ -5,7 +5,7 @@
 //! Large buffers come from the rank's pool (`pool`), which the ranks of its node can read; their pages exist only once touched, so
 //! making one for a message that a peer has announced costs memory only as its bytes arrive.
 
-use crate::pool::{Block, Fill, POOL_FROM};
+use crate::pool::{Block, Fill, Kind, POOL_FROM};
 use bytemuck::{AnyBitPattern, NoUninit};
 
 pub use crate::copying::copy;
@@ -46,19 +46,25 @@ impl Buf {
 
     /// `len` zero bytes.
     pub fn zeroed(len: usize) -> Buf {
-        Buf::filled(len, Fill::Zero)
+        Buf::filled(len, Fill::Zero, Kind::Shared)
     }
 
     /// `len` bytes of any value: zeros, or what a buffer of before has left. For those that are written over as a whole: what
     /// they cost is then paid once.
     pub fn stale(len: usize) -> Buf {
-        Buf::filled(len, Fill::Stale)
+        Buf::filled(len, Fill::Stale, Kind::Shared)
     }
 
-    fn filled(len: usize, fill: Fill) -> Buf {
+    /// The same of memory that no other rank can read, in large pages where the system has them: for what is sent as a message, or stays here.
+    /// (A collective copies it where it could read a neighbour's buffer.)
+    pub fn private(len: usize) -> Buf {
+        Buf::filled(len, Fill::Stale, Kind::Private)
+    }
+
+    fn filled(len: usize, fill: Fill, kind: Kind) -> Buf {
         if len >= POOL_FROM {
             // What the system refuses (limits) is tried once more on the heap, whose failure aborts with the size.
-            if let Ok(block) = Block::new(len, fill) {
+            if let Ok(block) = Block::new(len, fill, kind) {
                 return Buf { store: Store::Pool(block), len };
             }
         }
@@ -67,10 +73,10 @@ impl Buf {
 
     /// `len` bytes of any value, for a message that a peer has announced; `None` if the system has no room for so many, which a damaged
     /// header may ask for.
-    pub(crate) fn announced(len: u64) -> Option<Buf> {
+    pub(crate) fn announced(len: u64, kind: Kind) -> Option<Buf> {
         let len = usize::try_from(len).ok()?;
         if len >= POOL_FROM {
-            if let Ok(block) = Block::new(len, Fill::Stale) {
+            if let Ok(block) = Block::new(len, Fill::Stale, kind) {
                 return Some(Buf { store: Store::Pool(block), len });
             }
             Vec::<Line>::new().try_reserve_exact(len.div_ceil(64)).ok()?;
@@ -78,11 +84,11 @@ impl Buf {
         Some(Buf::stale(len))
     }
 
-    /// The block of the pool that it lies in, if it does.
+    /// The block of the shared pool that it lies in, if it does.
     pub(crate) fn block(&self) -> Option<&Block> {
         match &self.store {
             Store::Heap(_) => None,
-            Store::Pool(block) => Some(block),
+            Store::Pool(block) => (block.kind() == Kind::Shared).then_some(block),
         }
     }
 
@@ -148,7 +154,13 @@ impl Default for Buf {
 
 impl Clone for Buf {
     fn clone(&self) -> Buf {
-        Buf::from_slice(self)
+        let kind = match &self.store {
+            Store::Heap(_) => Kind::Shared,
+            Store::Pool(block) => block.kind(),
+        };
+        let mut buf = Buf::filled(self.len, Fill::Stale, kind);
+        copy(self, &mut buf);
+        buf
     }
 }
 

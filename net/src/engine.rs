@@ -29,6 +29,14 @@ pub(crate) fn edge_number(context: u16, place: u16) -> u32 {
     u32::from(context) << 16 | u32::from(place)
 }
 
+/// The first edges of a context: that of collectives, that of events, and that of the collectives inside each node. The others are programs' own.
+pub(crate) const FIRST_EDGES: u16 = 3;
+
+/// Whether an edge is of collectives (or events).
+pub(crate) fn is_of_collectives(edge: u32) -> bool {
+    (edge as u16) < FIRST_EDGES
+}
+
 /// What to be sent is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {

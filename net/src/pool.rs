@@ -5,10 +5,14 @@
 //! [`POOL_FROM`] bytes and more are blocks, of a power of two in address space, of a few *segments* (`memfd`): what is not touched
 //! of a block costs nothing. A node-mate opens a segment through `/proc/PID/fd`, as it does a ring's, and checks its token.
 //!
+//! What only this rank looks at is better elsewhere: in *private* segments, which are of large pages where the system has them. (A block that is
+//! touched for the first time there costs a twentieth, and the processor finds its pages sooner; the pages of `memfd`s are small on most systems.)
+//!
 //! Dropped blocks keep their pages while all together are no more than what was in use at a time lately (or [`KEPT`] bytes): a loop finds what it
 //! left. Beyond that the pages of those go back that have been idle longest.
 
 use memmap2::{MmapOptions, MmapRaw};
+use rustix::mm::Advice;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
@@ -27,6 +31,9 @@ const SEGMENT: usize = 64 << 20;
 /// In front of a segment's first block.
 const HEADER: usize = 4096;
 
+/// Of the processors of the day.
+const LARGE_PAGE: usize = 2 << 20;
+
 const MAGIC: u64 = u64::from_le_bytes(*b"aeolpool");
 
 #[repr(C)]
@@ -37,9 +44,19 @@ struct SegmentHeader {
 }
 
 struct Segment {
-    file: File,
+    /// Of shared ones.
+    file: Option<File>,
     map: MmapRaw,
     used: usize,
+}
+
+/// Who may look into a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// All ranks of the node.
+    Shared,
+    /// This one.
+    Private,
 }
 
 /// A block out of use.
@@ -51,6 +68,7 @@ struct Idle {
 }
 
 struct Pool {
+    kind: Kind,
     segments: Vec<Segment>,
     /// The segment that small blocks are cut from.
     open: Option<u32>,
@@ -62,23 +80,19 @@ struct Pool {
     in_use: usize,
     idle: usize,
     drops: u64,
-    /// The most that was in use lately: it falls by a thousandth with every block that is taken.
+    /// The most that was in use lately: it falls by a thousandth with every block that is taken, or by a quarter of a small one.
     peak: usize,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool {
-    segments: Vec::new(),
-    open: None,
-    kept: [const { VecDeque::new() }; 64],
-    empty: [const { Vec::new() }; 64],
-    in_use: 0,
-    idle: 0,
-    drops: 0,
-    peak: 0,
-});
+static SHARED: Mutex<Pool> = Mutex::new(Pool::new(Kind::Shared));
+static PRIVATE: Mutex<Pool> = Mutex::new(Pool::new(Kind::Private));
 
-fn pool() -> MutexGuard<'static, Pool> {
-    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+fn pool(kind: Kind) -> MutexGuard<'static, Pool> {
+    let pool = match kind {
+        Kind::Shared => &SHARED,
+        Kind::Private => &PRIVATE,
+    };
+    pool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What tells this process's segments from whatever else a descriptor number may mean.
@@ -97,6 +111,7 @@ pub(crate) struct Block {
     at: *mut u8,
     /// log2 of its length.
     class: u8,
+    kind: Kind,
     segment: u32,
     place: Place,
 }
@@ -127,10 +142,10 @@ pub(crate) enum Fill {
 
 impl Block {
     /// A block of at least `len` bytes, whose first `len` are filled.
-    pub(crate) fn new(len: usize, fill: Fill) -> io::Result<Block> {
+    pub(crate) fn new(len: usize, fill: Fill, kind: Kind) -> io::Result<Block> {
         let class = len.max(POOL_FROM).next_power_of_two().trailing_zeros() as u8;
         let size = 1usize << class;
-        let mut pool = pool();
+        let mut pool = pool(kind);
         let kept = pool.kept[usize::from(class)].pop_back();
         let dirty = kept.is_some();
         if dirty {
@@ -141,14 +156,14 @@ impl Block {
             None => pool.cut(size)?,
         };
         pool.in_use += size;
-        pool.peak = pool.in_use.max(pool.peak - pool.peak / 1024);
+        pool.peak = pool.in_use.max(pool.peak - (pool.peak / 1024).min(size / 4));
         let segment = &pool.segments[idle.segment as usize];
         // SAFETY: `offset` plus the block's size is within the segment's map, by `cut`.
         let at = unsafe { segment.map.as_mut_ptr().add(idle.offset) };
-        let (fd, bytes) = (segment.file.as_raw_fd(), segment.map.len() as u64);
+        let (fd, bytes) = (segment.file.as_ref().map_or(-1, File::as_raw_fd), segment.map.len() as u64);
         drop(pool);
         let place = Place { fd, segment: bytes, offset: idle.offset as u64 };
-        let mut block = Block { at, class, segment: idle.segment, place };
+        let mut block = Block { at, class, kind, segment: idle.segment, place };
         if dirty && fill == Fill::Zero {
             block.bytes_mut()[..len].fill(0);
         }
@@ -168,7 +183,12 @@ impl Block {
         unsafe { std::slice::from_raw_parts_mut(self.at, 1 << self.class) }
     }
 
-    /// Where it is, for the others.
+    /// Who may look into it.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Where it is, for the others. (Of a private one this is nowhere.)
     pub(crate) fn place(&self) -> Place {
         self.place
     }
@@ -177,7 +197,7 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let size = 1usize << self.class;
-        let mut pool = pool();
+        let mut pool = pool(self.kind);
         pool.in_use -= size;
         pool.idle += size;
         pool.drops += 1;
@@ -188,16 +208,34 @@ impl Drop for Block {
 }
 
 impl Pool {
+    const fn new(kind: Kind) -> Pool {
+        Pool {
+            kind,
+            segments: Vec::new(),
+            open: None,
+            kept: [const { VecDeque::new() }; 64],
+            empty: [const { Vec::new() }; 64],
+            in_use: 0,
+            idle: 0,
+            drops: 0,
+            peak: 0,
+        }
+    }
+
     /// The pages of the block that has been idle longest go back to the system; false if none could be given.
     fn give_back(&mut self) -> bool {
         let oldest = |(class, kept): (usize, &VecDeque<Idle>)| Some((kept.front()?.since, class));
         let Some((_, class)) = self.kept.iter().enumerate().filter_map(oldest).min() else { return false };
         let Some(idle) = self.kept[class].pop_front() else { return false };
         let size = 1usize << class;
-        // SAFETY: the block lies within the segment's map, on page boundaries, and nobody uses it.
+        let advice = match self.kind {
+            Kind::Shared => Advice::LinuxRemove,
+            Kind::Private => Advice::LinuxDontNeed,
+        };
+        // SAFETY: the block lies within the segment's map, on page boundaries, and nobody uses it; it reads as zeros then.
         let gone = unsafe {
             let at = self.segments[idle.segment as usize].map.as_mut_ptr().add(idle.offset);
-            rustix::mm::madvise(at.cast(), size, rustix::mm::Advice::LinuxRemove)
+            rustix::mm::madvise(at.cast(), size, advice)
         };
         if gone.is_err() {
             self.kept[class].push_front(idle);
@@ -211,14 +249,16 @@ impl Pool {
     /// A block that was never used.
     fn cut(&mut self, size: usize) -> io::Result<Idle> {
         if size > SEGMENT / 2 {
-            let segment = self.add(size + HEADER)?;
-            self.segments[segment as usize].used = size + HEADER;
-            return Ok(Idle { segment, offset: HEADER, since: 0 });
+            let segment = self.add(size)?;
+            let used = &mut self.segments[segment as usize].used;
+            let offset = *used;
+            *used += size;
+            return Ok(Idle { segment, offset, since: 0 });
         }
         let segment = match self.open {
             Some(open) if self.segments[open as usize].used + size <= SEGMENT => open,
             _ => {
-                let segment = self.add(SEGMENT)?;
+                let segment = self.add(SEGMENT - HEADER)?;
                 self.open = Some(segment);
                 segment
             }
@@ -229,7 +269,26 @@ impl Pool {
         Ok(Idle { segment, offset, since: 0 })
     }
 
-    fn add(&mut self, len: usize) -> io::Result<u32> {
+    /// A segment with room for blocks of so many bytes.
+    fn add(&mut self, room: usize) -> io::Result<u32> {
+        let segment = match self.kind {
+            Kind::Shared => Pool::shared(room + HEADER)?,
+            Kind::Private => Pool::private(room)?,
+        };
+        self.segments.push(segment);
+        Ok(self.segments.len() as u32 - 1)
+    }
+
+    fn private(room: usize) -> io::Result<Segment> {
+        let map = MmapRaw::from(MmapOptions::new().len(room + LARGE_PAGE).no_reserve_swap().map_anon()?);
+        // (Without large pages it works as well, but slower.)
+        // SAFETY: the map is this process's own, and the advice does not change what is in it.
+        let _ = unsafe { rustix::mm::madvise(map.as_mut_ptr().cast(), map.len(), Advice::LinuxHugepage) };
+        let used = (map.as_ptr() as usize).wrapping_neg() % LARGE_PAGE;
+        Ok(Segment { file: None, map, used })
+    }
+
+    fn shared(len: usize) -> io::Result<Segment> {
         let fd = rustix::fs::memfd_create("aeolian-pool", rustix::fs::MemfdFlags::CLOEXEC)?;
         let file = File::from(fd);
         file.set_len(len as u64)?;
@@ -237,8 +296,7 @@ impl Pool {
         let header = SegmentHeader { magic: MAGIC, len: len as u64, token: *token()? };
         // SAFETY: the map is page-aligned, longer than the header, and nobody else knows of it yet.
         unsafe { map.as_mut_ptr().cast::<SegmentHeader>().write(header) };
-        self.segments.push(Segment { file, map, used: HEADER });
-        Ok(self.segments.len() as u32 - 1)
+        Ok(Segment { file: Some(file), map, used: HEADER })
     }
 }
 
@@ -304,7 +362,7 @@ mod tests {
 
     #[test]
     fn blocks_are_zeroed_reused_and_seen_by_others() {
-        let mut block = Block::new(10_000, Fill::Zero).unwrap();
+        let mut block = Block::new(10_000, Fill::Zero, Kind::Shared).unwrap();
         assert!(block.bytes()[..10_000].iter().all(|&b| b == 0));
         block.bytes_mut().fill(7);
         let mut mate = Foreign::new(std::process::id(), Foreign::own_token().unwrap());
@@ -319,23 +377,14 @@ mod tests {
             "another token"
         );
         drop(block);
-        let again = Block::new(9_000, Fill::Zero).unwrap();
+        let again = Block::new(9_000, Fill::Zero, Kind::Shared).unwrap();
         assert!(again.bytes()[..9_000].iter().all(|&b| b == 0));
     }
 
     /// What a small loop uses stays, though much was used before it: else it would touch fresh pages in every step.
     #[test]
     fn the_pages_that_were_idle_longest_go_first() {
-        let mut pool = Pool {
-            segments: Vec::new(),
-            open: None,
-            kept: [const { VecDeque::new() }; 64],
-            empty: [const { Vec::new() }; 64],
-            in_use: 0,
-            idle: 0,
-            drops: 0,
-            peak: 0,
-        };
+        let mut pool = Pool::new(Kind::Shared);
         for (class, since) in [(20, 1), (16, 2), (20, 3)] {
             let mut idle = pool.cut(1 << class).unwrap();
             idle.since = since;
@@ -351,10 +400,10 @@ mod tests {
 
     #[test]
     fn a_block_of_its_own_segment_and_many_at_once() {
-        let big = Block::new((SEGMENT / 2) + 1, Fill::Zero).unwrap();
+        let big = Block::new((SEGMENT / 2) + 1, Fill::Zero, Kind::Shared).unwrap();
         assert_eq!(big.place().offset, HEADER as u64);
         let mut blocks: Vec<Block> =
-            (0..100).map(|i| Block::new(POOL_FROM << (i % 5), Fill::Stale).unwrap()).collect();
+            (0..100).map(|i| Block::new(POOL_FROM << (i % 5), Fill::Stale, Kind::Shared).unwrap()).collect();
         for (i, block) in blocks.iter_mut().enumerate() {
             block.bytes_mut().fill(i as u8);
         }

@@ -3,7 +3,7 @@
 use super::INLINE;
 use crate::error::{NetError, Result};
 use crate::fences;
-use crate::pool::{Block, Fill, Foreign, Place};
+use crate::pool::{Block, Fill, Foreign, Kind, Place};
 use crate::private;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -162,8 +162,8 @@ pub(super) const BOARD: usize = FRONT + SLOTS * SLOT;
 impl Boards {
     /// This rank's board, before the others' are known.
     pub(crate) fn new(rank: u32, threads: bool) -> Result<Boards> {
-        let mut block =
-            Block::new(BOARD, Fill::Zero).map_err(NetError::os("making a board of shared memory"))?;
+        let mut block = Block::new(BOARD, Fill::Zero, Kind::Shared)
+            .map_err(NetError::os("making a board of shared memory"))?;
         let at = block.bytes_mut().as_mut_ptr();
         let own = Arc::new(Shelf { block, at });
         if threads {

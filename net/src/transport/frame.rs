@@ -6,7 +6,9 @@
 
 use super::Kind;
 use crate::buffer::Buf;
+use crate::engine::is_of_collectives;
 use crate::error::{NetError, Result};
+use crate::pool;
 
 /// Bytes of an encoded header.
 pub const LEN: usize = 32;
@@ -77,7 +79,9 @@ impl Header {
 /// # Errors
 /// [`NetError::Os`] if there is no memory for it.
 pub(crate) fn room_for(header: &Header, rank: u32) -> Result<Buf> {
-    Buf::announced(header.len).ok_or_else(|| NetError::Os {
+    // What collectives carry may become a partition, which others read where it lies.
+    let kind = if is_of_collectives(header.edge) { pool::Kind::Shared } else { pool::Kind::Private };
+    Buf::announced(header.len, kind).ok_or_else(|| NetError::Os {
         what: format!("making room for a message of {} bytes of rank {rank}", header.len),
         source: std::io::ErrorKind::OutOfMemory.into(),
     })

@@ -3,7 +3,7 @@
 use super::group::{Calls, Edge, Layout};
 use super::pending::Task;
 use crate::control::Protection;
-use crate::engine::{Engine, edge_number};
+use crate::engine::{Engine, FIRST_EDGES, edge_number};
 use crate::error::{Blame, NetError, Result};
 use crate::exit;
 use crate::master::Master;
@@ -99,7 +99,7 @@ impl Core {
         core
     }
 
-    /// A context of that number, with its first edges: that of collectives, that of events, and that of the collectives inside each node.
+    /// A context of that number, with its first edges.
     pub(super) fn open_context(&mut self, context: u32) -> Result<u16> {
         if context < self.next_context {
             return Err(NetError::Usage(format!("context {context} was used before")));
@@ -107,7 +107,7 @@ impl Core {
         let number = u16::try_from(context)
             .map_err(|_| NetError::Usage("more than 65536 worlds were made of one".into()))?;
         self.next_context = context + 1;
-        for _ in 0..3 {
+        for _ in 0..FIRST_EDGES {
             self.engine.open_edge(number)?;
         }
         Ok(number)
