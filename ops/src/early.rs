@@ -56,6 +56,14 @@ impl<K: Key, V: Record> Early<K, V> {
         }
     }
 
+    /// Whether pairs go by for now; one is about to.
+    #[inline]
+    pub(crate) fn rests(&mut self) -> bool {
+        let rests = self.rest > 1;
+        self.rest -= u32::from(rests);
+        rests || self.many == 0
+    }
+
     /// Takes a pair; what it pushes out, or it itself, goes to `put`. If that has no room, the pair comes back.
     #[inline]
     pub(crate) fn insert(

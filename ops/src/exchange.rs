@@ -13,11 +13,11 @@
 //! For each slot one batch is being filled. If it is full and the window of the edge is so too, it stays, and nothing more is taken
 //! for that slot.
 
-use crate::batch;
 use crate::dataflow::Dataflow;
 use crate::error::{OpsError, Result, Whose};
-use crate::filling;
+use crate::filling::{self, Free};
 use crate::memory::Reservation;
+use crate::operator::InsertError;
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record, Writer};
 use aeolian_net::{Buf, Edge, Message, NetError, OpName, TrySendError, World};
@@ -72,7 +72,6 @@ fn tag(kind: u64, fingerprint: u64, slot: u32) -> u64 {
 #[derive(Default)]
 struct Outgoing {
     bytes: Buf,
-    filled: usize,
     /// Bytes of the budget that it has.
     room: u64,
     /// Ranks that it has been sent to.
@@ -101,6 +100,8 @@ pub(crate) struct Exchange<T> {
     ranks: Vec<u32>,
     /// slot -> what is being filled for it
     out: Vec<Outgoing>,
+    /// slot -> what is free of that
+    free: Vec<Free>,
     batch_bytes: usize,
     room: Reservation,
     /// source -> how far it is; of other ranks' sources nothing is known
@@ -169,6 +170,7 @@ impl<T: Record> Exchange<T> {
             round: 0,
             fingerprint: 0,
             out: Vec::new(),
+            free: Vec::new(),
             batch_bytes,
             room: flow.memory().reserve(),
             sources: Vec::new(),
@@ -187,6 +189,7 @@ impl<T: Record> Exchange<T> {
             world,
         };
         exchange.out.resize_with(slots, Outgoing::default);
+        exchange.free.resize_with(slots, || Free::NONE);
         exchange.open();
         Ok(exchange)
     }
@@ -268,42 +271,46 @@ impl<T: Record> Exchange<T> {
     /// Takes a record for a slot; false if there is no room now.
     #[inline]
     pub(crate) fn put(&mut self, slot: u32, record: &T) -> Result<bool> {
-        if let Some(out) = self.out.get_mut(slot as usize) {
-            // Of records of one size the room is looked at once, not for each of their parts.
-            let filled = out.filled;
-            if let Some(size) = T::SIZE.map(|size| size.max(1)) {
-                if let Some(place) = out.bytes.get_mut(filled..filled + size)
-                    && batch::put(record, &mut Writer::new(place, 0)).is_some()
-                {
-                    out.filled = filled + size;
-                    return Ok(true);
-                }
-            } else {
-                let mut writer = Writer::new(&mut out.bytes, filled);
-                if batch::put(record, &mut writer).is_some() {
-                    out.filled = writer.position();
-                    return Ok(true);
-                }
-            }
+        match self.put_here(slot, record) {
+            true => Ok(true),
+            false => self.put_into_another(slot, record),
         }
-        self.put_into_another(slot, record)
     }
 
-    /// The same for the bytes of a record.
+    /// Takes a record for a slot if the batch that is being filled has room for it.
+    #[inline(always)]
+    pub(crate) fn put_here(&mut self, slot: u32, record: &T) -> bool {
+        self.free.get_mut(slot as usize).is_some_and(|free| free.put(record))
+    }
+
+    /// As [`Exchange::put`]; a record that there is no room for comes back. (Only if the batch is full anything is called with the record, and by
+    /// value: so it can be in registers until then. One that is written to the stack in parts, and read from there as a whole, waits for that.)
+    #[inline(always)]
+    pub(crate) fn put_own(&mut self, slot: u32, record: T) -> Result<(), InsertError<T>> {
+        match self.put_here(slot, &record) {
+            true => Ok(()),
+            false => self.put_own_into_another(slot, record),
+        }
+    }
+
+    #[cold]
+    fn put_own_into_another(&mut self, slot: u32, record: T) -> Result<(), InsertError<T>> {
+        match self.put_into_another(slot, &record)? {
+            true => Ok(()),
+            false => Err(InsertError::Full(record)),
+        }
+    }
+
+    /// As [`Exchange::put`] for the bytes of a record.
     #[inline]
     pub(crate) fn put_bytes(&mut self, slot: u32, record: &[u8]) -> Result<bool> {
-        // (Of records of one size the compiler knows how much is copied.)
-        let bytes = T::SIZE.map_or(record.len(), |size| size.max(1));
-        if let Some(out) = self.out.get_mut(slot as usize)
-            && let Some(place) = out.bytes.get_mut(out.filled..out.filled + bytes)
-            && let Some(record) = record.get(..bytes)
+        if let Some(free) = self.free.get_mut(slot as usize)
+            && free.put_bytes::<T>(record)
         {
-            place.copy_from_slice(record);
-            out.filled += bytes;
             return Ok(true);
         }
         let begin = |most: usize| {
-            let mut bytes = Buf::stale(most.max(record.len()));
+            let mut bytes = Buf::private(most.max(record.len()));
             bytes[..record.len()].copy_from_slice(record);
             Ok((bytes, record.len()))
         };
@@ -317,7 +324,7 @@ impl<T: Record> Exchange<T> {
         }
         let (filled, room) = (bytes.len(), bytes.len() as u64);
         self.room.take(room);
-        self.out[slot as usize] = Outgoing { bytes, filled, room, sent: 0 };
+        self.fill(slot, bytes, filled, room);
         self.flush(slot)?;
         Ok(None)
     }
@@ -344,7 +351,7 @@ impl<T: Record> Exchange<T> {
         let (bytes, filled) = begin(self.batch_bytes).map_err(|_| self.whose().unwritable::<T>())?;
         let room = bytes.len() as u64;
         self.room.take(room);
-        self.out[slot as usize] = Outgoing { bytes, filled, room, sent: 0 };
+        self.fill(slot, bytes, filled, room);
         // What is longer than a batch is under way already.
         if filled > self.batch_bytes {
             self.flush(slot)?;
@@ -352,15 +359,24 @@ impl<T: Record> Exchange<T> {
         Ok(true)
     }
 
+    /// This batch is being filled for a slot that has none.
+    fn fill(&mut self, slot: u32, bytes: Buf, filled: usize, room: u64) {
+        let out = &mut self.out[slot as usize];
+        *out = Outgoing { bytes, room, sent: 0 };
+        // SAFETY: only `flush` looks at the batch or takes it, and takes it away from `free` first.
+        self.free[slot as usize] = unsafe { Free::of(&mut out.bytes, filled) };
+    }
+
     /// Sends what is being filled for a slot; false if there is no room.
     fn flush(&mut self, slot: u32) -> Result<bool> {
         let out = &mut self.out[slot as usize];
-        if out.filled == 0 {
+        if out.bytes.is_empty() {
             return Ok(true);
         }
         let mut bytes = std::mem::take(&mut out.bytes);
         // Nothing more goes into a batch that some have already.
-        bytes.truncate(out.filled);
+        let free = std::mem::replace(&mut self.free[slot as usize], Free::NONE);
+        bytes.truncate(bytes.len() - free.left());
         let (ranks, place) = match self.route {
             Route::ToAll => (&self.target_ranks[..], ALL),
             Route::ToOne { .. } => (&self.ranks[slot as usize..=slot as usize], slot),
@@ -418,7 +434,7 @@ impl<T: Record> Exchange<T> {
         }
         let mut moved = false;
         for slot in 0..self.out.len() as u32 {
-            let had = self.out[slot as usize].filled > 0;
+            let had = !self.out[slot as usize].bytes.is_empty();
             if !self.flush(slot)? {
                 return Ok(moved);
             }

@@ -103,8 +103,8 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
     /// Takes a record for a target (to all: 0), or hands it back.
     #[inline]
     pub(crate) fn insert(&mut self, source: u32, target: u32, record: T) -> Result<(), InsertError<T>> {
-        match self.exchange.may_insert(source)? && self.exchange.put(target, &record)? {
-            true => Ok(()),
+        match self.exchange.may_insert(source)? {
+            true => self.exchange.put_own(target, record),
             false => Err(InsertError::Full(record)),
         }
     }

@@ -127,10 +127,7 @@ impl<K: Key, V: Record> Gathering<K, V> {
     /// The same of a source that may insert.
     #[inline]
     pub(crate) fn put(&mut self, pair: (K, V)) -> Result<(), InsertError<(K, V)>> {
-        match self.exchange.put(self.grouping.slot_of_hash(Grouping::hash(&pair.0)), &pair)? {
-            true => Ok(()),
-            false => Err(InsertError::Full(pair)),
-        }
+        self.exchange.put_own(self.grouping.slot_of_hash(Grouping::hash(&pair.0)), pair)
     }
 
     /// Moves on what goes out and takes what comes; a barrier goes to `barrier`.

@@ -89,6 +89,7 @@ mod operators;
 mod outbox;
 mod parts;
 mod plan;
+mod prefetch;
 pub mod record;
 mod reduction;
 mod selector;

@@ -246,7 +246,9 @@ pub trait Insert<T>: Operator {
         for record in records {
             match self.insert(source, record) {
                 Ok(()) => {}
-                Err(InsertError::Full(record)) => insert_when_there_is_room(self, source, record)?,
+                Err(InsertError::Full(record)) => {
+                    insert_when_there_is_room(self, record, |op, record| op.insert(source, record))?;
+                }
                 Err(InsertError::Failed(e)) => return Err(e),
             }
         }
@@ -254,12 +256,16 @@ pub trait Insert<T>: Operator {
     }
 }
 
-/// Moves an operator on until it takes this record.
-fn insert_when_there_is_room<T, O: Insert<T>>(op: &mut O, source: u32, record: T) -> Result<()> {
+/// Moves an operator on until `insert` takes this record.
+fn insert_when_there_is_room<T, O: Operator>(
+    op: &mut O,
+    record: T,
+    mut insert: impl FnMut(&mut O, T) -> Result<(), InsertError<T>>,
+) -> Result<()> {
     let mut refused = Some(record);
     drive(op, |op| {
         let Some(record) = refused.take() else { return Ok(Some(())) };
-        match op.insert(source, record) {
+        match insert(op, record) {
             Ok(()) => Ok(Some(())),
             Err(InsertError::Full(record)) => {
                 refused = Some(record);
@@ -272,7 +278,7 @@ fn insert_when_there_is_room<T, O: Insert<T>>(op: &mut O, source: u32, record: T
 
 /// Inserts all of these. Whether the source may insert is asked once for many records (nothing that `put` does changes it), and again where one
 /// was refused.
-pub(crate) fn insert_many<T, O: Insert<T>>(
+pub(crate) fn insert_many<T, O: Operator>(
     op: &mut O,
     source: u32,
     records: impl IntoIterator<Item = T>,
@@ -298,7 +304,10 @@ pub(crate) fn insert_many<T, O: Insert<T>>(
             }
         }
         let Some(record) = refused.or_else(|| records.next()) else { return Ok(()) };
-        insert_when_there_is_room(op, source, record)?;
+        insert_when_there_is_room(op, record, |op, record| match may_insert(op, source)? {
+            true => put(op, record),
+            false => Err(InsertError::Full(record)),
+        })?;
     }
 }
 

@@ -59,22 +59,23 @@ impl<T: Record> Outbox<T> {
         target: u32,
         mut next: impl FnMut() -> Result<Option<T>>,
     ) -> Result<bool> {
+        self.hand_over_filled(receiver, target, |filling, whose| filling.fill(whose, &mut next))
+    }
+
+    /// The same; `fill` fills a batch and returns it, or the last one when there are no more records.
+    pub(crate) fn hand_over_filled(
+        &mut self,
+        receiver: &mut impl Receiver<Batch<T>>,
+        target: u32,
+        fill: impl FnOnce(&mut Filling, &Whose) -> Result<Option<Buf>>,
+    ) -> Result<bool> {
         if !self.offer(receiver)? {
             return Ok(false);
         }
-        let bytes = loop {
-            let full = match next()? {
-                Some(record) => self.filling.put(&record).map_err(|_| self.whose.unwritable::<T>())?,
-                None => match self.filling.finish() {
-                    None => return Ok(false),
-                    rest => rest,
-                },
-            };
-            if let Some(bytes) = full {
-                break bytes;
-            }
-        };
-        self.hand(receiver, target, bytes)
+        match fill(&mut self.filling, &self.whose)? {
+            Some(bytes) => self.hand(receiver, target, bytes),
+            None => Ok(false),
+        }
     }
 
     /// The same for a batch that is there already.

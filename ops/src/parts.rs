@@ -13,7 +13,7 @@ use crate::table::{Table, TakenPairs};
 use aeolian_net::Buf;
 
 /// Bytes of batches that wait until their part has enough of them.
-const HEAP: u64 = 64 << 20;
+const HEAP: u64 = 16 << 20;
 /// A part that was spilled is cut into so many, and each of them again if need be,
 const CUTS: usize = 16;
 /// so often at most: who is still too large then has keys whose hashes were made to be the same, and goes beyond the budget.

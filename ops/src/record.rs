@@ -97,6 +97,14 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
+    /// Writes `N` bytes, if there is room.
+    #[inline]
+    pub fn array<const N: usize>(&mut self, bytes: [u8; N]) -> Option<()> {
+        *self.bytes.get_mut(self.at..)?.first_chunk_mut()? = bytes;
+        self.at += N;
+        Some(())
+    }
+
     /// Writes a length: one byte below 255, else nine.
     #[inline]
     pub fn len(&mut self, len: usize) -> Option<()> {
@@ -190,7 +198,7 @@ macro_rules! plain {
 
             #[inline]
             fn put(&self, out: &mut $crate::record::Writer<'_>) -> Option<()> {
-                out.bytes($crate::record::bytes_of(self))
+                out.array($crate::record::cast::<$t, [u8; size_of::<$t>()]>(*self))
             }
 
             #[inline]
@@ -222,7 +230,7 @@ macro_rules! plain {
 }
 
 #[doc(hidden)]
-pub use bytemuck::{bytes_of, cast_slice, pod_read_unaligned as read_unaligned};
+pub use bytemuck::{cast, cast_slice, pod_read_unaligned as read_unaligned};
 
 #[doc(hidden)]
 pub fn collect_to_vec<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {

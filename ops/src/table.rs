@@ -1,10 +1,11 @@
 //! [`Table`]: the pairs of a part of a target, one a key.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Records};
 use crate::key::Key;
 use crate::memory::{Memory, Reservation};
+use crate::prefetch;
 use crate::record::Record;
-use hashbrown::hash_table::{Entry, HashTable, IntoIter};
+use std::mem::MaybeUninit;
 use std::rc::Rc;
 
 /// Of hash tables inside targets: which keys come to one target, another seed has decided.
@@ -13,9 +14,56 @@ const SEED: u64 = 0x7ab1_e5ee_d000_0001;
 /// What a value takes beside its own bytes where it has some elsewhere: of the allocator.
 const ELSEWHERE: usize = 16;
 
-/// Pairs, one a key.
+/// Records whose places are told to the processor before they are looked at.
+const BLOCK: usize = 32;
+/// Places of the smallest table: a power of two, with room for a block.
+const LEAST: usize = 64;
+
+/// So many eighths of the places are taken before there are twice as many: with more, one looks for a key at too many places.
+const FULL: usize = 5;
+
+/// Places of pairs.
+struct Places<K, V> {
+    /// Of each place 0, or some bits of the hash of the pair that is there.
+    tags: Vec<u8>,
+    pairs: Vec<MaybeUninit<(K, V)>>,
+}
+
+impl<K, V> Places<K, V> {
+    /// So many free ones.
+    fn new(places: usize) -> Places<K, V> {
+        let mut pairs = Vec::with_capacity(places);
+        pairs.resize_with(places, MaybeUninit::uninit);
+        Places { tags: vec![0; places], pairs }
+    }
+
+    /// Takes the pair at a place, if there is one.
+    #[inline]
+    fn take(&mut self, at: usize) -> Option<(K, V)> {
+        match std::mem::replace(self.tags.get_mut(at)?, 0) {
+            0 => None,
+            // SAFETY: a place with a tag has a pair, and from now on it has no tag.
+            _ => Some(unsafe { self.pairs[at].assume_init_read() }),
+        }
+    }
+}
+
+impl<K, V> Drop for Places<K, V> {
+    fn drop(&mut self) {
+        if std::mem::needs_drop::<(K, V)>() {
+            (0..self.tags.len()).for_each(|at| drop(self.take(at)));
+        }
+    }
+}
+
+/// Pairs, one a key: a hash table that is probed place by place, with a byte of each place's hash beside.
+///
+/// A batch is added a block at a time: first its keys are hashed and their places told to the processor, then, a block later, they are looked
+/// for (Chen et al., *Improving hash join performance through prefetching*, 2004). So a table may be larger than a cache.
 pub(crate) struct Table<K, V> {
-    pairs: HashTable<(K, V)>,
+    /// A power of two, or none at first.
+    places: Places<K, V>,
+    len: usize,
     /// Bytes that keys and values have elsewhere, about.
     elsewhere: u64,
     room: Reservation,
@@ -23,7 +71,7 @@ pub(crate) struct Table<K, V> {
 
 impl<K: Key, V: Record> Table<K, V> {
     pub(crate) fn new(memory: &Rc<Memory>) -> Table<K, V> {
-        Table { pairs: HashTable::new(), elsewhere: 0, room: memory.reserve() }
+        Table { places: Places::new(0), len: 0, elsewhere: 0, room: memory.reserve() }
     }
 
     /// Bytes that it takes.
@@ -33,39 +81,120 @@ impl<K: Key, V: Record> Table<K, V> {
 
     /// Adds pairs, those of keys that are there by `combine`.
     pub(crate) fn add_all(&mut self, batch: &Batch<(K, V)>, combine: &mut impl FnMut(&mut V, V)) {
-        for (key, value) in batch {
-            let hash = key.hash(SEED);
-            match self.pairs.entry(hash, |there| there.0.same(&key), |there| there.0.hash(SEED)) {
-                Entry::Occupied(mut there) => {
-                    let there = &mut there.get_mut().1;
-                    let before = elsewhere(there);
-                    combine(there, value);
-                    self.elsewhere = (self.elsewhere + elsewhere(there)).saturating_sub(before);
+        if <(K, V)>::SIZE.is_some() {
+            let (mut ahead, mut pairs) = (batch.iter(), batch.iter());
+            let (mut now, mut next) = ([0; BLOCK], [0; BLOCK]);
+            let mut many = self.look_ahead(&mut ahead, &mut now);
+            while many > 0 {
+                self.make_room(BLOCK);
+                let more = self.look_ahead(&mut ahead, &mut next);
+                for (hash, (key, value)) in now[..many].iter().zip(&mut pairs) {
+                    self.add(*hash, key, value, combine);
                 }
-                Entry::Vacant(place) => {
-                    self.elsewhere += elsewhere(&key) + elsewhere(&value);
-                    place.insert((key, value));
-                }
+                std::mem::swap(&mut now, &mut next);
+                many = more;
+            }
+        } else {
+            // (To read these twice may cost more than it saves.)
+            for (key, value) in batch {
+                self.make_room(1);
+                self.add(key.hash(SEED), key, value, combine);
             }
         }
-        let holds = self.pairs.allocation_size() as u64 + self.elsewhere;
+        let places = self.places.tags.len() * (size_of::<(K, V)>() + 1);
+        let holds = places as u64 + self.elsewhere;
         match holds.checked_sub(self.room.bytes()) {
             Some(more) => self.room.take(more),
             None => self.room.shrink(self.room.bytes() - holds),
         }
     }
 
+    /// The hashes of the next keys, whose places are going to be looked at; how many.
+    #[inline]
+    fn look_ahead(&self, pairs: &mut Records<'_, (K, V)>, hashes: &mut [u64; BLOCK]) -> usize {
+        let mut many = 0;
+        for (place, (key, _)) in hashes.iter_mut().zip(pairs) {
+            *place = key.hash(SEED);
+            let at = *place as usize & self.places.tags.len().wrapping_sub(1);
+            prefetch::to_write(self.places.tags.as_ptr().wrapping_add(at));
+            prefetch::to_write(self.places.pairs.as_ptr().wrapping_add(at).cast());
+            many += 1;
+        }
+        many
+    }
+
+    /// There is room for so many keys more.
+    #[inline]
+    fn make_room(&mut self, more: usize) {
+        while (self.len + more) * 8 > self.places.tags.len() * FULL {
+            self.grow();
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let places = (2 * self.places.tags.len()).max(LEAST);
+        let mut old = std::mem::replace(&mut self.places, Places::new(places));
+        for at in 0..old.tags.len() {
+            if let Some((key, value)) = old.take(at) {
+                let (hash, mask) = (key.hash(SEED), places - 1);
+                let mut at = hash as usize & mask;
+                while self.places.tags[at] != 0 {
+                    at = (at + 1) & mask;
+                }
+                self.places.pairs[at].write((key, value));
+                self.places.tags[at] = tag(hash);
+            }
+        }
+    }
+
+    /// Adds a pair; there is room for it.
+    #[inline]
+    fn add(&mut self, hash: u64, key: K, value: V, combine: &mut impl FnMut(&mut V, V)) {
+        let Places { tags, pairs } = &mut self.places;
+        let (tag, mask) = (tag(hash), tags.len() - 1);
+        let mut at = hash as usize & mask;
+        loop {
+            match tags[at] {
+                0 => break,
+                there if there == tag => {
+                    // SAFETY: a place with a tag has a pair.
+                    let there = unsafe { pairs[at].assume_init_mut() };
+                    if there.0.same(&key) {
+                        let before = elsewhere(&there.1);
+                        combine(&mut there.1, value);
+                        self.elsewhere = (self.elsewhere + elsewhere(&there.1)).saturating_sub(before);
+                        return;
+                    }
+                }
+                _ => {}
+            }
+            at = (at + 1) & mask;
+        }
+        self.elsewhere += elsewhere(&key) + elsewhere(&value);
+        pairs[at].write((key, value));
+        tags[at] = tag;
+        self.len += 1;
+    }
+
     /// All pairs; none are left.
     pub(crate) fn take(&mut self) -> TakenPairs<K, V> {
         let room = self.room.split(u64::MAX);
-        self.elsewhere = 0;
-        TakenPairs { pairs: std::mem::take(&mut self.pairs).into_iter(), _room: room }
+        (self.elsewhere, self.len) = (0, 0);
+        TakenPairs { places: std::mem::replace(&mut self.places, Places::new(0)), at: 0, _room: room }
     }
+}
+
+/// Of a place that is taken: other bits of the hash than its place has.
+#[inline]
+fn tag(hash: u64) -> u8 {
+    0x80 | (hash >> 57) as u8
 }
 
 /// Pairs that were taken out of a table.
 pub(crate) struct TakenPairs<K, V> {
-    pairs: IntoIter<(K, V)>,
+    places: Places<K, V>,
+    at: usize,
     /// Given back when they are gone.
     _room: Reservation,
 }
@@ -73,8 +202,15 @@ pub(crate) struct TakenPairs<K, V> {
 impl<K, V> Iterator for TakenPairs<K, V> {
     type Item = (K, V);
 
+    #[inline]
     fn next(&mut self) -> Option<(K, V)> {
-        self.pairs.next()
+        while self.at < self.places.tags.len() {
+            self.at += 1;
+            if let Some(pair) = self.places.take(self.at - 1) {
+                return Some(pair);
+            }
+        }
+        None
     }
 }
 

@@ -3,8 +3,10 @@
 use super::{Given, JoinKind, Joiner};
 use crate::batch::{self, Batch};
 use crate::error::{Result, Whose};
+use crate::filling::Filling;
 use crate::key::Key;
 use crate::memory::{Memory, Reservation};
+use crate::prefetch;
 use crate::record::{Reader, Record};
 use crate::stores::Reading;
 use crate::table::elsewhere;
@@ -16,6 +18,8 @@ use std::rc::Rc;
 const SEED: u64 = 0x701e_5eed_0000_0005;
 /// What a row takes beside itself: its place in a chain, the beginning of one, whether it has matched.
 const OF_ROW: usize = 2 * size_of::<u32>() + 1;
+/// Rows that are looked at before they are gone along.
+const BLOCK: usize = 32;
 /// The end of a chain.
 const END: u32 = u32::MAX;
 
@@ -104,9 +108,16 @@ impl<K: Key, H: Record> Table<K, H> {
             rows,
             _room: room,
         };
-        for row in 0..table.rows.len() {
-            let place = table.place(&table.rows[row].0);
-            table.next[row] = std::mem::replace(&mut table.first[place], row as u32);
+        let mut places = [0; BLOCK];
+        for start in (0..table.rows.len()).step_by(BLOCK) {
+            let block = &table.rows[start..(start + BLOCK).min(table.rows.len())];
+            for (place, row) in places.iter_mut().zip(block) {
+                *place = table.place(&row.0);
+                prefetch::to_write((&raw const table.first[*place]).cast());
+            }
+            for (place, row) in places.into_iter().zip(start..start + block.len()) {
+                table.next[row] = std::mem::replace(&mut table.first[place], row as u32);
+            }
         }
         Ok(table)
     }
@@ -118,16 +129,20 @@ impl<K: Key, H: Record> Table<K, H> {
 }
 
 /// Walks through one side with a table of the other.
+///
+/// Rows of one size are looked at a block ahead: where their chains begin is told to the processor for all of a block, then what is there, and only
+/// then they are gone along (Chen et al., *Improving hash join performance through prefetching*, 2004).
 struct Walk<K, W, H> {
     table: Table<K, H>,
     given: Given,
     walked: Reading,
     batch: Buf,
     at: usize,
-    /// The row, whether it has matched, and the held one to try next.
-    row: Option<(K, W)>,
-    has_matched: bool,
-    try_next: u32,
+    /// Where the chains of the next rows begin, and the next one of these.
+    ahead: Vec<u32>,
+    next_ahead: usize,
+    /// A row that is not through: the held one to try next, and whether it has matched.
+    row: Option<((K, W), u32, bool)>,
     /// All are walked through; of the held ones, the next to be looked at.
     left: Option<usize>,
     whose: Whose,
@@ -147,63 +162,104 @@ impl<K: Key, W: Record, H: Record> Walk<K, W, H> {
             walked,
             batch: Buf::empty(),
             at: 0,
+            ahead: Vec::with_capacity(BLOCK),
+            next_ahead: 0,
             row: None,
-            has_matched: false,
-            try_next: END,
             left: None,
             whose: whose.clone(),
         })
     }
 
-    /// The next row that is walked to.
-    #[inline]
-    fn step(&mut self) -> Result<Option<(K, W)>> {
+    /// Looks at rows of one size before they are walked to. (The batch is not at its end.)
+    fn look_ahead(&mut self, width: usize) {
+        self.ahead.clear();
+        self.next_ahead = 0;
+        for row in self.batch[self.at..].chunks_exact(width).take(BLOCK) {
+            // (What cannot be read is told where it is walked to.)
+            let place = <(K, W)>::get(&mut Reader::new(row)).map_or(0, |row| self.table.place(&row.0));
+            prefetch::to_write((&raw const self.table.first[place]).cast());
+            self.ahead.push(place as u32);
+        }
+        for ahead in &mut self.ahead {
+            *ahead = self.table.first[*ahead as usize];
+            prefetch::to_write(self.table.rows.as_ptr().wrapping_add(*ahead as usize).cast());
+            prefetch::to_write(self.table.next.as_ptr().wrapping_add(*ahead as usize).cast());
+        }
+    }
+
+    /// The next row that is walked to, and where its chain begins.
+    #[inline(always)]
+    fn step(&mut self) -> Result<Option<((K, W), u32)>> {
         while self.at == self.batch.len() {
             match self.walked.next()? {
-                Some((_, batch)) => (self.batch, self.at) = (batch, 0),
+                Some((_, batch)) => {
+                    (self.batch, self.at) = (batch, 0);
+                    self.next_ahead = self.ahead.len();
+                }
                 None => return Ok(None),
             }
+        }
+        if let Some(width) = <(K, W)>::SIZE.filter(|width| *width > 0)
+            && self.next_ahead == self.ahead.len()
+        {
+            self.look_ahead(width);
         }
         let mut input = Reader::new(&self.batch[self.at..]);
         let row: (K, W) = batch::get(&mut input).ok_or_else(|| self.whose.unreadable::<(K, W)>("a batch"))?;
         self.at = self.batch.len() - input.rest().len();
-        Ok(Some(row))
+        let first = match self.ahead.get(self.next_ahead) {
+            Some(first) => *first,
+            None => self.table.first[self.table.place(&row.0)],
+        };
+        self.next_ahead += 1;
+        Ok(Some((row, first)))
     }
 
-    fn next<J, Y: Way<K, W, H, J>>(&mut self, joiner: &mut J) -> Result<Option<Y::Output>> {
+    /// Fills a batch with what is given next, and returns it; or the rest, when there is no more. (What is made is written straight into the batch.)
+    #[inline(always)]
+    fn fill<J, Y: Way<K, W, H, J, Output: Record>>(
+        &mut self,
+        joiner: &mut J,
+        filling: &mut Filling,
+    ) -> Result<Option<Buf>> {
         let given = self.given;
         while self.left.is_none() {
-            if self.row.is_none() {
-                let Some(row) = self.step()? else {
-                    self.left = Some(0);
-                    break;
-                };
-                self.try_next = self.table.first[self.table.place(&row.0)];
-                self.has_matched = false;
-                self.row = Some(row);
-            }
-            let Some((key, row)) = &self.row else { break };
-            while let Some((there, held)) = self.table.rows.get(self.try_next as usize) {
-                let at = self.try_next as usize;
-                self.try_next = self.table.next[at];
-                if !there.same(key) || !Y::matches(joiner, key, row, held) {
+            let (row, mut next, mut has_matched) = match self.row.take() {
+                Some(row) => row,
+                None => match self.step()? {
+                    Some((row, first)) => (row, first, false),
+                    None => {
+                        self.left = Some(0);
+                        break;
+                    }
+                },
+            };
+            while let Some((there, held)) = self.table.rows.get(next as usize) {
+                let at = next as usize;
+                next = self.table.next[at];
+                if !there.same(&row.0) || !Y::matches(joiner, &row.0, &row.1, held) {
                     continue;
                 }
-                self.has_matched = true;
+                has_matched = true;
                 if let Some(matched) = self.table.matched.get_mut(at) {
                     *matched = true;
                 }
                 if given.pairs {
-                    return Ok(Some(Y::join(joiner, key, Some(row), Some(held))));
-                }
-                if given.walked_once || given.walked_alone {
+                    let made = Y::join(joiner, &row.0, Some(&row.1), Some(held));
+                    if let Some(full) = put(filling, made, &self.whose)? {
+                        self.row = Some((row, next, has_matched));
+                        return Ok(Some(full));
+                    }
+                } else if given.walked_once || given.walked_alone {
                     // One that matches is enough.
-                    self.try_next = END;
+                    break;
                 }
             }
-            let Some((key, row)) = self.row.take() else { break };
-            if if self.has_matched { given.walked_once } else { given.walked_alone } {
-                return Ok(Some(Y::join(joiner, &key, Some(&row), None)));
+            if if has_matched { given.walked_once } else { given.walked_alone } {
+                let made = Y::join(joiner, &row.0, Some(&row.1), None);
+                if let Some(full) = put(filling, made, &self.whose)? {
+                    return Ok(Some(full));
+                }
             }
         }
         while let Some(left) = &mut self.left {
@@ -212,11 +268,19 @@ impl<K: Key, W: Record, H: Record> Walk<K, W, H> {
             *left += 1;
             let matched = self.table.matched.get(at).copied();
             if matched == Some(true) && given.held_once || matched == Some(false) && given.held_alone {
-                return Ok(Some(Y::join(joiner, key, None, Some(row))));
+                let made = Y::join(joiner, key, None, Some(row));
+                if let Some(full) = put(filling, made, &self.whose)? {
+                    return Ok(Some(full));
+                }
             }
         }
-        Ok(None)
+        Ok(filling.finish())
     }
+}
+
+#[inline(always)]
+fn put<T: Record>(filling: &mut Filling, made: T, whose: &Whose) -> Result<Option<Buf>> {
+    filling.put_own(made).map_err(|_| whose.unwritable::<T>())
 }
 
 enum Held<K, L, R> {
@@ -243,12 +307,18 @@ impl<K: Key, L: Record, R: Record> HashJoin<K, L, R> {
         }))
     }
 
-    /// What is given next.
-    #[inline]
-    pub(crate) fn next<J: Joiner<K, L, R>>(&mut self, joiner: &mut J) -> Result<Option<J::Output>> {
+    /// Fills a batch with what is given next.
+    pub(crate) fn fill<J: Joiner<K, L, R>>(
+        &mut self,
+        joiner: &mut J,
+        filling: &mut Filling,
+    ) -> Result<Option<Buf>>
+    where
+        J::Output: Record,
+    {
         match &mut self.0 {
-            Held::Left(walk) => walk.next::<J, RightWalked>(joiner),
-            Held::Right(walk) => walk.next::<J, LeftWalked>(joiner),
+            Held::Left(walk) => walk.fill::<J, RightWalked>(joiner, filling),
+            Held::Right(walk) => walk.fill::<J, LeftWalked>(joiner, filling),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::batch::Batch;
 use crate::common::Common;
 use crate::dataflow::Dataflow;
-use crate::error::{OpsError, Result};
+use crate::error::{OpsError, Result, Whose};
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::filling::Filling;
 use crate::grouping::Grouping;
@@ -13,7 +13,7 @@ use crate::joining::share::{SHARES, Sharing};
 use crate::joining::small::{Barriers, SmallSide, Spread, Way};
 use crate::joining::{JoinKind, Joiner};
 use crate::key::Key;
-use crate::operator::{Insert, InsertError, Operator, Receiver, drive};
+use crate::operator::{Insert, InsertError, Operator, Receiver, drive, insert_many};
 use crate::outbox::Outbox;
 use crate::plan::LogicalPlan;
 use crate::record::Record;
@@ -265,8 +265,15 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     ///
     /// # Errors
     /// As [`Insert::insert`].
-    #[inline]
     pub fn insert_left(&mut self, source: u32, row: (K, L)) -> Result<(), InsertError<(K, L)>> {
+        match self.left.may_insert(source)? {
+            true => self.put_left(row),
+            false => Err(InsertError::Full(row)),
+        }
+    }
+
+    #[inline]
+    fn put_left(&mut self, row: (K, L)) -> Result<(), InsertError<(K, L)>> {
         let hash = Grouping::hash(&row.0);
         let mut slot = self.grouping.slot_of_hash(hash);
         if self.small.as_ref().is_some_and(|small| small.way == Way::ToAll) && !self.mine.is_empty() {
@@ -274,21 +281,22 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             let target = self.mine[hash as u32 as usize % self.mine.len()];
             slot = self.grouping.slots_of(target).start + slot % self.grouping.parts;
         }
-        match self.left.may_insert(source)? && self.left.put(slot, &row)? {
-            true => Ok(()),
-            false => Err(InsertError::Full(row)),
-        }
+        self.left.put_own(slot, row)
     }
 
     /// The same for a right row.
     ///
     /// # Errors
     /// As [`Insert::insert`].
-    #[inline]
     pub fn insert_right(&mut self, source: u32, row: (K, R)) -> Result<(), InsertError<(K, R)>> {
-        if !self.right.may_insert(source)? {
-            return Err(InsertError::Full(row));
+        match self.right.may_insert(source)? {
+            true => self.put_right(source, row),
+            false => Err(InsertError::Full(row)),
         }
+    }
+
+    #[inline]
+    fn put_right(&mut self, source: u32, row: (K, R)) -> Result<(), InsertError<(K, R)>> {
         if let Some(small) = &mut self.small
             && small.way != Way::ByHash
         {
@@ -298,10 +306,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             };
             return if taken { Ok(()) } else { Err(InsertError::Full(row)) };
         }
-        match self.right.put(self.grouping.slot_of_hash(Grouping::hash(&row.0)), &row)? {
-            true => Ok(()),
-            false => Err(InsertError::Full(row)),
-        }
+        self.right.put_own(self.grouping.slot_of_hash(Grouping::hash(&row.0)), row)
     }
 
     /// This source has no more right rows. A small right side that all sources finish before they insert left rows can go to all targets,
@@ -342,7 +347,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     /// # Errors
     /// As [`Insert::insert`] and [`Operator::progress`].
     pub fn insert_all_left(&mut self, source: u32, rows: impl IntoIterator<Item = (K, L)>) -> Result<()> {
-        self.insert_all(source, rows.into_iter().map(Side::Left))
+        insert_many(self, source, rows, |join, source| join.left.may_insert(source), Join::put_left)
     }
 
     /// The same for right rows.
@@ -350,7 +355,8 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     /// # Errors
     /// As [`Insert::insert`] and [`Operator::progress`].
     pub fn insert_all_right(&mut self, source: u32, rows: impl IntoIterator<Item = (K, R)>) -> Result<()> {
-        self.insert_all(source, rows.into_iter().map(Side::Right))
+        let put = |join: &mut Self, row| join.put_right(source, row);
+        insert_many(self, source, rows, |join, source| join.right.may_insert(source), put)
     }
 
     /// The next part that is to be matched: its target, and how.
@@ -460,7 +466,8 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             let joiner = &mut self.joiner;
             let given = match matching {
                 Matching::Hash(join) => {
-                    self.outbox.hand_over(&mut self.receiver, *target, || join.next(joiner))?
+                    let fill = |filling: &mut Filling, _: &Whose| join.fill(joiner, filling);
+                    self.outbox.hand_over_filled(&mut self.receiver, *target, fill)?
                 }
                 Matching::Merge(join) => {
                     self.outbox.hand_over(&mut self.receiver, *target, || join.next(joiner))?

@@ -142,7 +142,7 @@ impl<K: Key, V: Record, R: Receiver<Group<K, V>>> KeyedGather<K, V, R> {
                 }
             };
             let (mut from, mut to) = value(first, self.key.len());
-            let mut values = Buf::stale(PIECE.min(1 << 10).max(to - from));
+            let mut values = Buf::private(PIECE.min(1 << 10).max(to - from));
             let mut filled = 0;
             let mut is_last = true;
             while let Some(pair) = pairs.peek() {
@@ -162,7 +162,7 @@ impl<K: Key, V: Record, R: Receiver<Group<K, V>>> KeyedGather<K, V, R> {
                         break;
                     }
                     if filled + to - from > values.len() {
-                        let mut longer = Buf::stale((2 * values.len()).max(filled + to - from));
+                        let mut longer = Buf::private((2 * values.len()).max(filled + to - from));
                         longer[..filled].copy_from_slice(&values[..filled]);
                         values = longer;
                     }

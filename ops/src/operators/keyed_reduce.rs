@@ -28,7 +28,7 @@ const AT_ONCE: usize = 64;
 /// *Cost*: sources reduce what they can of what they insert one after another, as long as that pays (a table that stays in the cache; it
 /// is left where keys hardly come again). What is left is written once into the batch for its part of its target, and one round later
 /// into that part's hash table. *Memory*: one batch for each part of each target at each rank with sources; at the targets one pair
-/// a key, and at most 64 MiB, or an eighth of the budget, of pairs that wait for their part's turn.
+/// a key, and at most 16 MiB, or an eighth of the budget, of pairs that wait for their part's turn.
 /// When that is more than the budget, parts go to disk, the largest first, and come back one after another at the end.
 ///
 /// ```
@@ -143,6 +143,14 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
     #[inline]
     fn put(&mut self, pair: (K, V)) -> Result<(), InsertError<(K, V)>> {
         let hash = Grouping::hash(&pair.0);
+        if self.early.rests() && self.exchange.put_here(self.grouping.slot_of_hash(hash), &pair) {
+            return Ok(());
+        }
+        self.put_early(hash, pair)
+    }
+
+    /// The same, reduced with others before it goes.
+    fn put_early(&mut self, hash: u64, pair: (K, V)) -> Result<(), InsertError<(K, V)>> {
         let (exchange, grouping) = (&mut self.exchange, self.grouping);
         let put = |hash: u64, pair: &(K, V)| exchange.put(grouping.slot_of_hash(hash), pair);
         self.early.insert(hash, pair, &mut self.combine, put)

@@ -60,9 +60,7 @@ impl<T: Record, S: Selector<T>, R: Receiver<Batch<T>>> Partition<T, S, R> {
     #[inline]
     fn put(&mut self, source: u32, record: T) -> Result<(), InsertError<T>> {
         let target = self.selector.select(source, &record, self.targets);
-        if !self.forward.exchange.put(target, &record)? {
-            return Err(InsertError::Full(record));
-        }
+        self.forward.exchange.put_own(target, record)?;
         self.selector.commit(source);
         Ok(())
     }

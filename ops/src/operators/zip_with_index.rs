@@ -234,9 +234,10 @@ operator!(ZipWithIndex<T, R> where T: Record, R: Receiver<Batch<(u64, T)>>);
 impl<T: Record, R: Receiver<Batch<(u64, T)>>> Insert<T> for ZipWithIndex<T, R> {
     #[inline]
     fn insert(&mut self, source: u32, record: T) -> Result<(), InsertError<T>> {
-        if !self.exchange.may_insert(source)? || !self.exchange.put(source, &record)? {
+        if !self.exchange.may_insert(source)? {
             return Err(InsertError::Full(record));
         }
+        self.exchange.put_own(source, record)?;
         self.inserted[source as usize] += 1;
         Ok(())
     }

@@ -223,7 +223,7 @@ fn by_prefix_alone<R: Rule>(batches: &[Buf]) -> Option<Option<Buf>> {
     let mut other = vec![0; keys.len()];
     radix::sort(&mut keys, &mut other);
     drop(other);
-    let mut sorted = Buf::stale(keys.len() * width);
+    let mut sorted = Buf::private(keys.len() * width);
     let mut whole = Some(());
     for (place, key) in sorted.chunks_exact_mut(width).zip(keys) {
         let record = R::from_prefix(key);

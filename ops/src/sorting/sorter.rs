@@ -152,7 +152,7 @@ impl<'a> RunOf<'a> {
         let wants = ORIGIN + bytes.len();
         if self.filled + wants > self.block.len() {
             self.write()?;
-            self.block = Buf::stale(run_block(self.common).max(wants));
+            self.block = Buf::private(run_block(self.common).max(wants));
         }
         let place = &mut self.block[self.filled..][..wants];
         place[..ORIGIN].copy_from_slice(&from.to_ne_bytes());
@@ -216,7 +216,7 @@ impl<R: Rule> Sorted<R> {
     /// The next records, of `most` bytes or one that is longer.
     pub(crate) fn batch(&mut self, most: usize) -> Result<Option<Buf>> {
         let Some(first) = self.peek() else { return Ok(None) };
-        let mut batch = Buf::stale(most.max(first.len()));
+        let mut batch = Buf::private(most.max(first.len()));
         let filled = match self {
             Sorted::Memory(sorted) => sorted.fill(&mut batch),
             Sorted::Merge(merge) => merge.fill(&mut batch)?,

@@ -137,7 +137,7 @@ impl RunReader {
         if !block.lz4 {
             return Ok(payload);
         }
-        let mut raw = Buf::stale(block.raw as usize);
+        let mut raw = Buf::private(block.raw as usize);
         match lz4_flex::block::decompress_into(&payload, &mut raw) {
             Ok(n) if n as u64 == block.raw => Ok(raw),
             _ => Err(damaged(Damage::Compression)),
