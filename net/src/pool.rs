@@ -80,7 +80,7 @@ struct Pool {
     in_use: usize,
     idle: usize,
     drops: u64,
-    /// The most that was in use lately: it falls by a thousandth with every block that is taken, or by a quarter of a small one.
+    /// The most that was in use lately: it falls by a thousandth with every block that is taken, or by a bit of its length if that is less.
     peak: usize,
 }
 
@@ -156,7 +156,7 @@ impl Block {
             None => pool.cut(size)?,
         };
         pool.in_use += size;
-        pool.peak = pool.in_use.max(pool.peak - (pool.peak / 1024).min(size / 4));
+        pool.peak = pool.in_use.max(pool.peak - (pool.peak / 1024).min(size / 32));
         let segment = &pool.segments[idle.segment as usize];
         // SAFETY: `offset` plus the block's size is within the segment's map, by `cut`.
         let at = unsafe { segment.map.as_mut_ptr().add(idle.offset) };
@@ -203,7 +203,8 @@ impl Drop for Block {
         pool.drops += 1;
         let idle = Idle { segment: self.segment, offset: self.place.offset as usize, since: pool.drops };
         pool.kept[usize::from(self.class)].push_back(idle);
-        while pool.in_use + pool.idle > pool.peak.max(KEPT) && pool.give_back() {}
+        // (A quarter more, so that a loop does not give back what it takes again in its next step.)
+        while pool.in_use + pool.idle > (pool.peak + pool.peak / 4).max(KEPT) && pool.give_back() {}
     }
 }
 
