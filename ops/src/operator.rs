@@ -205,19 +205,23 @@ fn turns<O: Operator + ?Sized, T>(
     let mut asked = 0u32;
     loop {
         // As long as it moves by itself, there is something to do before the world is waited for.
-        let mut step = || -> Result<Option<Option<T>>> {
+        let mut step = |world: &mut World| -> Result<Option<Option<T>>> {
             loop {
                 let moved = op.progress()?;
                 match ready(op)? {
                     Some(value) => return Ok(Some(Some(value))),
                     // Not for other ranks: who waits for them in vain is told that all wait for one another.
                     None if op.is_held_up() => return Ok(Some(None)),
-                    None if moved => asked = 0,
+                    None if moved => {
+                        asked = 0;
+                        // Others may wait for what this rank has sent.
+                        world.progress()?;
+                    }
                     None => return Ok(None),
                 }
             }
         };
-        if let Some(value) = world.wait_until(|_| Ok(step().transpose()))?? {
+        if let Some(value) = world.wait_until(|world| Ok(step(world).transpose()))?? {
             return Ok(value);
         }
         if !world.progress()? {

@@ -12,6 +12,9 @@ use std::rc::Rc;
 /// Bytes of a batch that an operator makes.
 const BYTES: usize = 64 << 10;
 
+/// So many of them are handed over in one call of `progress`: what is on its way to other ranks must move meanwhile, or they wait.
+pub(crate) const BATCHES: usize = 16;
+
 /// Records on their way to the receiver: at most one batch, which is made when the one before it was taken, and a record of the next.
 pub(crate) struct Outbox<T> {
     whose: Whose,

@@ -14,7 +14,7 @@ use crate::joining::small::{Barriers, SmallSide, Spread, Way};
 use crate::joining::{JoinKind, Joiner};
 use crate::key::Key;
 use crate::operator::{Insert, InsertError, Operator, Receiver, drive, insert_many};
-use crate::outbox::Outbox;
+use crate::outbox::{BATCHES, Outbox};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use crate::sorting::by::Together;
@@ -458,7 +458,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             // What was spilled comes last, when the memory of all others is free. (They are taken from the end.)
             level.left.sort_by_key(|part| !level.stores.is_spilled(2 * *part as usize));
         }
-        loop {
+        for _ in 0..BATCHES {
             if self.giving.is_none() {
                 self.giving = self.next_part()?;
             }
@@ -476,7 +476,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             if given {
                 moved = true;
             } else if self.outbox.is_empty() {
-                self.giving = None;
+                (self.giving, moved) = (None, true);
             } else {
                 break;
             }

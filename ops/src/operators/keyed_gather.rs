@@ -12,6 +12,9 @@ use aeolian_net::{Buf, OpName};
 use std::cell::Cell;
 use std::rc::Rc;
 
+/// So many pieces are handed over in one call of `progress`: what is on its way to other ranks must move meanwhile, or they wait.
+const GROUPS: usize = 256;
+
 static NAME: OpName = OpName("keyed_gather");
 
 /// Bytes of values that come together. Of groups that have more, several come.
@@ -184,10 +187,12 @@ impl<K: Key, V: Record, R: Receiver<Group<K, V>>> KeyedGather<K, V, R> {
     fn progress(&mut self) -> Result<bool> {
         let receiver = &mut self.receiver;
         let mut moved = self.gathering.progress(|target, marks| receiver.barrier(target, marks))?;
-        while let Some((target, group)) = match self.refused.take() {
-            None => self.next()?,
-            refused => refused,
-        } {
+        for _ in 0..GROUPS {
+            let next = match self.refused.take() {
+                None => self.next()?,
+                refused => refused,
+            };
+            let Some((target, group)) = next else { break };
             if let Err(Full(group)) = self.receiver.receive(target, group) {
                 self.refused = Some((target, group));
                 break;

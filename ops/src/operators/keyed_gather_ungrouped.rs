@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::gathering::{Gathering, Order, Ordered};
 use crate::key::Key;
 use crate::operator::{Insert, InsertError, Receiver, insert_many, operator};
-use crate::outbox::Outbox;
+use crate::outbox::{BATCHES, Outbox};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use aeolian_net::OpName;
@@ -65,7 +65,7 @@ impl<K: Key, V: Record, R: Receiver<Batch<(K, V)>>> KeyedGatherUngrouped<K, V, R
     fn progress(&mut self) -> Result<bool> {
         let receiver = &mut self.receiver;
         let mut moved = self.gathering.progress(|target, marks| receiver.barrier(target, marks))?;
-        loop {
+        for _ in 0..BATCHES {
             if self.giving.is_none() {
                 self.giving = self.gathering.next()?;
             }
@@ -73,7 +73,7 @@ impl<K: Key, V: Record, R: Receiver<Batch<(K, V)>>> KeyedGatherUngrouped<K, V, R
             if self.outbox.hand_over_batch(&mut self.receiver, *target, |most| pairs.batch(most))? {
                 moved = true;
             } else if self.outbox.is_empty() {
-                self.giving = None;
+                (self.giving, moved) = (None, true);
             } else {
                 break;
             }

@@ -8,7 +8,7 @@ use crate::exchange::{Exchange, Incoming, Route};
 use crate::grouping::Grouping;
 use crate::key::Key;
 use crate::operator::{Insert, InsertError, Receiver, insert_many, operator};
-use crate::outbox::Outbox;
+use crate::outbox::{BATCHES, Outbox};
 use crate::parts::{Pairs, Parts};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
@@ -122,7 +122,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
             // What was spilled comes last, when the memory of all others is free. (They are taken from the end.)
             self.left.sort_by_key(|slot| !self.parts.is_spilled(*slot as usize));
         }
-        loop {
+        for _ in 0..BATCHES {
             if self.giving.is_none() {
                 let Some(slot) = self.left.pop() else { break };
                 let pairs = self.parts.take(slot as usize, &mut self.combine)?;
@@ -132,7 +132,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
             if self.outbox.hand_over(&mut self.receiver, *target, || pairs.next(&mut self.combine))? {
                 moved = true;
             } else if self.outbox.is_empty() {
-                self.giving = None;
+                (self.giving, moved) = (None, true);
             } else {
                 break;
             }

@@ -8,7 +8,7 @@ use crate::exchange::{Exchange, Incoming, Route};
 use crate::filling::Filling;
 use crate::grouping::Grouping;
 use crate::operator::{Insert, InsertError, Receiver, insert_many, operator};
-use crate::outbox::Outbox;
+use crate::outbox::{BATCHES, Outbox};
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record};
 use crate::sorting::by::{Of, SortBy};
@@ -304,7 +304,7 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
     /// Hands over what all is there for; true if anything moved.
     fn give(&mut self) -> Result<bool> {
         let mut moved = false;
-        loop {
+        for _ in 0..BATCHES {
             if self.giving.is_none() {
                 let Some(slot) = self.left.pop() else { break };
                 let place = slot as usize;
@@ -319,7 +319,7 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
             if self.outbox.hand_over_batch(&mut self.receiver, *target, |most| sorted.batch(most))? {
                 moved = true;
             } else if self.outbox.is_empty() {
-                self.giving = None;
+                (self.giving, moved) = (None, true);
             } else {
                 break;
             }
@@ -380,17 +380,22 @@ impl<T: Record, S: SortBy<T>> Sending<T, S> {
                 }
             }
             let mut input = Reader::new(&self.batch[self.at..]);
-            while !input.is_empty() {
-                let before = input.rest();
+            let mut place = self.place;
+            let mut is_full = false;
+            while !input.is_empty() && !is_full {
+                let before = input.clone();
                 let record: T =
                     batch::get(&mut input).ok_or_else(|| exchange.whose().unreadable::<T>("a batch"))?;
-                let bytes = &before[..before.len() - input.rest().len()];
-                let range = self.splitters.range_of(S::key(&record), rank, self.place);
+                let bytes = &before.rest()[..before.rest().len() - input.rest().len()];
+                let range = self.splitters.range_of(S::key(&record), rank, place);
+                place += 1;
                 if !exchange.put_bytes(range, bytes)? {
-                    return Ok(false);
+                    (input, place, is_full) = (before, place - 1, true);
                 }
-                self.at += bytes.len();
-                self.place += 1;
+            }
+            (self.at, self.place) = (self.batch.len() - input.rest().len(), place);
+            if is_full {
+                return Ok(false);
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::dataflow::Dataflow;
 use crate::error::{OpsError, Result};
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::operator::{Insert, InsertError, Receiver, operator};
-use crate::outbox::Outbox;
+use crate::outbox::{BATCHES, Outbox};
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record};
 use crate::stores::{Reading, Stores};
@@ -144,7 +144,7 @@ impl<T: Record, R: Receiver<Batch<(u64, T)>>> ZipWithIndex<T, R> {
     /// Hands over what all is there for; true if anything moved.
     fn give(&mut self) -> Result<bool> {
         let mut moved = false;
-        loop {
+        for _ in 0..BATCHES {
             if self.giving.is_none() {
                 let Some(target) = self.left.pop() else { break };
                 let records = self.stores.take(target as usize)?.read();
@@ -156,7 +156,7 @@ impl<T: Record, R: Receiver<Batch<(u64, T)>>> ZipWithIndex<T, R> {
             if self.outbox.hand_over(&mut self.receiver, giving.target, || giving.next(&whose))? {
                 moved = true;
             } else if self.outbox.is_empty() {
-                self.giving = None;
+                (self.giving, moved) = (None, true);
             } else {
                 break;
             }

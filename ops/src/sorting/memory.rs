@@ -23,10 +23,12 @@ struct Place {
 /// (A batch is longer than 4 GiB only if a single record is so.)
 pub(crate) struct InOrder<R: Rule> {
     batches: Vec<Buf>,
-    entries: Vec<Entry>,
+    /// Entries, in order.
+    entries: Buf,
     places: Vec<Place>,
-    /// Of records that are their prefix: there is one batch, in which they lie in order.
-    is_in_order: bool,
+    /// Of records that are their prefix: only these, in order; and the bytes of the next record.
+    prefixes: Buf,
+    one: [u8; 8],
     next: usize,
     /// Of batches and entries; given back when they are gone.
     _room: Reservation,
@@ -45,66 +47,89 @@ impl<R: Rule> InOrder<R> {
     /// Sorts batches, whose order is that of equal records. `room` has what they take.
     pub(crate) fn new(batches: Vec<Buf>, mut room: Reservation, whose: &Whose) -> Result<InOrder<R>> {
         room.take(extra::<R::Record>(batches.iter().map(|b| b.len() as u64).sum()));
-        if let Some(batch) = by_prefix_alone::<R>(&batches) {
-            let next = 0;
-            let batches = vec![batch.ok_or_else(|| whose.unreadable::<R::Record>("a batch"))?];
-            let (entries, places) = (Vec::new(), Vec::new());
-            return Ok(InOrder {
-                batches,
-                entries,
-                places,
-                is_in_order: true,
-                next,
-                _room: room,
-                rule: PhantomData,
-            });
-        }
         let mut all = InOrder {
             batches,
-            entries: Vec::new(),
+            entries: Buf::empty(),
             places: Vec::new(),
-            is_in_order: false,
+            prefixes: Buf::empty(),
+            one: [0; 8],
             next: 0,
             _room: room,
             rule: PhantomData,
         };
-        all.list().ok_or_else(|| whose.unreadable::<R::Record>("a batch"))?;
-        let mut other = vec![Entry { prefix: 0, at: 0 }; all.entries.len()];
-        radix::sort(&mut all.entries, &mut other);
-        drop(other);
+        let damaged = || whose.unreadable::<R::Record>("a batch");
+        if all.are_their_prefix() {
+            all.prefixes = sorted::<u64>(all.prefixes().ok_or_else(damaged)?);
+            // They are told apart by nothing else, so they may as well be made anew.
+            all.batches.clear();
+            all.make_one();
+            return Ok(all);
+        }
+        all.entries = sorted::<Entry>(all.list().ok_or_else(damaged)?);
         if !R::PREFIX_IS_ALL {
-            all.sort_ties().ok_or_else(|| whose.unreadable::<R::Record>("a batch"))?;
+            all.sort_ties().ok_or_else(damaged)?;
         }
         Ok(all)
     }
 
-    /// All records, as they are.
-    fn list(&mut self) -> Option<()> {
-        if let Some(width) = width::<R::Record>() {
-            self.entries.reserve_exact(self.batches.iter().map(|b| b.len() / width).sum());
-        }
-        for (number, batch) in (0u32..).zip(&self.batches) {
-            let mut input = Reader::new(batch);
-            match width::<R::Record>() {
-                Some(width) => {
-                    for (i, mut bytes) in batch.chunks(width).map(Reader::new).enumerate() {
-                        let at = u64::from(number) << 32 | (i * width) as u64;
-                        let prefix = R::prefix(&R::read(&mut bytes)?);
-                        self.entries.push(Entry { prefix, at });
-                    }
-                }
-                None => {
-                    while !input.is_empty() {
-                        let from = batch.len() - input.rest().len();
-                        let prefix = R::prefix(&R::read(&mut input)?);
-                        let bytes = (batch.len() - input.rest().len() - from) as u64;
-                        self.entries.push(Entry { prefix, at: self.places.len() as u64 });
-                        self.places.push(Place { batch: number, from: u32::try_from(from).ok()?, bytes });
-                    }
-                }
+    /// Whether a record is nothing but its prefix.
+    fn are_their_prefix(&self) -> bool {
+        let first = self.batches.first().and_then(|batch| R::read(&mut Reader::new(batch)));
+        width::<R::Record>().is_some_and(|width| width <= 8)
+            && first.is_some_and(|first| R::from_prefix(R::prefix(&first)).is_some())
+    }
+
+    /// How many records of this size there are, if batches are nothing else.
+    fn records(&self, width: usize) -> Option<usize> {
+        self.batches.iter().map(|batch| (batch.len() % width == 0).then_some(batch.len() / width)).sum()
+    }
+
+    /// The prefixes of all records.
+    fn prefixes(&self) -> Option<Buf> {
+        let width = width::<R::Record>()?;
+        let records = self.records(width)?;
+        let mut prefixes = Buf::private(records * size_of::<u64>());
+        let mut place = prefixes.cast_mut::<u64>().iter_mut();
+        for batch in &self.batches {
+            for (mut bytes, place) in batch.chunks_exact(width).map(Reader::new).zip(&mut place) {
+                *place = R::prefix(&R::read(&mut bytes)?);
             }
         }
-        Some(())
+        Some(prefixes)
+    }
+
+    /// Entries of all records, as they are.
+    fn list(&mut self) -> Option<Buf> {
+        let Some(width) = width::<R::Record>() else {
+            let mut entries = Vec::new();
+            for (number, batch) in (0u32..).zip(&self.batches) {
+                let mut input = Reader::new(batch);
+                while !input.is_empty() {
+                    let from = batch.len() - input.rest().len();
+                    let prefix = R::prefix(&R::read(&mut input)?);
+                    let bytes = (batch.len() - input.rest().len() - from) as u64;
+                    entries.push(Entry { prefix, at: self.places.len() as u64 });
+                    self.places.push(Place { batch: number, from: u32::try_from(from).ok()?, bytes });
+                }
+            }
+            return Some(Buf::from_pod(&entries));
+        };
+        let records = self.records(width)?;
+        let mut entries = Buf::private(records * size_of::<Entry>());
+        let mut place = entries.cast_mut::<Entry>().iter_mut();
+        for (number, batch) in (0u64..).zip(&self.batches) {
+            for ((i, mut bytes), place) in
+                batch.chunks_exact(width).map(Reader::new).enumerate().zip(&mut place)
+            {
+                let prefix = R::prefix(&R::read(&mut bytes)?);
+                *place = Entry { prefix, at: number << 32 | (i * width) as u64 };
+            }
+        }
+        Some(entries)
+    }
+
+    fn entries(&self) -> &[Entry] {
+        self.entries.cast()
     }
 
     /// A record: its batch and its bytes.
@@ -125,8 +150,9 @@ impl<R: Rule> InOrder<R> {
     /// Sorts those with the same prefix.
     fn sort_ties(&mut self) -> Option<()> {
         let mut start = 0;
-        while let Some(first) = self.entries.get(start) {
-            let same = self.entries[start + 1..].iter().take_while(|e| e.prefix == first.prefix).count() + 1;
+        while let Some(first) = self.entries().get(start) {
+            let same =
+                self.entries()[start + 1..].iter().take_while(|e| e.prefix == first.prefix).count() + 1;
             if same > 1 {
                 self.sort_tie(start, start + same)?;
             }
@@ -138,9 +164,10 @@ impl<R: Rule> InOrder<R> {
     fn sort_tie(&mut self, start: usize, end: usize) -> Option<()> {
         let view = |entry: &Entry| R::read(&mut Reader::new(self.record(entry.at).1));
         // Most often all are the same.
-        let mut before = view(&self.entries[start])?;
+        let tie = &self.entries()[start..end];
+        let mut before = view(&tie[0])?;
         let mut sorted = true;
-        for entry in &self.entries[start + 1..end] {
+        for entry in &tie[1..] {
             let next = view(entry)?;
             sorted = R::order(&before, &next) != Ordering::Greater;
             if !sorted {
@@ -149,30 +176,40 @@ impl<R: Rule> InOrder<R> {
             before = next;
         }
         if !sorted {
-            let tie = self.entries[start..end].iter();
-            let mut tie: Vec<(R::View, Entry)> = tie.map(|e| Some((view(e)?, *e))).collect::<Option<_>>()?;
+            let mut tie: Vec<(R::View, Entry)> =
+                tie.iter().map(|e| Some((view(e)?, *e))).collect::<Option<_>>()?;
             tie.sort_by(|a, b| R::order(&a.0, &b.0));
-            for (place, (_, entry)) in self.entries[start..end].iter_mut().zip(tie) {
+            for (place, (_, entry)) in self.entries.cast_mut::<Entry>()[start..end].iter_mut().zip(tie) {
                 *place = entry;
             }
         }
         Some(())
     }
 
+    /// Of records that are their prefix: makes the next one.
+    fn make_one(&mut self) {
+        if let Some(prefix) = self.prefixes.cast::<u64>().get(self.next) {
+            make::<R>(*prefix, &mut self.one);
+        }
+    }
+
     /// The next record: the number of its batch, and its bytes.
     #[inline]
     pub(crate) fn peek(&self) -> Option<(usize, &[u8])> {
-        if self.is_in_order {
-            let width = width::<R::Record>()?;
-            return Some((0, self.batches.first()?.get(self.next * width..)?.get(..width)?));
+        if !self.prefixes.is_empty() {
+            let is_left = self.next < self.prefixes.len() / size_of::<u64>();
+            return is_left.then(|| Some((0, self.one.get(..width::<R::Record>()?)?))).flatten();
         }
-        self.entries.get(self.next).map(|entry| self.record(entry.at))
+        self.entries().get(self.next).map(|entry| self.record(entry.at))
     }
 
     /// Moves on to the one after it.
     #[inline]
     pub(crate) fn advance(&mut self) {
         self.next += 1;
+        if !self.prefixes.is_empty() {
+            self.make_one();
+        }
     }
 
     /// Fills this with the next records, as far as it has room; returns how far.
@@ -188,46 +225,41 @@ impl<R: Rule> InOrder<R> {
             }
             return filled;
         };
-        if self.is_in_order {
-            let left = self.batches.first().map_or(&[][..], |batch| &batch[self.next * width..]);
-            let records = left.len().min(place.len()) / width;
-            place[..records * width].copy_from_slice(&left[..records * width]);
+        let records;
+        if !self.prefixes.is_empty() {
+            let left = &self.prefixes.cast::<u64>()[self.next..];
+            records = left.len().min(place.len() / width);
+            for (place, prefix) in place.chunks_exact_mut(width).zip(left) {
+                make::<R>(*prefix, place);
+            }
             self.next += records;
-            return records * width;
+            self.make_one();
+        } else {
+            let left = &self.entries()[self.next..];
+            records = left.len().min(place.len() / width);
+            for (place, entry) in place.chunks_exact_mut(width).zip(left) {
+                place.copy_from_slice(self.record(entry.at).1);
+            }
+            self.next += records;
         }
-        let left = &self.entries[self.next..];
-        let records = left.len().min(place.len() / width);
-        for (place, entry) in place.chunks_exact_mut(width).zip(left) {
-            place.copy_from_slice(self.record(entry.at).1);
-        }
-        self.next += records;
         records * width
     }
 }
 
-/// Of records that are their prefix: one batch of all, in order. They are told apart by nothing else, so they may as well be made anew.
-fn by_prefix_alone<R: Rule>(batches: &[Buf]) -> Option<Option<Buf>> {
-    let width = width::<R::Record>()?;
-    let first = R::read(&mut Reader::new(batches.first()?));
-    R::from_prefix(R::prefix(&first?))?;
-    let bytes: usize = batches.iter().map(|batch| batch.len()).sum();
-    let mut keys = Vec::with_capacity(bytes / width);
-    for batch in batches {
-        for mut bytes in batch.chunks(width).map(Reader::new) {
-            match R::read(&mut bytes) {
-                Some(view) => keys.push(R::prefix(&view)),
-                None => return Some(None),
-            }
-        }
+/// The record with this prefix.
+#[inline]
+fn make<R: Rule>(prefix: u64, place: &mut [u8]) {
+    // (A prefix of a record makes one again, which has its width.)
+    if let Some(record) = R::from_prefix(prefix) {
+        let _ = batch::put(&record, &mut Writer::new(place, 0));
     }
-    let mut other = vec![0; keys.len()];
-    radix::sort(&mut keys, &mut other);
-    drop(other);
-    let mut sorted = Buf::private(keys.len() * width);
-    let mut whole = Some(());
-    for (place, key) in sorted.chunks_exact_mut(width).zip(keys) {
-        let record = R::from_prefix(key);
-        whole = whole.and(record.and_then(|record| batch::put(&record, &mut Writer::new(place, 0))));
+}
+
+/// Sorts what is in this buffer.
+fn sorted<I: radix::Item + bytemuck::Pod>(mut items: Buf) -> Buf {
+    let mut other = Buf::private(items.len());
+    match radix::sort(items.cast_mut::<I>(), other.cast_mut::<I>()) {
+        true => other,
+        false => items,
     }
-    Some(whole.map(|()| sorted))
 }

@@ -1,5 +1,7 @@
 //! Radix sort of 64-bit prefixes, with or without their places.
 
+use crate::prefetch;
+
 /// What is sorted.
 pub(super) trait Item: Copy {
     type All: Ord;
@@ -12,7 +14,8 @@ pub(super) trait Item: Copy {
 }
 
 /// A prefix, and the place of its record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
 pub(super) struct Entry {
     pub(super) prefix: u64,
     pub(super) at: u64,
@@ -53,13 +56,16 @@ const MANY: usize = 1 << 14;
 /// Bits that a cut goes by at most: so many lines of memory stay in the first-level cache.
 const CUT: u32 = 8;
 
-/// Sorts by prefix, then place. `other` has the same length, and anything in it.
-pub(super) fn sort<I: Item>(entries: &mut [I], other: &mut [I]) {
-    into(entries, other, false);
+/// Sorts by prefix, then place; true if the result is in `other`, which has the same length, and anything in it.
+pub(super) fn sort<I: Item>(items: &mut [I], other: &mut [I]) -> bool {
+    // One cut and two passes, or only these: so nothing is moved just to be where it began.
+    let to_other = items.len() > MANY;
+    into(items, other, to_other, None);
+    to_other
 }
 
-/// Sorts `from`, into `other` or in place.
-fn into<I: Item>(from: &mut [I], other: &mut [I], to_other: bool) {
+/// Sorts `from`, into `other` or in place. All have the same bits above the lowest `bits`, if that is known.
+fn into<I: Item>(from: &mut [I], other: &mut [I], to_other: bool, bits: Option<u32>) {
     let place = |from: &mut [I], other: &mut [I]| {
         if to_other {
             other.copy_from_slice(from);
@@ -70,21 +76,23 @@ fn into<I: Item>(from: &mut [I], other: &mut [I], to_other: bool) {
         return place(from, other);
     }
     // Only bits in which they differ tell anything.
-    let (or, and) = from.iter().fold((0, u64::MAX), |(or, and), e| (or | e.prefix(), and & e.prefix()));
-    let differ = or ^ and;
-    if differ == 0 {
+    let bits = bits.unwrap_or_else(|| {
+        let (or, and) = from.iter().fold((0, u64::MAX), |(or, and), e| (or | e.prefix(), and & e.prefix()));
+        64 - (or ^ and).leading_zeros()
+    });
+    if bits == 0 {
         // Places may be in any order by now only if they were so before.
         from.sort_unstable_by_key(I::all);
         return place(from, other);
     }
-    let bits = 64 - differ.leading_zeros();
     if from.len() > MANY {
         let wide = (from.len() / (MANY / 2)).ilog2().clamp(1, CUT).min(bits);
         let shift = bits - wide;
-        let ends = scatter(from, other, shift, wide);
         let mut start = 0;
-        for end in ends {
-            into(&mut other[start..end], &mut from[start..end], !to_other);
+        for end in cut(from, other, shift, wide) {
+            // (Of many it pays to look which bits they differ in.)
+            let bits = (end - start <= MANY).then_some(shift);
+            into(&mut other[start..end], &mut from[start..end], !to_other, bits);
             start = end;
         }
         return;
@@ -92,15 +100,14 @@ fn into<I: Item>(from: &mut [I], other: &mut [I], to_other: bool) {
     // Two passes from the last of as many bits as tell most of them apart; what is still the same then is little.
     let wide = (from.len().ilog2() + 3).div_ceil(2).min(bits.div_ceil(2)).max(1);
     let shift = bits.saturating_sub(2 * wide);
-    scatter(from, other, shift, wide);
-    scatter(other, from, shift + wide, wide);
+    two_passes(from, other, shift, wide);
     if shift > 0 {
         let mut start = 0;
         while start < from.len() {
             let first = from[start].prefix() >> shift;
             let same = from[start + 1..].iter().take_while(|e| e.prefix() >> shift == first).count() + 1;
             if same > FEW {
-                into(&mut from[start..start + same], &mut other[start..start + same], false);
+                into(&mut from[start..start + same], &mut other[start..start + same], false, None);
             } else if same > 1 {
                 from[start..start + same].sort_unstable_by_key(I::all);
             }
@@ -110,22 +117,58 @@ fn into<I: Item>(from: &mut [I], other: &mut [I], to_other: bool) {
     place(from, other);
 }
 
+/// From how many there are of each to where each begins.
+fn begins<N: Copy + Default + std::ops::AddAssign>(counts: &mut [N]) {
+    let mut sum = N::default();
+    for count in counts {
+        let before = sum;
+        sum += *count;
+        *count = before;
+    }
+}
+
 /// Moves all to `to`, by so many bits from `shift` on; the order of those that have them the same stays. Returns the end of each part.
-fn scatter<I: Item>(from: &[I], to: &mut [I], shift: u32, wide: u32) -> Vec<usize> {
+fn cut<I: Item>(from: &[I], to: &mut [I], shift: u32, wide: u32) -> Vec<usize> {
     let mask = (1u64 << wide) - 1;
     let part = |e: &I| (e.prefix() >> shift & mask) as usize;
     let mut next = vec![0usize; 1 << wide];
     from.iter().for_each(|e| next[part(e)] += 1);
-    let mut sum = 0;
-    for count in &mut next {
-        sum += std::mem::replace(count, sum);
-    }
+    begins(&mut next);
     for e in from {
         let next = &mut next[part(e)];
         to[*next] = *e;
         *next += 1;
+        prefetch::to_write(to.as_ptr().wrapping_add(*next).cast::<u8>().wrapping_add(2 * prefetch::LINE));
     }
     next
+}
+
+/// The values of one digit of a pass.
+const DIGITS: usize = 1 << (MANY.ilog2() + 3).div_ceil(2);
+
+/// Sorts by two digits of so many bits from `shift` on, to `other` and back.
+fn two_passes<I: Item>(from: &mut [I], other: &mut [I], shift: u32, wide: u32) {
+    let mask = (1usize << wide) - 1;
+    let low = |e: &I| (e.prefix() >> shift) as usize & mask;
+    let high = |e: &I| (e.prefix() >> shift >> wide) as usize & mask;
+    let mut next = [[0u32; DIGITS]; 2];
+    let [lows, highs] = &mut next;
+    for e in &*from {
+        lows[low(e)] += 1;
+        highs[high(e)] += 1;
+    }
+    begins(&mut lows[..=mask]);
+    begins(&mut highs[..=mask]);
+    for e in &*from {
+        let next = &mut lows[low(e)];
+        other[*next as usize] = *e;
+        *next += 1;
+    }
+    for e in &*other {
+        let next = &mut highs[high(e)];
+        from[*next as usize] = *e;
+        *next += 1;
+    }
 }
 
 #[cfg(test)]
@@ -139,13 +182,14 @@ mod tests {
         let mut want = entries.clone();
         want.sort_by_key(|e| e.prefix);
         let mut other = entries.clone();
-        sort(&mut entries, &mut other);
-        assert!(entries == want);
+        let sorted = if sort(&mut entries, &mut other) { other } else { entries };
+        assert!(sorted == want);
         let mut alone: Vec<u64> = want.iter().map(|e| e.prefix.reverse_bits() | 1).collect();
         let mut want = alone.clone();
         want.sort_unstable();
-        sort(&mut alone, &mut vec![0; want.len()]);
-        assert!(alone == want);
+        let mut other = vec![0; want.len()];
+        let sorted = if sort(&mut alone, &mut other) { other } else { alone };
+        assert!(sorted == want);
     }
 
     #[test]

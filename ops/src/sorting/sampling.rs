@@ -100,8 +100,8 @@ pub(crate) fn split<T, S: SortBy<T>>(
     splitters
 }
 
-/// Ranges that prefixes are looked up in, as many as stay in the first-level cache.
-const TABLE: usize = 1 << 12;
+/// Ranges that prefixes are looked up in, as many as stay in the first-level cache beside what is written to.
+const TABLE: usize = 1 << 11;
 
 /// Where ranges begin.
 pub(crate) struct Splitters<T, S: SortBy<T>> {
