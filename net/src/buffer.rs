@@ -199,4 +199,17 @@ mod tests {
             assert_eq!(b.len(), len / 2);
         }
     }
+
+    #[test]
+    fn private_ones_are_seen_by_nobody_and_so_are_their_copies() {
+        for len in [POOL_FROM, 100_000, 40 << 20] {
+            let mut private = Buf::private(len);
+            private.fill(3);
+            assert_eq!((private.len(), private.as_ptr() as usize % 64), (len, 0));
+            let copy = private.clone();
+            assert!(private.block().is_none() && copy.block().is_none() && copy == private);
+            assert!(Buf::stale(len).block().is_some());
+        }
+        assert!(Buf::private(0).is_empty());
+    }
 }

@@ -164,3 +164,47 @@ impl Filling {
         (!bytes.is_empty()).then_some(bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+
+    #[test]
+    fn batches_are_filled_to_their_last_byte() {
+        let mut filling = Filling::new(24);
+        let mut full: Vec<Buf> = (0..7u64).filter_map(|i| filling.put(&i).unwrap()).collect();
+        assert_eq!(full.iter().map(|b| b.len()).collect::<Vec<_>>(), [24, 24]);
+        full.extend(filling.finish());
+        assert!(filling.finish().is_none());
+        let records = full.into_iter().flat_map(|bytes| Batch::<u64>::new(bytes, Default::default()));
+        assert_eq!(records.collect::<Vec<_>>(), (0..7).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_record_that_is_longer_has_a_batch_of_its_own() {
+        let mut filling = Filling::new(8);
+        let words = ["a", "", "a word of more than eight bytes", "b"].map(String::from);
+        let mut full: Vec<Buf> = Vec::new();
+        for word in &words {
+            full.extend(filling.put_own(word.clone()).unwrap());
+        }
+        full.extend(filling.finish());
+        assert_eq!(full.len(), 3);
+        let records = full.into_iter().flat_map(|bytes| Batch::<String>::new(bytes, Default::default()));
+        assert_eq!(records.collect::<Vec<_>>(), words);
+    }
+
+    #[test]
+    fn nothing_goes_into_no_batch() {
+        let mut none = Free::NONE;
+        assert!(!none.put(&1u8) && !none.put(&String::from("a")) && !none.put_bytes::<u16>(&[1, 2]));
+        let mut bytes = Buf::private(3);
+        // SAFETY: nobody else looks at the batch while it is written to.
+        let mut free = unsafe { Free::of(&mut bytes, 0) };
+        assert!(free.put(&7u16) && !free.put(&8u16) && free.put(&9u8) && !free.put(&1u8));
+        // Bytes of a record that is shorter than it says are none.
+        assert_eq!((free.left(), free.put_bytes::<u16>(&[1])), (0, false));
+        assert_eq!((bytes[..2] == 7u16.to_ne_bytes(), bytes[2]), (true, 9));
+    }
+}

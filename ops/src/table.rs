@@ -223,3 +223,95 @@ pub(crate) fn elsewhere<T: Record>(record: &T) -> u64 {
         None => (record.size().min(isize::MAX as usize) + ELSEWHERE) as u64,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Reader, Writer};
+    use proptest::prelude::*;
+    use std::cell::Cell;
+    use std::cmp::Ordering;
+    use std::collections::BTreeMap;
+
+    thread_local! {
+        static ALIVE: Cell<i64> = const { Cell::new(0) };
+    }
+
+    /// A key that counts how many there are, and whose hashes may all be the same.
+    #[derive(Debug)]
+    struct Counted<const SAME: bool>(u64);
+
+    impl<const SAME: bool> Counted<SAME> {
+        fn new(key: u64) -> Counted<SAME> {
+            ALIVE.set(ALIVE.get() + 1);
+            Counted(key)
+        }
+    }
+
+    impl<const SAME: bool> Drop for Counted<SAME> {
+        fn drop(&mut self) {
+            ALIVE.set(ALIVE.get() - 1);
+        }
+    }
+
+    impl<const SAME: bool> Record for Counted<SAME> {
+        const SIZE: Option<usize> = Some(8);
+
+        fn size(&self) -> usize {
+            8
+        }
+
+        fn put(&self, out: &mut Writer<'_>) -> Option<()> {
+            self.0.put(out)
+        }
+
+        fn get(input: &mut Reader<'_>) -> Option<Counted<SAME>> {
+            u64::get(input).map(Counted::new)
+        }
+    }
+
+    impl<const SAME: bool> Key for Counted<SAME> {
+        fn hash(&self, seed: u64) -> u64 {
+            if SAME { 7 } else { self.0.hash(seed) }
+        }
+
+        fn order(&self, other: &Counted<SAME>) -> Ordering {
+            self.0.cmp(&other.0)
+        }
+    }
+
+    /// Adds batches, takes some of the pairs and drops the others; nothing is lost, kept or there twice.
+    fn check<const SAME: bool>(batches: &[Vec<u64>], take: usize) {
+        let memory = Memory::new(1 << 30);
+        let mut want: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut table: Table<Counted<SAME>, u64> = Table::new(&memory);
+        for keys in batches {
+            let batch = keys.iter().map(|key| (Counted::new(*key), 1)).collect();
+            table.add_all(&batch, &mut |a, b| *a += b);
+            keys.iter().for_each(|key| *want.entry(*key).or_default() += 1);
+        }
+        assert_eq!(ALIVE.get(), want.len() as i64);
+        assert_eq!(table.bytes(), memory.used());
+        let mut taken = table.take();
+        let some: Vec<(u64, u64)> = taken.by_ref().take(take).map(|(key, sum)| (key.0, sum)).collect();
+        assert!(some.iter().all(|(key, sum)| want.get(key) == Some(sum)));
+        let distinct: std::collections::BTreeSet<u64> = some.iter().map(|pair| pair.0).collect();
+        assert_eq!((some.len(), distinct.len()), (take.min(want.len()), some.len()));
+        drop(taken);
+        assert_eq!((ALIVE.get(), memory.used(), table.bytes()), (0, 0, 0));
+        // It can be filled again.
+        table.add_all(&std::iter::once((Counted::new(3), 4)).collect(), &mut |a, b| *a += b);
+        assert_eq!(table.take().map(|(key, sum)| (key.0, sum)).collect::<Vec<_>>(), [(3, 4)]);
+    }
+
+    proptest! {
+        #[test]
+        fn as_a_map(
+            batches in prop::collection::vec(prop::collection::vec(0u64..400, 0..200), 0..12),
+            take in 0usize..500,
+        ) {
+            check::<false>(&batches, take);
+            check::<true>(&batches, take);
+        }
+    }
+}

@@ -15,6 +15,7 @@
 
 use aeolian::World;
 use aeolian::harp::{Max, Sum, allreduce_slice};
+use aeolian::net::Buf;
 use aeolian::ops::{
     Ascending, Batch, ByKey, Dataflow, Insert, Join, JoinAlgorithm, JoinKind, Keyed, KeyedReduce,
     LogicalPlan, Operator, Partition, Plain, Sort, taking,
@@ -155,15 +156,24 @@ impl<T: Plain> Part<T> {
         Part { map, of: std::marker::PhantomData }
     }
 
+    /// All of it, in memory.
+    fn read(&self) -> Buf {
+        let map = self.map.as_deref().unwrap_or_default();
+        let mut bytes = Buf::private(map.len());
+        bytes.copy_from_slice(map);
+        bytes
+    }
+
     fn records(&self) -> impl Iterator<Item = T> + '_ {
         self.map.iter().flat_map(|map| map.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned))
     }
 }
 
-/// A rank's part of the result: in a file or in memory.
+/// A rank's part of the result: in a file or in memory (of large pages, as in the C programs).
 struct Output {
     file: Option<(String, BufWriter<File>)>,
-    memory: Vec<u8>,
+    memory: Buf,
+    filled: usize,
 }
 
 impl Output {
@@ -173,27 +183,36 @@ impl Output {
             let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
             (path.clone(), BufWriter::with_capacity(1 << 20, file.unwrap_or_else(|e| panic!("{path}: {e}"))))
         });
-        Output { file, memory: Vec::new() }
+        Output { file, memory: Buf::empty(), filled: 0 }
     }
 
     /// About so many rows will come. (The pages are there then, as in the C programs.)
     fn expect<T: Plain>(&mut self, rows: usize) {
         if self.file.is_none() {
-            self.memory = vec![1; (rows + rows / 8) * size_of::<T>()];
-            self.memory.clear();
+            self.memory = Buf::private((rows + rows / 8) * size_of::<T>());
+            self.memory.fill(1);
         }
     }
 
     fn clear(&mut self) {
         assert!(self.file.is_none(), "what is done several times stays in memory");
-        self.memory.clear();
+        self.filled = 0;
     }
 
     fn put<T: Plain>(&mut self, batch: &Batch<T>) {
         let bytes = bytemuck::cast_slice(batch.as_slice());
         match &mut self.file {
             Some((_, file)) => file.write_all(bytes).unwrap(),
-            None => self.memory.extend_from_slice(bytes),
+            None => {
+                let end = self.filled + bytes.len();
+                if end > self.memory.len() {
+                    let mut more = Buf::private(2 * end);
+                    more[..self.filled].copy_from_slice(&self.memory[..self.filled]);
+                    self.memory = more;
+                }
+                self.memory[self.filled..end].copy_from_slice(bytes);
+                self.filled = end;
+            }
         }
     }
 
@@ -250,8 +269,8 @@ fn run<T: Check>(
 
     // What follows is not timed.
     let out = out.into_inner();
-    let map = out.file.map(|(path, _)| std::fs::read(path).unwrap());
-    let bytes = map.unwrap_or(out.memory);
+    let read = out.file.map(|(path, _)| std::fs::read(path).unwrap());
+    let bytes = read.as_deref().unwrap_or(&out.memory[..out.filled]);
     let rows = || bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned::<T>);
     let me = world.rank() as usize;
     let mut counts = vec![0u64; world.size() as usize];
@@ -309,12 +328,13 @@ fn times(world: &mut World, name: &str, times: usize, mut once: impl FnMut()) ->
 fn copy(world: &mut World, input: &str, repetitions: usize) {
     let mut handle = world.handle();
     run::<Pair>(world, "copy", "-", |_, _, out, phase| {
-        let rows: Vec<Pair> = Part::<Pair>::open(input, &handle).records().collect();
-        let mut copied = vec![Pair { key: 0, value: 1.0 }; rows.len()];
+        let rows = Part::<Pair>::open(input, &handle).read();
+        let mut copied = Buf::private(rows.len());
+        copied.fill(1);
         phase("read");
         let more = times(&mut handle, "copies", repetitions, || copied.copy_from_slice(&rows));
         phase("copy");
-        out.borrow_mut().memory = bytemuck::cast_slice(&copied).to_vec();
+        *out.borrow_mut() = Output { file: None, filled: copied.len(), memory: copied };
         more
     });
 }
@@ -322,7 +342,8 @@ fn copy(world: &mut World, input: &str, repetitions: usize) {
 fn partition(world: &mut World, input: &str, output: &str, repetitions: usize) {
     let (me, mut handle) = (world.rank(), world.handle());
     run::<Pair>(world, "partition", output, |flow, plan, out, phase| {
-        let rows: Vec<Pair> = Part::<Pair>::open(input, &handle).records().collect();
+        let rows = Part::<Pair>::open(input, &handle).read();
+        let rows = rows.cast::<Pair>();
         out.borrow_mut().expect::<Pair>(rows.len());
         phase("read");
         let take = taking(|_, batch| out.borrow_mut().put(&batch));
