@@ -80,7 +80,7 @@ struct Pool {
     in_use: usize,
     idle: usize,
     drops: u64,
-    /// The most that was in use lately: it falls by a thousandth with every block that is taken, or by a bit of its length if that is less.
+    /// The most that was in use lately: it falls with every block that is taken.
     peak: usize,
 }
 
@@ -156,7 +156,7 @@ impl Block {
             None => pool.cut(size)?,
         };
         pool.in_use += size;
-        pool.peak = pool.in_use.max(pool.peak - (pool.peak / 1024).min(size / 32));
+        pool.peak = pool.in_use.max(pool.peak - fall(pool.peak, size));
         let segment = &pool.segments[idle.segment as usize];
         // SAFETY: `offset` plus the block's size is within the segment's map, by `cut`.
         let at = unsafe { segment.map.as_mut_ptr().add(idle.offset) };
@@ -206,6 +206,12 @@ impl Drop for Block {
         // (A quarter more, so that a loop does not give back what it takes again in its next step.)
         while pool.in_use + pool.idle > (pool.peak + pool.peak / 4).max(KEPT) && pool.give_back() {}
     }
+}
+
+/// By how much the most that was in use falls when a block is taken: a thousandth, or a bit of its length if that is less, so that it lasts from one
+/// step of a loop to the next; but not so little that a program that needs small blocks only keeps for ever what it once used.
+fn fall(peak: usize, size: usize) -> usize {
+    (peak / 1024).min((size / 32).max(peak / 65536))
 }
 
 impl Pool {
@@ -397,6 +403,19 @@ mod tests {
         assert_eq!(pool.idle, (1 << 20) + (1 << 16));
         assert!(pool.give_back() && pool.give_back() && !pool.give_back());
         assert_eq!((pool.idle, pool.empty[20].len(), pool.empty[16].len()), (0, 2, 1));
+    }
+
+    #[test]
+    fn what_was_in_use_lasts_a_step_and_not_for_ever() {
+        let after = |peak: usize, size: usize, blocks: usize| {
+            (0..blocks).fold(peak, |peak, _| peak - fall(peak, size))
+        };
+        // As much is taken again, and once more: a quarter more than this is kept.
+        for (peak, size) in [(160 << 20, 32 << 10), (1 << 30, 256 << 10), (4 << 30, 4 << 20)] {
+            assert!(after(peak, size, 2 * peak / size) > peak / 5 * 4, "{peak} bytes, blocks of {size}");
+        }
+        assert!(after(4 << 30, 4 << 10, 200_000) < 1 << 29);
+        assert_eq!(after(0, 4 << 10, 10), 0);
     }
 
     #[test]

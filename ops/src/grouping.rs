@@ -34,10 +34,9 @@ impl Grouping {
     /// The slot of a key by its hash: the target as [`target_of`](crate::target_of) gives it, the part by lower bits.
     #[inline]
     pub(crate) fn slot_of_hash(&self, hash: u64) -> u32 {
-        let product = u128::from(hash) * u128::from(self.targets);
-        // The upper half is the target, the lower one how far inside it.
-        let part = (u128::from(product as u64) * u128::from(self.parts)) >> 64;
-        (product >> 64) as u32 * self.parts + part as u32
+        // (How far inside its target it is, in parts, is what a number that is `parts` times as large has beside the target.)
+        let slots = u64::from(self.targets) * u64::from(self.parts);
+        ((u128::from(hash) * u128::from(slots)) >> 64) as u32
     }
 
     /// The part of a key by its hash, which is the same for all targets.
