@@ -94,7 +94,11 @@ impl Buf {
 
     /// A copy of `bytes`.
     pub fn from_slice(bytes: &[u8]) -> Buf {
-        let mut buf = Buf::stale(bytes.len());
+        Buf::copied(bytes, Kind::Shared)
+    }
+
+    fn copied(bytes: &[u8], kind: Kind) -> Buf {
+        let mut buf = Buf::filled(bytes.len(), Fill::Stale, kind);
         copy(bytes, &mut buf);
         buf
     }
@@ -158,9 +162,7 @@ impl Clone for Buf {
             Store::Heap(_) => Kind::Shared,
             Store::Pool(block) => block.kind(),
         };
-        let mut buf = Buf::filled(self.len, Fill::Stale, kind);
-        copy(self, &mut buf);
-        buf
+        Buf::copied(self, kind)
     }
 }
 

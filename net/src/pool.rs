@@ -5,8 +5,8 @@
 //! [`POOL_FROM`] bytes and more are blocks, of a power of two in address space, of a few *segments* (`memfd`): what is not touched
 //! of a block costs nothing. A node-mate opens a segment through `/proc/PID/fd`, as it does a ring's, and checks its token.
 //!
-//! What only this rank looks at is better elsewhere: in *private* segments, which are of large pages where the system has them. (A block that is
-//! touched for the first time there costs a twentieth, and the processor finds its pages sooner; the pages of `memfd`s are small on most systems.)
+//! What only this rank looks at is better elsewhere: in *private* segments, which are of large pages where the system has them. (There 512 small
+//! pages are touched for the first time at once, and the processor finds them sooner; the pages of `memfd`s are small on most systems.)
 //!
 //! Dropped blocks keep their pages while all together are no more than what was in use at a time lately (or [`KEPT`] bytes): a loop finds what it
 //! left. Beyond that the pages of those go back that have been idle longest.
