@@ -1,6 +1,7 @@
 #![no_main]
 aeolian_fuzz::target!(
     aeolian_ops::damaged::strings,
+    aeolian_ops::damaged::frames,
     aeolian_ops::damaged::vectors,
     aeolian_ops::damaged::options,
     aeolian_ops::damaged::tuples,

@@ -123,6 +123,43 @@ decoder!(
     ]]
 );
 
+/// Batches of several slots in one message, as they go from node to node.
+pub mod frames {
+    use crate::relay::Frames;
+    use aeolian_net::Buf;
+
+    pub fn good() -> Vec<Vec<u8>> {
+        let frame = |(slot, origin, batch): &(u32, u32, &[u8])| {
+            let mut bytes = Vec::new();
+            bytes.extend(slot.to_le_bytes());
+            bytes.extend(origin.to_le_bytes());
+            bytes.extend((batch.len() as u64).to_le_bytes());
+            bytes.extend(*batch);
+            bytes
+        };
+        let frames: [&[(u32, u32, &[u8])]; 3] =
+            [&[(1, 2, b"records"), (7, 2, b""), (0, u32::MAX, &[5; 300])], &[(3, 3, b"x")], &[]];
+        frames.map(|frames| frames.iter().flat_map(frame).collect()).into()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<bool, String> {
+        let (mut frames, mut at) = (Frames::of(Buf::from_slice(bytes)), 0);
+        loop {
+            match frames.next() {
+                Err(()) => return Ok(false),
+                Ok(None) if at == bytes.len() => return Ok(true),
+                Ok(None) => return Err(format!("nothing comes after byte {at} of {}", bytes.len())),
+                Ok(Some(frame)) => {
+                    if frame.bytes.start < at || frames.bytes(&frame) != &bytes[frame.bytes.clone()] {
+                        return Err(format!("after byte {at} comes a frame with {:?}", frame.bytes));
+                    }
+                    at = frame.bytes.end;
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +168,11 @@ mod tests {
     #[test]
     fn batches_of_strings() {
         withstands("a batch of strings", &strings::good(), strings::decode);
+    }
+
+    #[test]
+    fn batches_between_nodes() {
+        withstands("batches in one message", &frames::good(), frames::decode);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::memory::Memory;
+use crate::plan::LogicalPlan;
 use crate::spill::{Spill, SpillOptions};
 use aeolian_net::memory::Budget;
 use aeolian_net::{Layout, World};
@@ -18,12 +19,30 @@ pub struct Options {
     pub batch: usize,
     /// Where what does not fit goes, and how. What it holds ([`SpillOptions::memory`]) comes on top of `memory`.
     pub spill: SpillOptions,
+    /// How messages go between nodes. All ranks must have the same.
+    pub ways: Ways,
+}
+
+/// How an operator's messages go between nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ways {
+    /// By node where one rank would otherwise send to many of other nodes, and what goes to all targets of a node goes there once.
+    #[default]
+    Suitable,
+    /// From each rank to each rank that has something to get.
+    Direct,
+    /// To one rank of each other node, which passes it on inside the node: messages grow with the number of nodes, not of ranks.
+    ByNode,
 }
 
 /// A batch that moves at the speed of memory, and stays in the cache on its way.
 const BATCH: usize = 256 << 10;
 /// A smaller batch costs more to send than to fill.
 const LEAST: usize = 4 << 10;
+/// The same where small batches go together in one message.
+const LEAST_OF_FRAME: usize = 512;
+/// A rank that sends to more ranks of other nodes sends by node.
+const MANY: usize = 64;
 /// A share of the detected budget: the rest is for the program, for messages under way and for what the system needs.
 const SHARE: (u64, u64) = (3, 4);
 
@@ -38,7 +57,7 @@ impl Options {
         let job = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let job = job.map_or(0, |t| t.as_nanos() as u64) ^ u64::from(std::process::id()) << 40;
         let spill = SpillOptions::from_env(job, rank);
-        Ok(Options { memory: share(budget.bytes), batch: BATCH, spill })
+        Ok(Options { memory: share(budget.bytes), batch: BATCH, spill, ways: Ways::default() })
     }
 
     /// The same with no more than this for all ranks of the node together: what a program's `--memory` says.
@@ -116,9 +135,33 @@ impl Dataflow {
 
     /// Bytes of a batch where a rank fills one for each of so many targets.
     pub(crate) fn batch_bytes(&self, targets: usize) -> usize {
+        self.share_of_batches(targets, LEAST)
+    }
+
+    /// The same where small batches go together in one message.
+    pub(crate) fn frame_bytes(&self, targets: usize) -> usize {
+        self.share_of_batches(targets, LEAST_OF_FRAME)
+    }
+
+    fn share_of_batches(&self, targets: usize, least: usize) -> usize {
         let Options { memory, batch, .. } = &self.shared.options;
         let share = usize::try_from(memory / 8).unwrap_or(usize::MAX) / targets.max(1);
-        (*batch).min(share.max(LEAST)).max(1)
+        (*batch).min(share.max(least)).max(1)
+    }
+
+    /// Whether the messages of an operator go by node. All ranks answer alike.
+    pub(crate) fn is_by_node(&self, plan: &LogicalPlan, is_to_all: bool) -> bool {
+        let Layout { node_of, hosts } = self.world().layout();
+        // node -> ranks there with targets
+        let mut targets = vec![0usize; hosts.len()];
+        plan.target_ranks().into_iter().for_each(|rank| targets[node_of[rank as usize] as usize] += 1);
+        let all: usize = targets.iter().sum();
+        let several = hosts.len() > 1 && targets.iter().any(|of_node| *of_node > 1);
+        match self.shared.options.ways {
+            Ways::Direct => false,
+            Ways::ByNode => several,
+            Ways::Suitable => several && (is_to_all || targets.iter().any(|of_node| all - of_node > MANY)),
+        }
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! # On the wire
 //!
-//! A message is a batch for one *slot*, which is a target or a part of one, and nothing else, or a *mark*. Its tag has the kind (8 bits), a fingerprint
-//! of the operator, its plan and types and the round (24 bits), and the slot (32 bits). When all sources of a rank have finished, or are at a barrier,
-//! it sends a mark to each rank that has targets, after all its batches: so a rank gets a mark from each rank that has sources,
-//! not from each source. Messages of a rank come in order; from a rank whose mark has come nothing more is taken until the marks of all
-//! others are there. That aligns barriers, and keeps the rounds apart.
+//! A message is a batch for one *slot*, which is a target or a part of one, and nothing else, or a *mark*, as its [tag](crate::tags) says. When all
+//! sources of a rank have finished, or are at a barrier, it sends a mark to each rank that has targets, after all its batches: so a rank gets
+//! a mark from each rank that has sources, not from each source. Messages of a rank come in order; from a rank whose mark has come
+//! nothing more is taken until the marks of all others are there. That aligns barriers, and keeps the rounds apart.
+//!
+//! Where there are many ranks, messages between nodes go by one rank of each ([`relay`](crate::relay)).
 //!
 //! # Room
 //!
@@ -20,12 +21,11 @@ use crate::memory::Reservation;
 use crate::operator::InsertError;
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record, Writer};
+use crate::relay::{Frames, Relay, Trouble};
+use crate::tags::{Kind, Tags};
 use aeolian_net::{Buf, Edge, Message, NetError, OpName, TrySendError, World};
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
-
-/// In place of a slot: for all targets of the rank.
-const ALL: u32 = u32::MAX;
 
 /// Where records go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,18 +54,24 @@ pub(crate) enum Incoming {
 
 /// How far a source, or a rank that has some, is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     Open,
     AtBarrier,
     Finished,
 }
 
-const BATCH: u64 = 0;
-const BARRIER: u64 = 1;
-const END: u64 = 2;
+impl State {
+    /// Of a rank from which this mark has come.
+    pub(crate) fn of(mark: Kind) -> State {
+        if mark == Kind::End { State::Finished } else { State::AtBarrier }
+    }
 
-fn tag(kind: u64, fingerprint: u64, slot: u32) -> u64 {
-    kind << 56 | fingerprint << 32 | u64::from(slot)
+    /// The barrier is over.
+    pub(crate) fn reopen(&mut self) {
+        if *self == State::AtBarrier {
+            *self = State::Open;
+        }
+    }
 }
 
 /// A batch that is being filled.
@@ -80,10 +86,12 @@ struct Outgoing {
 
 /// Marks that are going out.
 struct Closing {
-    kind: u64,
+    kind: Kind,
     body: Buf,
-    /// Ranks with targets that have theirs.
+    /// Ranks that have theirs.
     sent: usize,
+    /// The relay has its own.
+    is_relayed: bool,
 }
 
 pub(crate) struct Exchange<T> {
@@ -93,8 +101,7 @@ pub(crate) struct Exchange<T> {
     number: u64,
     plan: LogicalPlan,
     round: u32,
-    /// Of what all ranks must have in common.
-    fingerprint: u64,
+    tags: Tags,
     route: Route,
     /// slot -> the rank of its target
     ranks: Vec<u32>,
@@ -111,12 +118,21 @@ pub(crate) struct Exchange<T> {
     closing: Option<Closing>,
     /// The end of this rank's sources is told, or being told.
     told: bool,
-    target_ranks: Vec<u32>,
-    source_ranks: Vec<u32>,
+    /// By the nodes, if there are many ranks.
+    relay: Option<Relay>,
+    /// Ranks to which batches for all go from here, and marks.
+    all_to: Vec<u32>,
+    marks_to: Vec<u32>,
+    /// Ranks from which a rank with targets gets marks: those with sources, or with a relay those that pass on what they send.
+    givers: Vec<u32>,
     /// rank -> how far its sources are, as this rank has heard
     peers: Vec<State>,
-    /// Ranks of sources that are not open.
+    /// Givers that are not open.
     held: usize,
+    /// Batches that have come in one message.
+    frames: Option<(u32, Frames)>,
+    /// rank -> the one that its next batch is from, if it is another
+    origin: Vec<Option<u32>>,
     came: Marks,
     /// This rank has no targets, or has heard the end of all sources.
     ended: bool,
@@ -150,25 +166,35 @@ impl<T: Record> Exchange<T> {
                 world.size()
             )));
         }
+        let is_relayed = flow.is_by_node(plan, route == Route::ToAll);
         let (ranks, batch_bytes) = match route {
             Route::ToAll => (Vec::new(), flow.batch_bytes(1)),
             Route::ToOne { parts } => {
                 let of = |rank: &u32| std::iter::repeat_n(*rank, parts as usize);
                 let ranks: Vec<u32> = plan.targets().iter().flat_map(of).collect();
                 let most = if parts > 1 { BATCH_OF_PART } else { usize::MAX };
-                let batch_bytes = flow.batch_bytes(ranks.len()).min(most);
+                let of_slots = if is_relayed { Dataflow::frame_bytes } else { Dataflow::batch_bytes };
+                let batch_bytes = of_slots(flow, ranks.len()).min(most);
                 (ranks, batch_bytes)
             }
         };
         let slots = if route == Route::ToAll { 1 } else { ranks.len() };
+        let edge = world.open_edge()?;
+        let relay = is_relayed.then(|| Relay::new(flow, edge, plan));
+        let (all_to, marks_to, givers) = match &relay {
+            Some(relay) => {
+                (relay.away().chain(relay.near()).collect(), relay.away().collect(), relay.givers())
+            }
+            None => (plan.target_ranks(), plan.target_ranks(), plan.source_ranks()),
+        };
         let mut exchange = Exchange {
             route,
             ranks,
-            edge: world.open_edge()?,
+            edge,
             name,
             number,
             round: 0,
-            fingerprint: 0,
+            tags: Tags::default(),
             out: Vec::new(),
             free: Vec::new(),
             batch_bytes,
@@ -178,10 +204,14 @@ impl<T: Record> Exchange<T> {
             marks: Vec::new(),
             closing: None,
             told: false,
-            target_ranks: plan.target_ranks(),
-            source_ranks: plan.source_ranks(),
+            relay,
+            all_to,
+            marks_to,
+            givers,
             peers: Vec::new(),
             held: 0,
+            frames: None,
+            origin: Vec::new(),
             came: Vec::new(),
             ended: false,
             records: PhantomData,
@@ -198,10 +228,14 @@ impl<T: Record> Exchange<T> {
     fn open(&mut self) {
         self.sources = vec![State::Open; self.plan.sources().len()];
         self.peers = vec![State::Open; self.world.size() as usize];
+        self.origin = vec![None; self.world.size() as usize];
         self.held = 0;
         self.told = false;
-        self.fingerprint = self.fold();
-        self.ended = self.source_ranks.is_empty() || !self.plan.targets().contains(&self.world.rank());
+        self.tags = self.fold();
+        if let Some(relay) = &mut self.relay {
+            relay.open(self.tags);
+        }
+        self.ended = self.givers.is_empty() || !self.plan.targets().contains(&self.world.rank());
     }
 
     pub(crate) fn world(&self) -> &World {
@@ -232,12 +266,12 @@ impl<T: Record> Exchange<T> {
     }
 
     /// What all ranks must have in common, folded.
-    fn fold(&self) -> u64 {
+    fn fold(&self) -> Tags {
         use std::hash::BuildHasher;
         let mut hasher = foldhash::quality::FixedState::default().build_hasher();
         (self.name.0, std::any::type_name::<T>(), self.round).hash(&mut hasher);
-        (self.route, self.plan.sources(), self.plan.targets()).hash(&mut hasher);
-        hasher.finish() & 0xff_ffff
+        (self.route, self.relay.is_some(), self.plan.sources(), self.plan.targets()).hash(&mut hasher);
+        Tags::new(hasher.finish())
     }
 
     /// Whether a source may insert now; an error if it never may again, or is not here.
@@ -377,22 +411,32 @@ impl<T: Record> Exchange<T> {
         // Nothing more goes into a batch that some have already.
         let free = std::mem::replace(&mut self.free[slot as usize], Free::NONE);
         bytes.truncate(bytes.len() - free.left());
-        let (ranks, place) = match self.route {
-            Route::ToAll => (&self.target_ranks[..], ALL),
-            Route::ToOne { .. } => (&self.ranks[slot as usize..=slot as usize], slot),
+        let (ranks, kind, number) = match self.route {
+            Route::ToAll => (&self.all_to[..], Kind::ForAll, 0),
+            Route::ToOne { .. } => (&self.ranks[slot as usize..=slot as usize], Kind::Batch, slot),
         };
-        let tag = tag(BATCH, self.fingerprint, place);
+        let tag = self.tags.tag(kind, number);
         while let Some(rank) = ranks.get(out.sent) {
             let is_last = out.sent + 1 == ranks.len();
             let one = if is_last { std::mem::take(&mut bytes) } else { bytes.clone() };
-            match self.world.try_send(self.edge, *rank, tag, one) {
-                Ok(()) => out.sent += 1,
-                Err(TrySendError::Full(one)) => {
-                    out.bytes = if is_last { one } else { bytes };
-                    return Ok(false);
+            let left = match &mut self.relay {
+                Some(relay) if kind == Kind::Batch && !relay.is_near(*rank) => {
+                    match relay.send(*rank, slot, one) {
+                        Ok(left) => left,
+                        Err(trouble) => return Err(self.trouble(trouble)?),
+                    }
                 }
-                Err(TrySendError::Failed(e)) => return Err(e.into()),
+                _ => match self.world.try_send(self.edge, *rank, tag, one) {
+                    Ok(()) => None,
+                    Err(TrySendError::Full(one)) => Some(one),
+                    Err(TrySendError::Failed(e)) => return Err(e.into()),
+                },
+            };
+            if let Some(one) = left {
+                out.bytes = if is_last { one } else { bytes };
+                return Ok(false);
             }
+            out.sent += 1;
         }
         self.room.shrink(out.room);
         *out = Outgoing::default();
@@ -429,10 +473,10 @@ impl<T: Record> Exchange<T> {
 
     /// Moves on what goes out, up to one mark for all: who keeps records back puts them before the next. True if anything moved.
     pub(crate) fn progress(&mut self) -> Result<bool> {
+        let mut moved = self.pass_on()?;
         if self.closing.is_none() && !self.begin_closing()? {
-            return Ok(false);
+            return Ok(moved);
         }
-        let mut moved = false;
         for slot in 0..self.out.len() as u32 {
             let had = !self.out[slot as usize].bytes.is_empty();
             if !self.flush(slot)? {
@@ -440,10 +484,17 @@ impl<T: Record> Exchange<T> {
             }
             moved |= had;
         }
+        if let Some(relay) = &mut self.relay {
+            match relay.flush() {
+                Ok(true) => {}
+                Ok(false) => return Ok(moved),
+                Err(trouble) => return Err(self.trouble(trouble)?),
+            }
+        }
         while let Some(closing) = &mut self.closing
-            && let Some(rank) = self.target_ranks.get(closing.sent)
+            && let Some(rank) = self.marks_to.get(closing.sent)
         {
-            let tag = tag(closing.kind, self.fingerprint, 0);
+            let tag = self.tags.tag(closing.kind, 0);
             match self.world.try_send(self.edge, *rank, tag, closing.body.clone()) {
                 Ok(()) => closing.sent += 1,
                 Err(TrySendError::Full(_)) => return Ok(moved),
@@ -451,8 +502,35 @@ impl<T: Record> Exchange<T> {
             }
             moved = true;
         }
+        if let (Some(relay), Some(closing)) = (&mut self.relay, &mut self.closing) {
+            if !std::mem::replace(&mut closing.is_relayed, true) {
+                relay.close(closing.kind, Vec::get(&mut Reader::new(&closing.body)).unwrap_or_default());
+                moved |= self.pass_on()?;
+            }
+            if self.relay.as_ref().is_some_and(Relay::is_closing) {
+                return Ok(moved);
+            }
+        }
         self.closing = None;
         Ok(true)
+    }
+
+    /// Passes on what other ranks send by this one.
+    fn pass_on(&mut self) -> Result<bool> {
+        match &mut self.relay {
+            None => Ok(false),
+            Some(relay) => match relay.progress(&self.ranks) {
+                Ok(moved) => Ok(moved),
+                Err(trouble) => Err(self.trouble(trouble)?),
+            },
+        }
+    }
+
+    fn trouble(&self, trouble: Trouble) -> Result<OpsError> {
+        match trouble {
+            Trouble::Odd(from) => self.mismatch(from),
+            Trouble::Net(e) => Ok(e.into()),
+        }
     }
 
     /// All sources of this rank are at a barrier or have finished, and [`Exchange::progress`] is about to begin to tell it: who keeps
@@ -490,41 +568,59 @@ impl<T: Record> Exchange<T> {
             return Err(NetError::Internal("marks longer than their size".into()).into());
         } else {
             for source in &self.my_sources {
-                let state = &mut self.sources[*source as usize];
-                if *state == State::AtBarrier {
-                    *state = State::Open;
-                }
+                self.sources[*source as usize].reopen();
             }
         }
-        self.closing = Some(Closing { kind: if end { END } else { BARRIER }, body, sent: 0 });
+        let kind = if end { Kind::End } else { Kind::Barrier };
+        self.closing = Some(Closing { kind, body, sent: 0, is_relayed: false });
         Ok(true)
     }
 
     /// The next thing that has come, if anything has.
     pub(crate) fn receive(&mut self) -> Result<Option<Incoming>> {
+        self.pass_on()?;
         while !self.ended {
+            if let Some((from, mut frames)) = self.frames.take() {
+                match frames.next() {
+                    Ok(None) => {}
+                    Ok(Some(frame)) if self.ranks.get(frame.slot as usize) == Some(&self.world.rank()) => {
+                        let mut bytes = Buf::private(frame.bytes.len());
+                        bytes.copy_from_slice(frames.bytes(&frame));
+                        self.frames = Some((from, frames));
+                        return Ok(Some(Incoming::Batch { slot: frame.slot, from: frame.origin, bytes }));
+                    }
+                    _ => return Err(self.mismatch(from)?),
+                }
+            }
             let peers = &self.peers;
             let open = |from: u32| peers[from as usize] == State::Open;
-            let next = match self.held {
-                0 => self.world.try_recv(self.edge)?,
-                _ => self.world.try_recv_among(self.edge, open)?,
+            let next = match &self.relay {
+                // (What is from other nodes is the relay's.)
+                Some(relay) => {
+                    self.world.try_recv_among(self.edge, |from| relay.is_near(from) && open(from))?
+                }
+                None if self.held == 0 => self.world.try_recv(self.edge)?,
+                None => self.world.try_recv_among(self.edge, open)?,
             };
             let Some(Message { from, tag, body }) = next else { return Ok(None) };
-            let (kind, slot) = (tag >> 56, tag as u32);
-            if tag >> 32 & 0xff_ffff != self.fingerprint {
-                return Err(self.mismatch(from)?);
-            }
-            match kind {
-                BATCH if self.ranks.get(slot as usize) == Some(&self.world.rank()) => {
+            match self.tags.read(tag) {
+                Some((Kind::Batch, slot)) if self.ranks.get(slot as usize) == Some(&self.world.rank()) => {
+                    let from = self.origin[from as usize].take().unwrap_or(from);
                     return Ok(Some(Incoming::Batch { slot, from, bytes: body }));
                 }
-                BATCH if slot == ALL && self.route == Route::ToAll => {
+                Some((Kind::ForAll, _)) if self.route == Route::ToAll => {
                     return Ok(Some(Incoming::ForAll(body)));
                 }
-                BARRIER | END if self.source_ranks.binary_search(&from).is_ok() => {
-                    self.peers[from as usize] = if kind == END { State::Finished } else { State::AtBarrier };
+                Some((Kind::Bundle, _)) if self.relay.is_some() => {
+                    self.frames = Some((from, Frames::of(body)));
+                }
+                Some((Kind::Origin, origin)) if self.relay.is_some() => {
+                    self.origin[from as usize] = Some(origin);
+                }
+                Some((kind @ (Kind::Barrier | Kind::End), _)) if self.givers.binary_search(&from).is_ok() => {
+                    self.peers[from as usize] = State::of(kind);
                     self.held += 1;
-                    if kind == BARRIER {
+                    if kind == Kind::Barrier {
                         let Some(marks) = Vec::get(&mut Reader::new(&body)) else {
                             return Err(self.mismatch(from)?);
                         };
@@ -540,19 +636,18 @@ impl<T: Record> Exchange<T> {
         Ok(None)
     }
 
-    /// If all ranks with sources are at a barrier, or have finished: goes on from there.
+    /// If all givers are at a barrier, or have finished: goes on from there.
     fn aligned(&mut self) -> Option<Marks> {
-        if self.held < self.source_ranks.len() {
+        if self.held < self.givers.len() {
             return None;
         }
         self.held = 0;
-        for rank in &self.source_ranks {
-            match &mut self.peers[*rank as usize] {
-                State::Finished => self.held += 1,
-                state => *state = State::Open,
-            }
+        for rank in &self.givers {
+            let state = &mut self.peers[*rank as usize];
+            state.reopen();
+            self.held += usize::from(*state == State::Finished);
         }
-        if self.held == self.source_ranks.len() {
+        if self.held == self.givers.len() {
             self.ended = true;
             return None;
         }
@@ -584,7 +679,10 @@ impl<T: Record> Exchange<T> {
 
     /// All that is to go out has gone, and all that is to come has come.
     pub(crate) fn is_over(&self) -> bool {
-        self.ended && self.closing.is_none() && (self.told || self.my_sources.is_empty())
+        self.ended
+            && self.closing.is_none()
+            && (self.told || self.my_sources.is_empty())
+            && self.relay.as_ref().is_none_or(Relay::is_over)
     }
 
     /// Ready for another round, if the operator `is_complete`.

@@ -92,14 +92,16 @@ mod plan;
 mod prefetch;
 pub mod record;
 mod reduction;
+mod relay;
 mod selector;
 mod sorting;
 pub mod spill;
 mod stores;
 mod table;
+mod tags;
 
 pub use batch::{Batch, Records};
-pub use dataflow::{Dataflow, Options};
+pub use dataflow::{Dataflow, Options, Ways};
 pub use error::{OpsError, Result};
 pub use gathering::Order;
 pub use joining::{JoinKind, Joiner, Where};

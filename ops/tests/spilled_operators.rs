@@ -8,7 +8,7 @@ use aeolian_net::{NetError, World, exit};
 use aeolian_ops::spill::{DiskIo, SpillError, SpillOptions};
 use aeolian_ops::{
     Ascending, Batch, Dataflow, Insert, Join, JoinAlgorithm, JoinKind, KeyedGather, KeyedReduce, Lists,
-    LogicalPlan, Operator, OpsError, Options, Order, Sort, drive, taking,
+    LogicalPlan, Operator, OpsError, Options, Order, Sort, Ways, drive, taking,
 };
 use spill_common::*;
 use std::cell::RefCell;
@@ -29,7 +29,7 @@ fn dataflow(world: &World, directory: &Path, io: DiskIo) -> Dataflow {
         io,
         ..SpillOptions::from_env(0x5eed, 0)
     };
-    Dataflow::with(world, Options { memory: 0, batch: 1000, spill })
+    Dataflow::with(world, Options { memory: 0, batch: 1000, spill, ways: Ways::default() })
 }
 
 /// Pairs of a source.

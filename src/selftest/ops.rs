@@ -8,7 +8,7 @@ use aeolian_ops::{
     AllGather, AllReduce, Ascending, Batch, Broadcast, ByKey, Dataflow, Descending, Direct, Distinct, Full,
     Gather, Group, Insert, Join, JoinAlgorithm, JoinKind, Key, KeyedGather, KeyedGatherUngrouped,
     KeyedPartition, KeyedReduce, LogicalPlan, Operator, OpsError, Options, Order, Partition, Receiver,
-    Record, Reduce, RoundRobin, Sort, TopK, Union, ZipWithIndex, target_of,
+    Record, Reduce, RoundRobin, Sort, TopK, Union, Ways, ZipWithIndex, target_of,
 };
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -159,7 +159,7 @@ fn by_source(all: &mut [Pair]) {
 pub(super) fn operators(world: &mut World) -> Result<(), Failure> {
     let usual = Options::detect(world.layout(), world.rank())?;
     let usual = Options { memory: usual.memory.max(64 << 20), ..usual };
-    let none = Options { memory: 0, batch: 1000, ..usual.clone() };
+    let none = Options { memory: 0, batch: 1000, ways: Ways::ByNode, ..usual.clone() };
     for options in [usual, none] {
         let spills = options.memory == 0;
         let flow = Dataflow::with(world, options);

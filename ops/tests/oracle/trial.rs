@@ -3,7 +3,7 @@
 use aeolian_net::{NetError, World};
 use aeolian_ops::{
     Batch, Dataflow, Full, Group, Insert, InsertError, Key, LogicalPlan, OpsError, Options, Receiver, Record,
-    drive,
+    Ways, drive,
 };
 use proptest::prelude::*;
 use std::cell::RefCell;
@@ -12,7 +12,9 @@ use std::rc::Rc;
 /// The plan, and how everything goes.
 #[derive(Debug, Clone)]
 pub(crate) struct Trial {
-    pub(crate) ranks: u32,
+    /// rank -> its node
+    pub(crate) nodes: Vec<u32>,
+    pub(crate) ways: Ways,
     /// The rank of each.
     pub(crate) sources: Vec<u32>,
     pub(crate) targets: Vec<u32>,
@@ -34,16 +36,48 @@ pub(crate) struct Trial {
 pub(crate) fn trials() -> impl Strategy<Value = Trial> {
     let ranks = prop::sample::select(vec![1u32, 2, 3, 5, 7, 8]);
     let shape = ranks.prop_flat_map(|ranks| {
-        (Just(ranks), prop::collection::vec(0..ranks, 1..6), prop::collection::vec(0..ranks, 1..6))
+        let tasks = || prop::collection::vec(0..ranks, 1..6);
+        (prop::collection::vec(0u32..3, ranks as usize), tasks(), tasks())
     });
+    let ways = prop::sample::select(vec![Ways::Direct, Ways::ByNode, Ways::Suitable]);
     let sizes = (
         prop::sample::select(vec![1usize, 40, 1000, 64 << 10]),
         prop::sample::select(vec![0u64, 5000, 1 << 30]),
     );
-    (shape, sizes, 0usize..400, 1u32..4, 0u32..3, prop::sample::select(vec![0u64, 2, 5]), any::<u64>())
-        .prop_map(|((ranks, sources, targets), (batch, memory), records, rounds, barriers, refuse, seed)| {
-            Trial { ranks, sources, targets, batch, memory, records, rounds, barriers, refuse, seed }
-        })
+    (
+        (shape, ways),
+        sizes,
+        0usize..400,
+        1u32..4,
+        0u32..3,
+        prop::sample::select(vec![0u64, 2, 5]),
+        any::<u64>(),
+    )
+        .prop_map(
+            |(
+                ((nodes, sources, targets), ways),
+                (batch, memory),
+                records,
+                rounds,
+                barriers,
+                refuse,
+                seed,
+            )| {
+                Trial {
+                    nodes,
+                    ways,
+                    sources,
+                    targets,
+                    batch,
+                    memory,
+                    records,
+                    rounds,
+                    barriers,
+                    refuse,
+                    seed,
+                }
+            },
+        )
 }
 
 /// splitmix64.
@@ -148,7 +182,7 @@ impl Trial {
         T: Record + Clone + Send,
         O: Insert<I>,
     {
-        let by_rank = World::local(self.ranks, |world| {
+        let by_rank = World::local_nodes(&self.nodes, |world| {
             let logs = self.on_rank(&world, &make, &record)?;
             world.finish()?;
             Ok(logs)
@@ -168,6 +202,7 @@ impl Trial {
         let options = Options {
             memory: self.memory,
             batch: self.batch,
+            ways: self.ways,
             ..Options::detect(world.layout(), world.rank())?
         };
         let flow = Dataflow::with(world, options);
