@@ -90,8 +90,10 @@ fn what_is_for_all_goes_to_each_node_once() {
 
 #[test]
 fn few_ranks_send_directly_and_many_by_node() {
-    assert_eq!(one_to_each(&nodes(2, 4), Ways::Suitable), one_to_each(&nodes(2, 4), Ways::Direct));
-    assert_eq!(one_to_each(&nodes(6, 14), Ways::Suitable), one_to_each(&nodes(6, 14), Ways::ByNode));
+    for (few, many) in [(nodes(2, 16), nodes(2, 17)), (nodes(5, 4), nodes(3, 9))] {
+        assert_eq!(one_to_each(&few, Ways::Suitable), one_to_each(&few, Ways::Direct));
+        assert_eq!(one_to_each(&many, Ways::Suitable), one_to_each(&many, Ways::ByNode));
+    }
 }
 
 /// What is too large for a bundle goes alone, and comes in the order in which it was given.

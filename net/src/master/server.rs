@@ -238,8 +238,9 @@ impl Server {
         let mut end: Option<Instant> = None;
         loop {
             self.poll(self.tick.saturating_sub(ticked.elapsed()));
-            self.accept();
+            // Who has something to say says it before it may have to make room for others.
             self.read();
+            self.accept();
             let commands =
                 std::mem::take(&mut *self.shared.commands.lock().unwrap_or_else(PoisonError::into_inner));
             for event in commands {
