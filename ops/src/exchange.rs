@@ -111,6 +111,9 @@ pub(crate) struct Exchange<T> {
     free: Vec<Free>,
     batch_bytes: usize,
     room: Reservation,
+    /// Full batches for other ranks are not sent but kept.
+    keeps: bool,
+    kept: Option<(u32, Buf)>,
     /// source -> how far it is; of other ranks' sources nothing is known
     sources: Vec<State>,
     my_sources: Vec<u32>,
@@ -199,6 +202,8 @@ impl<T: Record> Exchange<T> {
             free: Vec::new(),
             batch_bytes,
             room: flow.memory().reserve(),
+            keeps: false,
+            kept: None,
             sources: Vec::new(),
             my_sources: plan.sources_of(world.rank()).collect(),
             marks: Vec::new(),
@@ -379,7 +384,7 @@ impl<T: Record> Exchange<T> {
             let targets = self.out.len();
             return Err(self.usage(format!("the selector chose target {slot}, but there are {targets}")));
         }
-        if !self.flush(slot)? {
+        if !self.keep(slot) && !self.flush(slot)? {
             return Ok(false);
         }
         let (bytes, filled) = begin(self.batch_bytes).map_err(|_| self.whose().unwritable::<T>())?;
@@ -391,6 +396,33 @@ impl<T: Record> Exchange<T> {
             self.flush(slot)?;
         }
         Ok(true)
+    }
+
+    /// From now on, full batches for other ranks are [kept](Exchange::kept), or sent.
+    pub(crate) fn keep_full_ones(&mut self, keeps: bool) {
+        self.keeps = keeps;
+    }
+
+    /// The batch that was kept by the last `put`, with its slot.
+    pub(crate) fn kept(&mut self) -> Option<(u32, Buf)> {
+        self.kept.take()
+    }
+
+    /// Keeps a full batch, if that is wanted; false if not.
+    fn keep(&mut self, slot: u32) -> bool {
+        let out = &mut self.out[slot as usize];
+        let is_wanted = self.keeps
+            && self.kept.is_none()
+            && !out.bytes.is_empty()
+            && self.ranks.get(slot as usize).is_some_and(|rank| *rank != self.world.rank());
+        if is_wanted {
+            let free = std::mem::replace(&mut self.free[slot as usize], Free::NONE);
+            let mut out = std::mem::take(out);
+            out.bytes.truncate(out.bytes.len() - free.left());
+            self.room.shrink(out.room);
+            self.kept = Some((slot, out.bytes));
+        }
+        is_wanted
     }
 
     /// This batch is being filled for a slot that has none.

@@ -66,6 +66,7 @@
 //! It stands on `aeolian-net` only; `aeolian-harp` and this crate do not know each other.
 
 mod batch;
+mod combining;
 mod common;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -73,6 +73,11 @@ impl<K: Key, V: Record> Parts<K, V> {
         }
     }
 
+    /// Bytes that all take in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.heaped + self.parts.iter().map(|part| part.table.bytes()).sum::<u64>()
+    }
+
     /// A batch of a part.
     pub(crate) fn add(
         &mut self,

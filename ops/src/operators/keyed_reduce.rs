@@ -1,6 +1,7 @@
 //! [`KeyedReduce`]: the values of each key reduced to one.
 
 use crate::batch::Batch;
+use crate::combining::Combining;
 use crate::dataflow::Dataflow;
 use crate::early::Early;
 use crate::error::Result;
@@ -26,9 +27,10 @@ const AT_ONCE: usize = 64;
 /// any order.
 ///
 /// *Cost*: sources reduce what they can of what they insert one after another, as long as that pays (a table that stays in the cache; it
-/// is left where keys hardly come again). What is left is written once into the batch for its part of its target, and one round later
-/// into that part's hash table. *Memory*: one batch for each part of each target at each rank with sources; at the targets one pair
-/// a key, and at most 16 MiB, or an eighth of the budget, of pairs that wait for their part's turn.
+/// is left where keys hardly come again). What is left is written once into the batch for its part of its target. Full batches for other
+/// ranks are added up where they are, and what is sent at the end is a pair a key; not where that is more than half of what came.
+/// *Memory*: one batch for each part of each target at each rank with sources, and up to 64 MiB, or an eighth of the budget, of pairs for other ranks; at the
+/// targets one pair a key, and at most 16 MiB, or an eighth of the budget, of pairs that wait for their part's turn.
 /// When that is more than the budget, parts go to disk, the largest first, and come back one after another at the end.
 ///
 /// ```
@@ -57,6 +59,7 @@ pub struct KeyedReduce<K, V, F, R> {
     combine: F,
     receiver: R,
     early: Early<K, V>,
+    combining: Combining<K, V>,
     /// Targets of this rank.
     mine: Vec<u32>,
     /// slot -> its pairs; those of other ranks' targets stay empty
@@ -98,6 +101,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
             combine,
             receiver,
             early: Early::new(flow),
+            combining: Combining::new(flow, exchange.whose(), plan.targets().len() * grouping.parts as usize),
             parts: Parts::new(flow, exchange.whose(), plan.targets().len() * grouping.parts as usize),
             grouping,
             left: Vec::new(),
@@ -113,6 +117,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
     pub(crate) fn open(&mut self) {
         self.left = self.mine.iter().rev().flat_map(|target| self.grouping.slots_of(*target).rev()).collect();
         self.is_ordered = false;
+        self.combining.open();
     }
 
     /// Hands over what all is there for; true if anything moved.
@@ -151,19 +156,40 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
 
     /// The same, reduced with others before it goes.
     fn put_early(&mut self, hash: u64, pair: (K, V)) -> Result<(), InsertError<(K, V)>> {
+        if self.combining.is_giving() {
+            return Err(InsertError::Full(pair));
+        }
         let (exchange, grouping) = (&mut self.exchange, self.grouping);
+        exchange.keep_full_ones(self.combining.is_on());
         let put = |hash: u64, pair: &(K, V)| exchange.put(grouping.slot_of_hash(hash), pair);
-        self.early.insert(hash, pair, &mut self.combine, put)
+        self.early.insert(hash, pair, &mut self.combine, put)?;
+        match self.exchange.kept() {
+            None => Ok(()),
+            Some((slot, bytes)) => Ok(self.combining.add(slot, bytes, &mut self.combine)?),
+        }
+    }
+
+    /// Sends what sources keep back, all or what takes too much memory; false if there is no room for it.
+    fn send_kept(&mut self, all: bool) -> Result<bool> {
+        let (exchange, grouping) = (&mut self.exchange, self.grouping);
+        exchange.keep_full_ones(false);
+        let mut put = |slot: u32, pair: &(K, V)| exchange.put(slot, pair);
+        if all && !self.early.empty(|pair| put(grouping.slot_of_hash(Grouping::hash(&pair.0)), pair))? {
+            return Ok(false);
+        }
+        if all || self.combining.is_giving() {
+            self.combining.empty(&mut self.combine, put)
+        } else {
+            Ok(true)
+        }
     }
 
     pub(crate) fn progress(&mut self) -> Result<bool> {
         let mut moved = false;
         // What sources keep back to reduce it goes before their marks.
-        let (exchange, grouping) = (&mut self.exchange, self.grouping);
-        let is_open = !exchange.is_about_to_close();
-        let put = |pair: &(K, V)| exchange.put(grouping.slot_of_hash(Grouping::hash(&pair.0)), pair);
-        if is_open || self.early.empty(put)? {
-            moved |= self.exchange.progress()?;
+        let was_giving = self.combining.is_giving();
+        if self.send_kept(self.exchange.is_about_to_close())? {
+            moved |= self.exchange.progress()? || was_giving;
         }
         for _ in 0..AT_ONCE {
             let Some(incoming) = self.exchange.receive()? else { break };
