@@ -188,9 +188,9 @@ def main():
     inputs = {"groupby": ("<u8", 2, pairs_in), "join": ("<u8", 2, rows_in), "terasort": ("u1", common.RECORD, records_in), "sort": ("<u8", 1, keys_in)}
     paths = [parquet(path, *inputs[what]) for path in given] if what in inputs else given
     run = {"groupby": groupby, "join": join, "wordcount": wordcount, "terasort": terasort, "sort": sort}[what]
-    parts = f"{out}.parquet"
+    parts, local = f"{out}.parquet", f"{out}.local"
     clock = common.Clock()
-    spark = session(threads, os.path.dirname(out))
+    spark = session(threads, local)
     clock.phase("start")
     times = []
     for _ in range(RUNS):
@@ -199,6 +199,7 @@ def main():
         run(spark, *paths, parts, *kind)
         times.append(time.perf_counter() - began)
     end(spark)
+    shutil.rmtree(local, ignore_errors=True)
     start, first, warm = imports + clock.seconds["start"], times[0], min(times[1:])
     seconds = {"start": start, "first": first, "warm": warm, "process": start + first, "total": min(first, warm)}
     back = {"groupby": (words_out, "key", "sum"), "join": (words_out, "key", "l", "r"), "wordcount": (lines_out,), "terasort": (records_out,), "sort": (keys_out, "key")}
