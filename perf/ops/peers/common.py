@@ -1,4 +1,4 @@
-"""What the DuckDB and the Polars program share: the file formats of perf/ops, checksums and the JSON line (see ../README.md)."""
+"""What the DuckDB, the Polars and the Spark program share: the file formats of perf/ops, checksums and the JSON line (see ../README.md)."""
 import json
 import sys
 import time
@@ -129,9 +129,13 @@ def main(who, run):
     clock = Clock()
     out = words[2] if what == "join" else words[1]
     run[what](clock, int(sys.argv[2]), *words)
-    seconds = {**clock.seconds, "total": clock.last - clock.began}
+    tell(who, int(sys.argv[2]), what, words, {**clock.seconds, "total": clock.last - clock.began}, out)
+
+
+def tell(who, workers, what, words, seconds, out):
+    """Prints the line of JSON, with the checksum of the file."""
     check = {"groupby": sum_rows, "join": sum_joined, "wordcount": sum_words, "terasort": sum_records, "sort": sum_keys}[what]
     rows, checksum = check(out)
     name = f"{what} {words[-1]}" if what in ("join", "wordcount") else what
-    print(json.dumps({"what": name, "who": who, "workers": int(sys.argv[2]), "rows": rows, "checksum": f"{checksum:016x}",
+    print(json.dumps({"what": name, "who": who, "workers": workers, "rows": rows, "checksum": f"{checksum:016x}",
                       "seconds": {k: round(v, 6) for k, v in seconds.items()}}))
