@@ -27,6 +27,8 @@ pub(crate) struct Combining<K, V> {
     /// Bytes of batches that came since the last time that all was given, and of pairs given.
     kept: u64,
     given: u64,
+    /// The same of all times before, in this round.
+    before: (u64, u64),
     pays: bool,
     giving: Option<Giving<K, V>>,
 }
@@ -51,13 +53,20 @@ impl<K: Key, V: Record> Combining<K, V> {
             most: MOST.min(flow.memory().limit() / 8),
             kept: 0,
             given: 0,
+            before: (0, 0),
             pays: slots <= SLOTS,
             giving: None,
         }
     }
 
+    /// In this round: bytes of batches that came, and of pairs that were given.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.before.0 + self.kept, self.before.1 + self.given)
+    }
+
     /// As at the beginning of a round.
     pub(crate) fn open(&mut self) {
+        self.before = (0, 0);
         self.pays = self.slots <= SLOTS;
     }
 
@@ -104,6 +113,7 @@ impl<K: Key, V: Record> Combining<K, V> {
                     None => {
                         // (One that has ended will not come to have more.)
                         self.pays &= !giving.is_full || self.given <= self.kept / PAYS;
+                        self.before = self.bytes();
                         (self.kept, self.given, self.giving) = (0, 0, None);
                     }
                 }

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::grouping::Grouping;
 use crate::key::Key;
+use crate::keyed_report::KeyedReport;
 use crate::operator::InsertError;
 use crate::plan::LogicalPlan;
 use crate::record::Record;
@@ -76,6 +77,9 @@ pub(crate) struct Gathering<K: Key, V: Record> {
     /// Slots of this rank's targets that receivers are still to get, last first.
     left: Vec<u32>,
     is_ordered: bool,
+    /// slot -> bytes that came for it
+    came: Vec<u64>,
+    pub(crate) report: KeyedReport,
 }
 
 impl<K: Key, V: Record> Gathering<K, V> {
@@ -105,6 +109,8 @@ impl<K: Key, V: Record> Gathering<K, V> {
             exchange,
             left: Vec::new(),
             is_ordered: false,
+            came: Vec::new(),
+            report: KeyedReport::default(),
         };
         gathering.open();
         Ok(gathering)
@@ -114,6 +120,8 @@ impl<K: Key, V: Record> Gathering<K, V> {
     pub(crate) fn open(&mut self) {
         self.left = self.mine.iter().rev().flat_map(|target| self.grouping.slots_of(*target).rev()).collect();
         self.is_ordered = self.order == Order::ByKey;
+        self.came = vec![0; self.exchange.plan().targets().len() * self.grouping.parts as usize];
+        self.report = KeyedReport { parts: self.left.len() as u64, ..KeyedReport::default() };
     }
 
     #[inline]
@@ -137,12 +145,15 @@ impl<K: Key, V: Record> Gathering<K, V> {
             let Some(incoming) = self.exchange.receive()? else { break };
             moved = true;
             match incoming {
-                Incoming::Batch { slot, from, bytes } => match &mut self.kept {
-                    Kept::Slots(stores) => stores.add(slot as usize, from, bytes)?,
-                    Kept::Sorters(sorters) => sorters[slot as usize]
-                        .get_or_insert_with(|| Sorter::new(self.common.clone()))
-                        .add(from, bytes)?,
-                },
+                Incoming::Batch { slot, from, bytes } => {
+                    self.report.add(&mut self.came[slot as usize], bytes.len());
+                    match &mut self.kept {
+                        Kept::Slots(stores) => stores.add(slot as usize, from, bytes)?,
+                        Kept::Sorters(sorters) => sorters[slot as usize]
+                            .get_or_insert_with(|| Sorter::new(self.common.clone()))
+                            .add(from, bytes)?,
+                    }
+                }
                 Incoming::ForAll(_) => {}
                 Incoming::Barrier(marks) => self.mine.iter().for_each(|target| barrier(*target, &marks)),
             }

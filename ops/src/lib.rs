@@ -81,6 +81,7 @@ mod gathering;
 mod grouping;
 mod joining;
 pub mod key;
+mod keyed_report;
 pub mod memory;
 #[cfg(test)]
 #[path = "../../net/tests/mutate/mod.rs"]
@@ -107,6 +108,7 @@ pub use error::{OpsError, Result};
 pub use gathering::Order;
 pub use joining::{JoinKind, Joiner, Where};
 pub use key::Key;
+pub use keyed_report::KeyedReport;
 pub use operator::{Full, Insert, InsertError, Operator, Receiver, Trying, drive, taking, trying};
 pub use operators::{
     AllGather, AllReduce, Broadcast, Direct, Distinct, Gather, Group, Join, JoinAlgorithm, JoinReport,

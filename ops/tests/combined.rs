@@ -48,7 +48,7 @@ fn a_pair_a_key_where_keys_come_again() {
 fn what_takes_too_much_is_sent_and_more_is_kept_if_it_pays() {
     // Three of four have few keys; tables have not room for all of the others.
     let n = 60 * KEYS;
-    let key = |i: u64| if i % 4 == 0 { i / 4 % KEYS } else { i % 5003 };
+    let key = |i: u64| if i.is_multiple_of(4) { i / 4 % KEYS } else { i % 5003 };
     let bytes = sent(4 << 20, n, KEYS, key);
     assert!((4 * KEYS * PAIR..n * PAIR / 4).contains(&bytes), "{bytes}");
 }

@@ -5,6 +5,7 @@ use crate::dataflow::Dataflow;
 use crate::error::Result;
 use crate::gathering::{Gathering, Order, Ordered};
 use crate::key::Key;
+use crate::keyed_report::KeyedReport;
 use crate::operator::{Full, Insert, InsertError, Receiver, insert_many, operator};
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record};
@@ -68,6 +69,8 @@ pub struct KeyedGather<K: Key, V: Record, R> {
     refused: Option<(u32, Group<K, V>)>,
     /// Bytes of the key that is given.
     key: Vec<u8>,
+    /// Bytes of its values that were given in pieces before.
+    of_key: u64,
     damaged: Rc<Cell<bool>>,
 }
 
@@ -112,11 +115,18 @@ impl<K: Key, V: Record, R: Receiver<Group<K, V>>> KeyedGather<K, V, R> {
             giving: None,
             refused: None,
             key: Vec::new(),
+            of_key: 0,
             damaged: Rc::default(),
         })
     }
 
+    /// How it went at the targets of this rank, in this round.
+    pub fn report(&self) -> KeyedReport {
+        self.gathering.report
+    }
+
     fn open(&mut self) {
+        self.of_key = 0;
         self.gathering.open();
     }
 
@@ -179,6 +189,12 @@ impl<K: Key, V: Record, R: Receiver<Group<K, V>>> KeyedGather<K, V, R> {
                 pairs.advance()?;
             }
             values.truncate(filled);
+            self.of_key += filled as u64;
+            let report = &mut self.gathering.report;
+            report.largest_key = report.largest_key.max(self.of_key);
+            if is_last {
+                self.of_key = 0;
+            }
             let values = Batch::new(values, self.damaged.clone());
             return Ok(Some((*target, Group { key, values, is_last })));
         }

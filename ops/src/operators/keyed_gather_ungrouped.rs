@@ -5,6 +5,7 @@ use crate::dataflow::Dataflow;
 use crate::error::Result;
 use crate::gathering::{Gathering, Order, Ordered};
 use crate::key::Key;
+use crate::keyed_report::KeyedReport;
 use crate::operator::{Insert, InsertError, Receiver, insert_many, operator};
 use crate::outbox::{BATCHES, Outbox};
 use crate::plan::LogicalPlan;
@@ -56,6 +57,11 @@ impl<K: Key, V: Record, R: Receiver<Batch<(K, V)>>> KeyedGatherUngrouped<K, V, R
         let gathering = Gathering::new(flow, &NAME, plan, order)?;
         let outbox = Outbox::new(gathering.exchange.whose());
         Ok(KeyedGatherUngrouped { gathering, receiver, giving: None, outbox })
+    }
+
+    /// How it went at the targets of this rank, in this round.
+    pub fn report(&self) -> KeyedReport {
+        self.gathering.report
     }
 
     fn open(&mut self) {

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::grouping::Grouping;
 use crate::key::Key;
+use crate::keyed_report::KeyedReport;
 use crate::operator::{Insert, InsertError, Receiver, insert_many, operator};
 use crate::outbox::{BATCHES, Outbox};
 use crate::parts::{Pairs, Parts};
@@ -60,6 +61,9 @@ pub struct KeyedReduce<K, V, F, R> {
     receiver: R,
     early: Early<K, V>,
     combining: Combining<K, V>,
+    /// slot -> bytes that came for it
+    came: Vec<u64>,
+    report: KeyedReport,
     /// Targets of this rank.
     mine: Vec<u32>,
     /// slot -> its pairs; those of other ranks' targets stay empty
@@ -104,6 +108,8 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
             combining: Combining::new(flow, exchange.whose(), plan.targets().len() * grouping.parts as usize),
             parts: Parts::new(flow, exchange.whose(), plan.targets().len() * grouping.parts as usize),
             grouping,
+            came: Vec::new(),
+            report: KeyedReport::default(),
             left: Vec::new(),
             is_ordered: false,
             giving: None,
@@ -114,10 +120,18 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
         Ok(op)
     }
 
+    /// How it went at this rank, in this round.
+    pub fn report(&self) -> KeyedReport {
+        let (combined, sent_of_those) = self.combining.bytes();
+        KeyedReport { combined, sent_of_those, ..self.report }
+    }
+
     pub(crate) fn open(&mut self) {
         self.left = self.mine.iter().rev().flat_map(|target| self.grouping.slots_of(*target).rev()).collect();
         self.is_ordered = false;
         self.combining.open();
+        self.came = vec![0; self.exchange.plan().targets().len() * self.grouping.parts as usize];
+        self.report = KeyedReport { parts: self.left.len() as u64, ..KeyedReport::default() };
     }
 
     /// Hands over what all is there for; true if anything moved.
@@ -196,6 +210,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
             moved = true;
             match incoming {
                 Incoming::Batch { slot, bytes, .. } => {
+                    self.report.add(&mut self.came[slot as usize], bytes.len());
                     self.parts.add(slot as usize, bytes, &mut self.combine)?;
                 }
                 Incoming::ForAll(_) => {}
