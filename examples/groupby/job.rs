@@ -9,8 +9,9 @@ use aeolian::harp::{Max, Sum, allreduce_slice};
 use aeolian::ops::{Batch, ByKey, Insert, KeyedReduce, LogicalPlan, Operator, Sort, taking};
 use aeolian_examples::output::Target;
 use aeolian_examples::progress::{Mode, Progress, seconds};
-use aeolian_examples::tabular::{Chain, Kind, Table, Value, check, complete, unless_wires, write};
-use aeolian_examples::{Error, Result, agree::agree, rss, summary};
+use aeolian_examples::readat::ReadAt;
+use aeolian_examples::tabular::{Chain, Dialect, Kind, Table, Value, check, complete, unless_wires, write};
+use aeolian_examples::{Error, Result, agree::agree, flights, rss, summary};
 use serde::Serialize;
 
 use crate::aggregate::{Part, Wanted, What};
@@ -56,9 +57,15 @@ struct Seconds {
 pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let begin = Instant::now();
     let mode = Mode::choose(world.rank() as usize, options.quiet);
-    let target = check(world, &options.output, &[&options.input])?;
+    let target = check(world, options.output(), &options.input.iter().collect::<Vec<_>>())?;
     let progress = Progress::new("groupby: types", mode).after(Duration::from_millis(500));
-    let table = Table::open(world, &options.input, &options.table.dialect()?, &progress)?;
+    let table = match &options.input {
+        Some(path) => Table::open(world, ReadAt::open(path), &options.table.dialect()?, &progress)?,
+        None => {
+            Progress::new("groupby", mode).finish(&format!("no --input: the bundled {}", flights::DAY));
+            Table::open(world, Ok(flights::flights()), &Dialect::default(), &progress)?
+        }
+    };
     let columns = Columns::new(&table, options)?;
     let types = begin.elapsed();
     progress.finish(&format!("{} rows of {} columns in {}", table.rows, table.names.len(), seconds(types)));
@@ -81,7 +88,7 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
         rows: table.rows,
         groups: sums[0],
         columns: columns.described(&table),
-        output: options.output.display().to_string(),
+        output: options.output().display().to_string(),
         spilled_bytes: sums[1],
         seconds: Seconds {
             types: types.as_secs_f64(),

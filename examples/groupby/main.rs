@@ -9,6 +9,8 @@
 mod aggregate;
 mod cli;
 mod job;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 

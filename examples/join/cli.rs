@@ -1,17 +1,19 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aeolian::ops::{JoinAlgorithm, JoinKind};
 use aeolian_examples::Error;
 use aeolian_examples::flow::FlowArgs;
 use aeolian_examples::program::End;
 use aeolian_examples::tabular::TableArgs;
+use clap::builder::ArgPredicate;
 use clap::{Parser, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
+  join                                             the bundled flights with their planes
   join --left flights.csv --right planes.csv --on tailnum --output both.csv
   aeolian run -n 4 join --left flights.csv --right weather.csv --on origin,time_hour --kind left --output both.csv
   join --left a.tsv --right b.tsv --delimiter tab --on id --kind anti --sorted --output /dev/stdout --quiet
@@ -59,14 +61,21 @@ pub(crate) enum Algorithm {
 #[derive(Debug, Clone, Parser)]
 #[command(name = "join", version, before_help = EXAMPLES, after_help = MORE, max_term_width = 100)]
 pub(crate) struct Options {
-    /// CSV file with a header line
+    /// CSV file with a header line (without both files: the bundled flights)
     #[arg(long, value_name = "FILE")]
-    pub(crate) left: PathBuf,
-    /// CSV file with a header line; best the smaller one
+    pub(crate) left: Option<PathBuf>,
+    /// CSV file with a header line; best the smaller one (without both files: the planes of these flights)
     #[arg(long, value_name = "FILE")]
-    pub(crate) right: PathBuf,
-    /// Columns, of both files, whose values must be the same
-    #[arg(long, value_name = "COL", value_delimiter = ',', required = true)]
+    pub(crate) right: Option<PathBuf>,
+    /// Columns, of both files, whose values must be the same (bundled flights: tailnum)
+    #[arg(
+        long,
+        value_name = "COL",
+        value_delimiter = ',',
+        default_value = "tailnum",
+        hide_default_value = true
+    )]
+    #[arg(default_value_if("left", ArgPredicate::IsPresent, None))]
     pub(crate) on: Vec<String>,
     /// Which rows are written
     #[arg(long, value_enum, default_value_t = Kind::Inner)]
@@ -77,9 +86,9 @@ pub(crate) struct Options {
     /// Write rows in the order of their keys, then of all other columns [default: as they come]
     #[arg(long)]
     pub(crate) sorted: bool,
-    /// Where to write the rows
+    /// Where to write the rows (bundled flights: flights-planes.csv)
     #[arg(long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
+    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) table: TableArgs,
     #[command(flatten)]
@@ -92,10 +101,40 @@ pub(crate) struct Options {
     pub(crate) json: bool,
 }
 
+impl Options {
+    /// Where the rows go.
+    pub(crate) fn output(&self) -> &Path {
+        self.output.as_deref().unwrap_or(Path::new("flights-planes.csv"))
+    }
+}
+
+/// Of other files than the bundled ones it must be said what is wanted.
+fn check(options: &Options) -> Result<(), (&'static str, &'static str)> {
+    match options {
+        Options { left: None, right: None, .. } => Ok(()),
+        Options { left: None, .. } => {
+            Err(("--left is missing: what is joined with --right?", "add --left FILE"))
+        }
+        Options { right: None, .. } => {
+            Err(("--right is missing: what is --left joined with?", "add --right FILE"))
+        }
+        Options { on, .. } if on.is_empty() => {
+            Err(("--on is missing: which columns must be the same?", "add --on COL"))
+        }
+        Options { output: None, .. } => {
+            Err(("--output is missing: where do the rows go?", "add --output FILE"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Parses the command line.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, End> {
     let options = Options::try_parse_from(args).map_err(End::Print)?;
     options.table.dialect().map_err(End::Wrong)?;
+    if let Err((what, help)) = check(&options) {
+        return Err(End::Wrong(Error::usage(what, help)));
+    }
     if options.algorithm == Algorithm::Broadcast && matches!(options.kind, Kind::Right | Kind::Full) {
         return Err(End::Wrong(Error::usage(
             "--algorithm broadcast: no rank would know of a right row that it matches nowhere",

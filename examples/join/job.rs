@@ -1,7 +1,7 @@
 //! A run from the first byte read to the last one written.
 
 use std::cell::{Cell, RefCell};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aeolian::World;
@@ -13,8 +13,9 @@ use aeolian::ops::{
 use aeolian_examples::agree::agree;
 use aeolian_examples::output::Target;
 use aeolian_examples::progress::{Mode, Progress, seconds};
-use aeolian_examples::tabular::{Chain, Lines, Table, Value, check, complete, unless_wires, write};
-use aeolian_examples::{Result, rss};
+use aeolian_examples::readat::ReadAt;
+use aeolian_examples::tabular::{Chain, Dialect, Lines, Table, Value, check, complete, unless_wires, write};
+use aeolian_examples::{Result, flights, rss};
 
 use crate::cli::{Options, word};
 use crate::columns::Columns;
@@ -24,9 +25,14 @@ use crate::outputs::{self, Seconds, Side, Summary};
 pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let begin = Instant::now();
     let mode = Mode::choose(world.rank() as usize, options.quiet);
-    let target = check(world, &options.output, &[&options.left, &options.right])?;
-    let mut left = open(world, "left", &options.left, options, mode)?;
-    let mut right = open(world, "right", &options.right, options, mode)?;
+    let inputs: Vec<&PathBuf> = options.left.iter().chain(&options.right).collect();
+    let target = check(world, options.output(), &inputs)?;
+    if inputs.is_empty() {
+        Progress::new("join", mode)
+            .finish(&format!("no --left and --right: the bundled {}, and their planes", flights::DAY));
+    }
+    let mut left = open(world, "left", options.left.as_deref(), flights::flights, options, mode)?;
+    let mut right = open(world, "right", options.right.as_deref(), flights::planes, options, mode)?;
     let columns = Columns::new(&mut left, &mut right, options)?;
     let types = begin.elapsed();
 
@@ -54,7 +60,7 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
         rows: sums[0],
         columns: columns.names.clone(),
         sorted: options.sorted,
-        output: options.output.display().to_string(),
+        output: options.output().display().to_string(),
         way: JoinReport {
             broadcast: most[2] > 0,
             hashed: sums[2],
@@ -79,11 +85,22 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     agree(world, printed)
 }
 
-/// Finds out what is in a file.
-fn open(world: &mut World, side: &str, path: &Path, options: &Options, mode: Mode) -> Result<Table> {
+/// Finds out what is in a file, or without one in what is bundled.
+fn open(
+    world: &mut World,
+    side: &str,
+    path: Option<&Path>,
+    bundled: fn() -> ReadAt,
+    options: &Options,
+    mode: Mode,
+) -> Result<Table> {
     let begin = Instant::now();
     let progress = Progress::new(&format!("join: {side} types"), mode).after(Duration::from_millis(500));
-    let table = Table::open(world, path, &options.table.dialect()?, &progress)?;
+    let (source, dialect) = match path {
+        Some(path) => (ReadAt::open(path), options.table.dialect()?),
+        None => (Ok(bundled()), Dialect::default()),
+    };
+    let table = Table::open(world, source, &dialect, &progress)?;
     let time = seconds(begin.elapsed());
     progress.finish(&format!("{} rows of {} columns in {time}", table.rows, table.names.len()));
     Ok(table)

@@ -11,6 +11,8 @@ mod cli;
 mod columns;
 mod job;
 mod outputs;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 

@@ -65,6 +65,13 @@ impl TableArgs {
     }
 }
 
+/// Fields between commas; an empty one is NULL.
+impl Default for Dialect {
+    fn default() -> Dialect {
+        Dialect { delimiter: b',', null: String::new() }
+    }
+}
+
 impl Dialect {
     fn is_null(&self, field: (&[u8], bool)) -> bool {
         !field.1 && field.0 == self.null.as_bytes()
@@ -126,10 +133,15 @@ pub struct Table {
 }
 
 impl Table {
-    /// Finds out what is in the file: all ranks its own part of it. Collective.
-    pub fn open(world: &mut World, path: &Path, dialect: &Dialect, progress: &Progress) -> Result<Table> {
+    /// Finds out what is in the file, which this rank could open or not: all ranks its own part of it. Collective.
+    pub fn open(
+        world: &mut World,
+        source: Result<ReadAt>,
+        dialect: &Dialect,
+        progress: &Progress,
+    ) -> Result<Table> {
         let (rank, size) = (world.rank() as usize, world.size() as usize);
-        let mut table = agree(world, Table::header(path, dialect))?;
+        let mut table = agree(world, source.and_then(|source| Table::header(source, dialect)))?;
         let lengths = all(world, table.source.len())?;
         if let Some(odd) = (0..size).find(|r| lengths[*r] != lengths[0]) {
             return Err(Error::data(
@@ -155,9 +167,8 @@ impl Table {
         Ok(table)
     }
 
-    /// Opens the file and reads its header.
-    fn header(path: &Path, dialect: &Dialect) -> Result<Table> {
-        let source = ReadAt::open(path)?;
+    /// Reads the header.
+    fn header(source: ReadAt, dialect: &Dialect) -> Result<Table> {
         let mark = source.len() >= 3 && source.bytes(0, 3)? == b"\xef\xbb\xbf";
         let start = if mark { 3 } else { 0 };
         let mut table = Table {

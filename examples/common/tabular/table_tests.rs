@@ -2,16 +2,12 @@ use super::*;
 use crate::progress::Mode;
 use proptest::prelude::*;
 
-fn csv_dialect() -> Dialect {
-    Dialect { delimiter: b',', null: String::new() }
-}
-
 /// The texts of the fields of all rows, read in so many ranges, one after another.
 fn in_ranges(bytes: &[u8], ranges: usize) -> Vec<Vec<String>> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.csv");
     std::fs::write(&path, bytes).unwrap();
-    let mut table = Table::header(&path, &csv_dialect()).unwrap();
+    let mut table = Table::header(ReadAt::open(&path).unwrap(), &Dialect::default()).unwrap();
     let mut rows = Vec::new();
     let mut before = 0;
     for rank in 0..ranges {
@@ -84,7 +80,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.csv");
         std::fs::write(&path, text).unwrap();
-        let mut table = Table::header(&path, &dialect).unwrap();
+        let mut table = Table::header(ReadAt::open(&path).unwrap(), &dialect).unwrap();
         table.kinds = [Kind::Text, Kind::Int][..columns].to_vec();
         table.range = (table.start, table.source.len());
         let mut back = Vec::new();
@@ -103,7 +99,7 @@ fn types_are_those_of_the_whole_file_on_all_ranks() {
     for ranks in [1, 2, 3, 7] {
         let found = aeolian::World::local(ranks, |mut world| {
             let progress = Progress::new("", Mode::Silent);
-            let table = Table::open(&mut world, &path, &csv_dialect(), &progress).unwrap();
+            let table = Table::open(&mut world, ReadAt::open(&path), &Dialect::default(), &progress).unwrap();
             world.finish()?;
             Ok((table.kinds, table.rows))
         });
@@ -128,7 +124,8 @@ fn a_mistake_is_told_with_its_line_by_all_ranks() {
         for ranks in [1, 2, 3, 5] {
             let texts = aeolian::World::local(ranks, |mut world| {
                 let progress = Progress::new("", Mode::Silent);
-                let e = Table::open(&mut world, &path, &csv_dialect(), &progress).unwrap_err();
+                let e =
+                    Table::open(&mut world, ReadAt::open(&path), &Dialect::default(), &progress).unwrap_err();
                 world.finish()?;
                 Ok(e.to_string())
             });

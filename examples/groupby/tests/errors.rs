@@ -41,7 +41,8 @@ fn every_mistake_has_its_message_and_code() {
         (&["--input", "ok.csv", "--key", "k", "--delimiter", "xy"], 64, "give one ASCII character"),
         (&["--input", "ok.csv", "--key", "k", "--null", "a,b"], 64, "the delimiter is in it"),
         (&["--input", "ok.csv", "--key", "k", "--memory", "0"], 64, "no rank can work with 0 bytes"),
-        (&["--input", "ok.csv"], 64, "--key"),
+        (&["--input", "ok.csv"], 64, "--key is missing"),
+        (&["--key", "x"], 65, "flights.csv (bundled):1: there is no column \"x\"; there are year, month"),
         (&["--input", "none.csv", "--key", "k"], 66, "none.csv: cannot be read: no such file or directory"),
     ];
     let with_output: Vec<Vec<&str>> =
@@ -56,7 +57,7 @@ fn every_mistake_has_its_message_and_code() {
             "--output ok.csv: this file is an input",
         ),
         (&["--input", "ok.csv", "--key", "k", "--output", "no/o.csv"], 73, "no/o.csv: cannot be created"),
-        (&["--input", "ok.csv", "--key", "k"], 64, "--output"),
+        (&["--input", "ok.csv", "--key", "k"], 64, "--output is missing"),
     ];
     built::assert_mistakes(env!("CARGO_BIN_EXE_groupby"), dir.path(), cases);
 }

@@ -71,6 +71,11 @@ fn every_mistake_has_its_message_and_code() {
             73,
             "no/o.csv: cannot be created",
         ),
+        (&["--right", "r.csv", "--on", "k", "--output", "o.csv"], 64, "--left is missing"),
+        (&["--left", "l.csv", "--on", "k", "--output", "o.csv"], 64, "--right is missing"),
+        (&["--left", "l.csv", "--right", "r.csv", "--output", "o.csv"], 64, "--on is missing"),
+        (&["--left", "l.csv", "--right", "r.csv", "--on", "k"], 64, "--output is missing"),
+        (&["--on", "x", "--output", "o.csv"], 65, "flights.csv (bundled):1: there is no column \"x\""),
     ];
     built::assert_mistakes(env!("CARGO_BIN_EXE_join"), dir.path(), cases);
 }

@@ -1,0 +1,77 @@
+//! What a run leaves: the file, the JSON object, the table.
+#![allow(clippy::unwrap_used)] // a test that cannot go on should stop
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use program::join;
+
+mod program;
+
+const COLUMNS: &str = "tailnum,year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,\
+carrier,flight,origin,dest,air_time,distance,hour,minute,time_hour,\
+year_right,type,manufacturer,model,engines,seats,speed,engine";
+
+#[test]
+fn without_arguments_the_bundled_flights_from_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, table, said) = join(dir.path(), &[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(table.starts_with("inner join on tailnum: 445 rows, 1 rank on 1 node"), "{table}");
+    assert!(table.contains("left: flights.csv (bundled), 684 rows of 19 columns"), "{table}");
+    assert!(table.contains("right: planes.csv (bundled), 368 rows of 9 columns"), "{table}");
+    assert!(table.contains("written: flights-planes.csv"), "{table}");
+    let told = "join: no --left and --right: the bundled flights from New York on 9 February 2013, and their planes\n";
+    assert!(said.starts_with(told), "{said}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary files");
+
+    let text = std::fs::read_to_string(dir.path().join("flights-planes.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0], COLUMNS.split(',').collect::<Vec<_>>());
+    let column = |name: &str| {
+        let at = rows[0].iter().position(|n| *n == name).unwrap();
+        rows[1..].iter().map(|row| row[at]).collect::<Vec<_>>()
+    };
+    let sum = |name: &str| column(name).iter().filter_map(|x| x.parse::<u64>().ok()).sum::<u64>();
+    // As DuckDB says: count(*), count(distinct tailnum), count(p.year), and sums of distance, seats, p.year.
+    let known = column("year_right").iter().filter(|x| !x.is_empty()).count();
+    assert_eq!(
+        (rows.len() - 1, column("tailnum").iter().collect::<HashSet<_>>().len(), known),
+        (445, 368, 438)
+    );
+    assert_eq!((sum("distance"), sum("seats"), sum("year_right")), (455_807, 59_809, 876_766));
+}
+
+#[test]
+fn json_is_one_object_and_quiet_is_quiet() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, json, said) = join(dir.path(), &["--json", "--quiet", "--kind", "anti", "--sorted"]);
+    assert!(code == 0 && said.is_empty(), "{code} {said}");
+    let all: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for (key, want) in [("ranks", 1), ("nodes", 1), ("rows", 239), ("spilled_bytes", 0)] {
+        assert_eq!(all[key], want, "{key}");
+    }
+    for (key, want) in [
+        ("kind", "anti"),
+        ("algorithm", "auto"),
+        ("output", "flights-planes.csv"),
+        ("transport", "self"),
+        ("version", env!("CARGO_PKG_VERSION")),
+    ] {
+        assert_eq!(all[key], want, "{key}");
+    }
+    assert_eq!((&all["on"], &all["sorted"]), (&serde_json::json!(["tailnum"]), &true.into()));
+    assert_eq!(all["left"], serde_json::json!({"file": "flights.csv (bundled)", "rows": 684, "columns": 19}));
+    assert_eq!(all["right"], serde_json::json!({"file": "planes.csv (bundled)", "rows": 368, "columns": 9}));
+    assert_eq!(all["columns"].as_array().map(Vec::len), Some(19), "{json}");
+    assert!(all["way"].is_object() && all["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
+    let seconds = &all["seconds"];
+    let sum: f64 = ["types", "join"].iter().map(|s| seconds[s].as_f64().unwrap()).sum();
+    assert!(seconds["total"].as_f64().unwrap() >= sum * (1.0 - 1e-12), "{json}");
+}
+
+#[test]
+fn help_begins_with_examples() {
+    let (code, help, _) = join(Path::new("/"), &["--help"]);
+    assert!(code == 0 && help.starts_with("Examples:\n  join "), "{code} {help}");
+}
