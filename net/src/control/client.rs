@@ -20,6 +20,8 @@ pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 const VERDICT: Duration = Duration::from_millis(2500);
 /// How long a master may hang up on our proof (it does so while strangers crowd its door) before we believe that it means us.
 const HANG_UPS: Duration = Duration::from_secs(8);
+/// A master that is there lets us in again within this.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// How a control thread behaves.
 pub struct ControlConfig {
@@ -35,6 +37,9 @@ pub struct ControlConfig {
 pub struct Pending {
     stream: NoiseStream,
     master: SocketAddr,
+    secret: Secret,
+    job: JobId,
+    epoch: u32,
 }
 
 /// What all ranks gave in one exchange, by rank.
@@ -109,7 +114,9 @@ impl Control {
                 Ok(stream) => {
                     let mut stream = NoiseStream::new(stream, Role::Initiator, secret, &context)?;
                     match stream.prove(deadline) {
-                        Ok(()) => return Ok(Pending { stream, master: addr }),
+                        Ok(()) => {
+                            return Ok(Pending { stream, master: addr, secret: secret.clone(), job, epoch });
+                        }
                         Err(e @ NetError::Lost { .. }) => {
                             if hung_up.get_or_insert_with(Instant::now).elapsed() >= HANG_UPS {
                                 return Err(not_allowed(addr));
@@ -283,6 +290,24 @@ impl Pending {
         self.stream.local_addr()
     }
 
+    /// Sends the registration, and waits for the master's first word. A crowded master may have hung up on a connection whose proof it had not read
+    /// yet, which this end cannot know: then there is another one.
+    fn first_answer(&mut self, registration: &[u8], deadline: Instant) -> Result<Vec<u8>> {
+        let began = Instant::now();
+        loop {
+            let sent = self.stream.send(registration, deadline);
+            match sent.and_then(|()| self.stream.receive(deadline)) {
+                Err(lost @ NetError::Lost { .. }) if began.elapsed() < HANG_UPS => {
+                    // Nobody there any more: what was lost is what there is to tell.
+                    let again = Control::connect(self.master, &self.secret, self.job, self.epoch, AGAIN);
+                    let Ok(Pending { stream, .. }) = again else { return Err(lost) };
+                    self.stream = stream;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Registers and waits until all ranks have (the master bounds that; `limit` is for its silence).
     ///
     /// # Errors
@@ -296,10 +321,12 @@ impl Pending {
         let (rank, host) = (card.rank, card.host.clone());
         let peer = format!("the job master at {}", self.master);
         let deadline = Instant::now() + limit;
-        self.stream.send(&encode(&ToMaster::Register { protocol: PROTOCOL, card })?, deadline)?;
+        let words = encode(&ToMaster::Register { protocol: PROTOCOL, card })?;
         let mut early_stop = None;
+        let mut first = Some(self.first_answer(&words, deadline)?);
         let info = loop {
-            match decode(&self.stream.receive(deadline)?, &peer)? {
+            let answer = first.take().map_or_else(|| self.stream.receive(deadline), Ok)?;
+            match decode(&answer, &peer)? {
                 ToRank::Welcome(info) => break info,
                 ToRank::Refused(what) => {
                     return Err(NetError::NotAllowed { peer: format!("rank {rank}"), what });
