@@ -6,7 +6,7 @@
 //!
 //! Rank 0 prints a line of JSON for each number of records: of each way the messages and bytes that a rank sends (the most of all), and the seconds of
 //! each time, of the slowest rank.
-#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on says so and ends")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on says so and ends")]
 
 use aeolian::World;
 use aeolian::harp::{Max, Sum, allreduce_slice};
@@ -18,7 +18,7 @@ use std::time::Instant;
 
 fn main() {
     let words: Vec<u64> = std::env::args().skip(1).map(|word| word.parse().unwrap()).collect();
-    let (times, sizes) = words.split_first().expect("aeolian_ways TIMES RECORDS...");
+    let [times, sizes @ ..] = &words[..] else { panic!("aeolian_ways TIMES RECORDS...") };
     let mut world = World::init().unwrap();
     for records in sizes {
         shuffle(&mut world, *times, *records);
