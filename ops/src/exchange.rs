@@ -169,8 +169,7 @@ impl<T: Record> Exchange<T> {
                 world.size()
             )));
         }
-        // (Not yet joins: of their many edges some are left by a rank before it has passed on all, and others wait for ever.)
-        let is_relayed = name.0 != "join" && flow.is_by_node(plan, route == Route::ToAll);
+        let is_relayed = flow.is_by_node(plan, route == Route::ToAll);
         let (ranks, batch_bytes) = match route {
             Route::ToAll => (Vec::new(), flow.batch_bytes(1)),
             Route::ToOne { parts } => {

@@ -209,6 +209,13 @@ impl<K: Key, L: Record, R: Record> Sharing<K, L, R> {
         Ok(moved)
     }
 
+    /// Moves on what others are still to hear, or to get by this rank, when all that it was to get has come.
+    pub(crate) fn wind_up(&mut self) -> Result<bool> {
+        let mut moved = self.loads.progress()? | self.shares.progress()?;
+        moved |= self.left.progress()? | self.right.progress()?;
+        Ok(moved)
+    }
+
     /// Sends what this rank shares; true if all is on its way.
     fn send(&mut self, stores: &mut Stores, me: u32) -> Result<bool> {
         loop {

@@ -543,9 +543,10 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
 
     /// Moves on what is shared with other ranks, when all rows have come.
     fn share(&mut self) -> Result<bool> {
-        let Some(sharing) = self.sharing.as_mut().filter(|sharing| !sharing.has_ended()) else {
-            return Ok(false);
-        };
+        let Some(sharing) = self.sharing.as_mut() else { return Ok(false) };
+        if sharing.has_ended() {
+            return sharing.wind_up();
+        }
         if self.levels.len() == 1 {
             self.levels.push(Level {
                 stores: Stores::new(&self.common, 2 * SHARES as usize, 2),
