@@ -491,16 +491,21 @@ impl<T: Record> Exchange<T> {
     }
 
     fn stop(&mut self, source: u32, what: &str, state: State) -> Result<()> {
-        let here = self.plan.sources().get(source as usize) == Some(&self.world.rank());
-        match self.sources.get(source as usize) {
-            Some(State::Open) if here => {}
-            Some(State::AtBarrier) if here => {
-                return Err(self.usage(format!("source {source} cannot {what}: it is at a barrier")));
-            }
-            _ => return self.may_not(source, what).map(drop),
-        }
+        self.may_stop(source, what)?;
         self.sources[source as usize] = state;
         Ok(())
+    }
+
+    /// That a source is open, and may so finish or come to a barrier: who has several edges asks all of them first, and stops on all or none.
+    pub(crate) fn may_stop(&self, source: u32, what: &str) -> Result<()> {
+        let here = self.plan.sources().get(source as usize) == Some(&self.world.rank());
+        match self.sources.get(source as usize) {
+            Some(State::Open) if here => Ok(()),
+            Some(State::AtBarrier) if here => {
+                Err(self.usage(format!("source {source} cannot {what}: it is at a barrier")))
+            }
+            _ => self.may_not(source, what).map(drop),
+        }
     }
 
     /// Moves on what goes out, up to one mark for all: who keeps records back puts them before the next. True if anything moved.

@@ -315,11 +315,18 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     /// # Errors
     /// As [`Operator::finish`].
     pub fn finish_right(&mut self, source: u32) -> Result<()> {
+        self.may_stop_right(source, "finish")?;
         self.right.finish(source)?;
         match &mut self.small {
             Some(small) => small.all.finish(source),
             None => Ok(()),
         }
+    }
+
+    /// Of both edges of the right side, so that it stops on both or none.
+    fn may_stop_right(&self, source: u32, what: &str) -> Result<()> {
+        self.right.may_stop(source, what)?;
+        self.small.as_ref().map_or(Ok(()), |small| small.all.may_stop(source, what))
     }
 
     /// Moves the operator on until it is known whether the right side goes to all targets: on all ranks, sources finish theirs by
@@ -579,16 +586,18 @@ where
 {
     /// Of both sides.
     fn finish(&mut self, source: u32) -> Result<()> {
-        self.left.finish(source)?;
-        match self.right.has_finished(source) {
-            true => Ok(()),
-            false => self.finish_right(source),
+        self.left.may_stop(source, "finish")?;
+        if !self.right.has_finished(source) {
+            self.finish_right(source)?;
         }
+        self.left.finish(source)
     }
 
     /// Of both sides. (A right side that has not been found small by then goes by hash.)
     fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()> {
+        self.left.may_stop(source, "come to a barrier")?;
         if !self.right.has_finished(source) {
+            self.may_stop_right(source, "come to a barrier")?;
             self.right.barrier(source, mark.clone())?;
             if let Some(small) = &mut self.small {
                 small.all.barrier(source, mark.clone())?;
