@@ -1,7 +1,7 @@
 //! [`Relay`]: messages of an operator by the nodes.
 //!
 //! Directly, each rank with sources sends to each rank with targets: on `n` nodes of `p` ranks up to `n * p` messages a rank, however little each has to
-//! say. By node it sends to one rank of each other node, with the same place among its ranks (modulo their number), what all ranks there
+//! say. By node it sends to one rank with targets of each other node (by its own place among those with sources of its node, modulo their number) what all ranks there
 //! are to get, and that one passes it on inside the node: `n - 1` messages between nodes and `p` inside, and marks alike.
 //!
 //! # On the wire
