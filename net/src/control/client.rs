@@ -323,9 +323,8 @@ impl Pending {
         let deadline = Instant::now() + limit;
         let words = encode(&ToMaster::Register { protocol: PROTOCOL, card })?;
         let mut early_stop = None;
-        let mut first = Some(self.first_answer(&words, deadline)?);
+        let mut answer = self.first_answer(&words, deadline)?;
         let info = loop {
-            let answer = first.take().map_or_else(|| self.stream.receive(deadline), Ok)?;
             match decode(&answer, &peer)? {
                 ToRank::Welcome(info) => break info,
                 ToRank::Refused(what) => {
@@ -337,6 +336,7 @@ impl Pending {
                     return Err(NetError::Protocol { peer, what: format!("{other:?} before the welcome") });
                 }
             }
+            answer = self.stream.receive(deadline)?;
         };
         let bell = Bell::new()?;
         let shared = Arc::new(Shared {
