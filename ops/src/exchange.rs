@@ -539,14 +539,16 @@ impl<T: Record> Exchange<T> {
             }
             moved = true;
         }
-        if let (Some(relay), Some(closing)) = (&mut self.relay, &mut self.closing) {
-            if !std::mem::replace(&mut closing.is_relayed, true) {
-                relay.close(closing.kind, Vec::get(&mut Reader::new(&closing.body)).unwrap_or_default());
-                moved |= self.pass_on()?;
+        if let (Some(relay), Some(closing)) = (&mut self.relay, &mut self.closing)
+            && !std::mem::replace(&mut closing.is_relayed, true)
+        {
+            if let Err(trouble) = relay.close(closing.kind, &closing.body) {
+                return Err(self.trouble(trouble)?);
             }
-            if self.relay.as_ref().is_some_and(Relay::is_closing) {
-                return Ok(moved);
-            }
+            moved |= self.pass_on()?;
+        }
+        if self.relay.as_ref().is_some_and(Relay::is_closing) {
+            return Ok(moved);
         }
         self.closing = None;
         Ok(true)

@@ -377,10 +377,19 @@ impl Relay {
     }
 
     /// This rank's own sources are at a barrier, or have finished, and all other nodes have heard it.
-    pub(crate) fn close(&mut self, kind: Kind, marks: Marks) {
-        self.own = Some(State::of(kind));
+    pub(crate) fn close(&mut self, kind: Kind, body: &[u8]) -> Result<()> {
+        self.own = Some(self.hear(kind, body).ok_or(Trouble::Odd(self.places.rank))?);
+        Ok(())
+    }
+
+    /// One more of those from which this rank takes is at a barrier, or has finished, with these marks. `None` if there are no marks.
+    fn hear(&mut self, kind: Kind, body: &[u8]) -> Option<State> {
+        if kind == Kind::Barrier {
+            let marks: Marks = Vec::get(&mut Reader::new(body))?;
+            self.marks.extend(marks);
+        }
         self.held += 1;
-        self.marks.extend(marks);
+        Some(State::of(kind))
     }
 
     /// Whether this rank's own sources are at a barrier, or have finished, and its node does not know it yet: what they give now is after that.
@@ -439,12 +448,7 @@ impl Relay {
             }
             Kind::Barrier | Kind::End => {
                 let at = self.feeders.binary_search(&from).map_err(|_| odd())?;
-                self.fed[at] = State::of(kind);
-                self.held += 1;
-                if kind == Kind::Barrier {
-                    let marks: Marks = Vec::get(&mut Reader::new(&body)).ok_or_else(odd)?;
-                    self.marks.extend(marks);
-                }
+                self.fed[at] = self.hear(kind, &body).ok_or_else(odd)?;
                 None
             }
             Kind::Origin => return Err(odd()),
