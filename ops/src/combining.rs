@@ -48,7 +48,7 @@ impl<K: Key, V: Record> Combining<K, V> {
     pub(crate) fn new(flow: &Dataflow, whose: Whose, slots: usize) -> Combining<K, V> {
         Combining {
             memory: flow.memory().clone(),
-            parts: Parts::new(flow, whose, slots),
+            parts: Parts::in_memory(flow, whose, slots),
             slots,
             most: MOST.min(flow.memory().limit() / 8),
             kept: 0,

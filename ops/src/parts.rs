@@ -61,6 +61,11 @@ impl<K: Key, V: Record> Parts<K, V> {
         Parts::of(common, 0, parts)
     }
 
+    /// The same, which never go to disk: whoever has them sees to it that they do not take too much.
+    pub(crate) fn in_memory(flow: &Dataflow, whose: Whose, parts: usize) -> Parts<K, V> {
+        Parts::of(Common::new(flow, whose), DEPTH, parts)
+    }
+
     fn of(common: Common, depth: u32, parts: usize) -> Parts<K, V> {
         let part = |_| Part { table: Table::new(&common.memory), heap: Vec::new(), bytes: 0, run: None };
         Parts {
