@@ -96,7 +96,7 @@ impl<K: Key, V: Record> Gathering<K, V> {
         };
         let exchange = Exchange::new(flow, name, plan, Route::ToOne { parts: grouping.parts })?;
         let common = Common::new(flow, exchange.whose());
-        let slots = plan.targets().len() * grouping.parts as usize;
+        let slots = grouping.slots();
         let mut gathering = Gathering {
             mine: plan.targets_of(flow.world().rank()).collect(),
             kept: match order {
@@ -120,7 +120,7 @@ impl<K: Key, V: Record> Gathering<K, V> {
     pub(crate) fn open(&mut self) {
         self.left = self.mine.iter().rev().flat_map(|target| self.grouping.slots_of(*target).rev()).collect();
         self.is_ordered = self.order == Order::ByKey;
-        self.came = vec![0; self.exchange.plan().targets().len() * self.grouping.parts as usize];
+        self.came = vec![0; self.grouping.slots()];
         self.report = KeyedReport { parts: self.left.len() as u64, ..KeyedReport::default() };
     }
 

@@ -35,8 +35,7 @@ impl Grouping {
     #[inline]
     pub(crate) fn slot_of_hash(&self, hash: u64) -> u32 {
         // (How far inside its target it is, in parts, is what a number that is `parts` times as large has beside the target.)
-        let slots = u64::from(self.targets) * u64::from(self.parts);
-        ((u128::from(hash) * u128::from(slots)) >> 64) as u32
+        ((u128::from(hash) * self.slots() as u128) >> 64) as u32
     }
 
     /// The part of a key by its hash, which is the same for all targets.
@@ -49,6 +48,11 @@ impl Grouping {
     #[inline]
     pub(crate) fn hash<K: Key>(key: &K) -> u64 {
         key.hash(SEED)
+    }
+
+    /// How many slots there are.
+    pub(crate) fn slots(&self) -> usize {
+        self.targets as usize * self.parts as usize
     }
 
     /// The slots of a target.

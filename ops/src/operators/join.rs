@@ -249,7 +249,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
 
     /// As at the beginning of a round.
     fn open(&mut self) {
-        let slots = self.left.plan().targets().len() * self.grouping.parts as usize;
+        let slots = self.grouping.slots();
         self.levels = vec![Level {
             stores: Stores::new(&self.common, 2 * slots, 2),
             left: self.mine.iter().flat_map(|target| self.grouping.slots_of(*target)).collect(),

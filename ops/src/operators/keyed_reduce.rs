@@ -105,8 +105,8 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
             combine,
             receiver,
             early: Early::new(flow),
-            combining: Combining::new(flow, exchange.whose(), plan.targets().len() * grouping.parts as usize),
-            parts: Parts::new(flow, exchange.whose(), plan.targets().len() * grouping.parts as usize),
+            combining: Combining::new(flow, exchange.whose(), grouping.slots()),
+            parts: Parts::new(flow, exchange.whose(), grouping.slots()),
             grouping,
             came: Vec::new(),
             report: KeyedReport::default(),
@@ -130,7 +130,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
         self.left = self.mine.iter().rev().flat_map(|target| self.grouping.slots_of(*target).rev()).collect();
         self.is_ordered = false;
         self.combining.open();
-        self.came = vec![0; self.exchange.plan().targets().len() * self.grouping.parts as usize];
+        self.came = vec![0; self.grouping.slots()];
         self.report = KeyedReport { parts: self.left.len() as u64, ..KeyedReport::default() };
     }
 

@@ -157,7 +157,7 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
         let to_root = no_tasks.clone().sources_on(&source_ranks)?.targets_on(&roots)?;
         let from_root = no_tasks.sources_on(&roots)?.targets_on(&source_ranks)?;
         let common = Common::new(flow, exchange.whose());
-        let slots = plan.targets().len() * grouping.parts as usize;
+        let slots = grouping.slots();
         let mut op = Sort {
             samples: Exchange::numbered(flow, &NAME, number, &to_root, Route::ToOne { parts: 1 })?,
             splitters: Exchange::numbered(flow, &NAME, number, &from_root, Route::ToAll)?,
@@ -291,7 +291,7 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
         if self.splitters.have_finished() {
             return Ok(false);
         }
-        let ranges = self.exchange.plan().targets().len() * self.grouping.parts as usize;
+        let ranges = self.grouping.slots();
         let came = &mut self.came;
         let made = self.made.get_or_insert_with(|| Going::new(split::<T, S>(std::mem::take(came), ranges)));
         if !made.send(&mut self.splitters)? {
