@@ -224,6 +224,18 @@ impl World {
         Ok(Edge(self.core.borrow_mut().engine.open_edge(self.group.context)?))
     }
 
+    /// This rank neither sends nor takes anything on an edge any more: what is left of it in memory goes. A world has 65536 edges, all told.
+    pub fn close_edge(&self, edge: Edge) {
+        self.core.borrow_mut().engine.close_edge(edge.0);
+    }
+
+    /// Another [`WINDOW`](crate::WINDOW) for all edges of the job, the same on all ranks, before any of them has sent anything: for tests, in
+    /// which little should fill it.
+    #[doc(hidden)]
+    pub fn set_window(&self, bytes: u64) {
+        self.core.borrow_mut().engine.set_window(bytes);
+    }
+
     /// The stream of this world's collectives and the number of the next one. All ranks must come here in the same order.
     ///
     /// A message on this stream carries that number in the upper 32 bits of its tag, and is sent with [`World::try_send_call`]; one
