@@ -2,6 +2,10 @@
 
 use crate::exit;
 
+/// What to do where all ranks wait for one another.
+pub(crate) const ALL_WAIT: &str = "every rank must call the same collectives in the same order, and wait for dataflow operators in the same \
+     order or move those that are open together (complete_all, insert_all_beside)";
+
 /// What a failed job is blamed on: one cause, the first that was known, the same on every rank.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Blame {

@@ -1,6 +1,6 @@
 //! Who watches over a world: the job master for processes, a shared board for threads, nobody for a world of one (`alone`).
 
-use crate::error::{Blame, NetError, Result};
+use crate::error::{ALL_WAIT, Blame, NetError, Result};
 use crate::exit;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -173,7 +173,7 @@ impl Supervisor for Watched {
                 pid: 0,
                 phase: String::new(),
                 cause: format!("all ranks wait for one another: {}", list.join(", ")),
-                remedy: "every rank must call the same collectives in the same order".into(),
+                remedy: ALL_WAIT.into(),
             });
         }
     }

@@ -57,6 +57,8 @@ pub(crate) enum Incoming {
 pub(crate) enum State {
     Open,
     AtBarrier,
+    /// At a barrier, after which nothing comes any more.
+    AtLastBarrier,
     Finished,
 }
 
@@ -68,9 +70,11 @@ impl State {
 
     /// The barrier is over.
     pub(crate) fn reopen(&mut self) {
-        if *self == State::AtBarrier {
-            *self = State::Open;
-        }
+        *self = match *self {
+            State::AtBarrier => State::Open,
+            State::AtLastBarrier => State::Finished,
+            state => state,
+        };
     }
 }
 
@@ -140,6 +144,12 @@ pub(crate) struct Exchange<T> {
     /// This rank has no targets, or has heard the end of all sources.
     ended: bool,
     records: PhantomData<fn(T)>,
+}
+
+impl<T> Drop for Exchange<T> {
+    fn drop(&mut self) {
+        self.world.close_edge(self.edge);
+    }
 }
 
 impl<T: Record> Exchange<T> {
@@ -283,18 +293,23 @@ impl<T: Record> Exchange<T> {
     #[inline]
     pub(crate) fn may_insert(&self, source: u32) -> Result<bool> {
         match self.sources.get(source as usize) {
-            Some(State::Open) if self.plan.sources()[source as usize] == self.world.rank() => {
-                Ok(self.closing.is_none())
-            }
+            Some(State::Open) if self.is_here(source) => Ok(self.closing.is_none()),
             _ => self.may_not(source, "insert"),
         }
+    }
+
+    #[inline]
+    fn is_here(&self, source: u32) -> bool {
+        self.plan.sources().get(source as usize) == Some(&self.world.rank())
     }
 
     #[cold]
     fn may_not(&self, source: u32, what: &str) -> Result<bool> {
         match (self.plan.sources().get(source as usize), self.sources.get(source as usize)) {
             (Some(rank), Some(state)) if *rank == self.world.rank() => match state {
-                State::Finished => Err(self.usage(format!("source {source} cannot {what}: it has finished"))),
+                State::Finished | State::AtLastBarrier => {
+                    Err(self.usage(format!("source {source} cannot {what}: it has finished")))
+                }
                 _ => Ok(false),
             },
             (Some(rank), _) => {
@@ -387,7 +402,15 @@ impl<T: Record> Exchange<T> {
         if !self.keep(slot) && !self.flush(slot)? {
             return Ok(false);
         }
-        let (bytes, filled) = begin(self.batch_bytes).map_err(|_| self.whose().unwritable::<T>())?;
+        let Ok((bytes, filled)) = begin(self.batch_bytes) else {
+            // What was kept for this one stays.
+            if let Some((slot, bytes)) = self.kept.take() {
+                let (filled, room) = (bytes.len(), bytes.len() as u64);
+                self.room.take(room);
+                self.fill(slot, bytes, filled, room);
+            }
+            return Err(self.whose().unwritable::<T>());
+        };
         let room = bytes.len() as u64;
         self.room.take(room);
         self.fill(slot, bytes, filled, room);
@@ -458,6 +481,8 @@ impl<T: Record> Exchange<T> {
                         Err(trouble) => return Err(self.trouble(trouble)?),
                     }
                 }
+                // The next batch that it gets is not this rank's, as it has been told.
+                Some(relay) if relay.has_announced_to(*rank) => Some(one),
                 _ => match self.world.try_send(self.edge, *rank, tag, one) {
                     Ok(()) => None,
                     Err(TrySendError::Full(one)) => Some(one),
@@ -477,32 +502,43 @@ impl<T: Record> Exchange<T> {
 
     /// Whether a source of this rank has finished.
     pub(crate) fn has_finished(&self, source: u32) -> bool {
-        self.sources.get(source as usize) == Some(&State::Finished)
+        matches!(self.sources.get(source as usize), Some(State::Finished | State::AtLastBarrier))
+    }
+
+    /// Whether a source of this rank is at a barrier that is not told yet.
+    pub(crate) fn is_at_barrier(&self, source: u32) -> bool {
+        matches!(self.sources.get(source as usize), Some(State::AtBarrier | State::AtLastBarrier))
     }
 
     pub(crate) fn finish(&mut self, source: u32) -> Result<()> {
-        self.stop(source, "finish", State::Finished)
+        self.may_finish(source)?;
+        let state = &mut self.sources[source as usize];
+        *state = if *state == State::AtBarrier { State::AtLastBarrier } else { State::Finished };
+        Ok(())
     }
 
     pub(crate) fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()> {
-        self.stop(source, "come to a barrier", State::AtBarrier)?;
+        self.may_come_to_barrier(source)?;
+        self.sources[source as usize] = State::AtBarrier;
         self.marks.push((source, mark));
         Ok(())
     }
 
-    fn stop(&mut self, source: u32, what: &str, state: State) -> Result<()> {
-        self.may_stop(source, what)?;
-        self.sources[source as usize] = state;
-        Ok(())
+    /// That a source may finish: who has several edges asks all of them first, and stops on all or none.
+    pub(crate) fn may_finish(&self, source: u32) -> Result<()> {
+        match self.sources.get(source as usize) {
+            Some(State::Open | State::AtBarrier) if self.is_here(source) => Ok(()),
+            _ => self.may_not(source, "finish").map(drop),
+        }
     }
 
-    /// That a source is open, and may so finish or come to a barrier: who has several edges asks all of them first, and stops on all or none.
-    pub(crate) fn may_stop(&self, source: u32, what: &str) -> Result<()> {
-        let here = self.plan.sources().get(source as usize) == Some(&self.world.rank());
+    /// The same of a barrier.
+    pub(crate) fn may_come_to_barrier(&self, source: u32) -> Result<()> {
+        let what = "come to a barrier";
         match self.sources.get(source as usize) {
-            Some(State::Open) if here => Ok(()),
-            Some(State::AtBarrier) if here => {
-                Err(self.usage(format!("source {source} cannot {what}: it is at a barrier")))
+            Some(State::Open) if self.is_here(source) => Ok(()),
+            Some(State::AtBarrier) if self.is_here(source) => {
+                Err(self.usage(format!("source {source} cannot {what}: it is at one, which is not told yet")))
             }
             _ => self.may_not(source, what).map(drop),
         }

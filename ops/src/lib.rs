@@ -51,7 +51,8 @@
 //! # What this crate promises
 //!
 //! * **Nothing moves by itself.** No thread carries data: an operator moves while the program [progresses](Operator::progress) it or waits
-//!   for it. Any number may be under way on one world, and do not block one another. (Threads, where the kernel has no `io_uring`, do
+//!   for it. Any number may be under way on one world, each with its own room; a rank that waits for one moves only that, or those that it names
+//!   ([`complete_all`]). (Threads, where the kernel has no `io_uring`, do
 //!   nothing but read and write disks.)
 //! * **Back-pressure is seen.** An insert that does not fit hands its record back; a receiver may refuse.
 //! * **Batches, not records.** Records of one size lie one behind another, without lengths or frames ([`record`]); keys are hashed once at
@@ -109,7 +110,9 @@ pub use gathering::Order;
 pub use joining::{JoinKind, Joiner, Where};
 pub use key::Key;
 pub use keyed_report::KeyedReport;
-pub use operator::{Full, Insert, InsertError, Operator, Receiver, Trying, drive, taking, trying};
+pub use operator::{
+    Full, Insert, InsertError, Operator, Receiver, Trying, complete_all, drive, taking, trying,
+};
 pub use operators::{
     AllGather, AllReduce, Broadcast, Direct, Distinct, Gather, Group, Join, JoinAlgorithm, JoinReport,
     KeyedGather, KeyedGatherUngrouped, KeyedPartition, KeyedReduce, Lists, Partition, Pipe, Reduce, Side,

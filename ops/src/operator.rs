@@ -132,7 +132,8 @@ impl<I, E: Into<OpsError>, F: FnMut(u32, I) -> Result<(), E>> Receiver<I> for Tr
 pub trait Operator {
     /// This source, which is on this rank, has nothing more to insert.
     ///
-    /// Returns at once: what is still here goes out while the operator is progressed.
+    /// Returns at once: what is still here goes out while the operator is progressed. (Of a source at a barrier that is not told yet, the end
+    /// comes after it.)
     ///
     /// # Errors
     /// [`OpsError::Usage`] if the source is not on this rank or has finished.
@@ -143,8 +144,12 @@ pub trait Operator {
     /// has finished counts as there.
     ///
     /// # Errors
-    /// [`OpsError::Usage`] if the source is not on this rank, has finished, or is at a barrier already.
+    /// [`OpsError::Usage`] if the source is not on this rank, has finished, or [is at a barrier](Operator::is_at_barrier) already.
     fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()>;
+
+    /// Whether this source, which is on this rank, has come to a barrier that its rank has not told yet: until then it inserts nothing, and comes
+    /// to no other.
+    fn is_at_barrier(&self, source: u32) -> bool;
 
     /// Moves this operator on; true if anything moved. Receivers get what has come, and what they have refused, from in here.
     ///
@@ -172,7 +177,8 @@ pub trait Operator {
 
     /// Moves it on until it is complete. Idle waiting costs no processor time.
     ///
-    /// Other operators of this rank do not move meanwhile: ranks that wait for several do so in the same order.
+    /// Other operators of this rank do not move meanwhile: ranks that wait for several do so in the same order, or move them together
+    /// ([`complete_all`]).
     ///
     /// # Errors
     /// As [`Operator::progress`].
@@ -181,15 +187,54 @@ pub trait Operator {
     }
 }
 
+/// Moves several operators, and the world, on until all are complete.
+///
+/// ```
+/// # use aeolian_ops::{Batch, Dataflow, Insert, LogicalPlan, Operator, Partition, RoundRobin, complete_all, taking};
+/// # let world = aeolian_net::World::local_one();
+/// # let (flow, plan) = (Dataflow::new(&world)?, LogicalPlan::each_rank(&world));
+/// let mut counts = [0, 0];
+/// let [few, many] = &mut counts;
+/// let mut numbers = Partition::new(&flow, &plan, RoundRobin::default(), taking(|_, b: Batch<u32>| *few += b.count()))?;
+/// let mut words = Partition::new(&flow, &plan, RoundRobin::default(), taking(|_, b: Batch<String>| *many += b.count()))?;
+/// // A rank that waits for room in one takes what comes for the other: it is no matter how many records each rank has for which.
+/// numbers.insert_all_beside(0, 0..7, &mut [&mut words])?;
+/// words.insert_all_beside(0, ["a", "b"].map(String::from), &mut [&mut numbers])?;
+/// numbers.finish(0)?;
+/// words.finish(0)?;
+/// complete_all(&mut [&mut numbers, &mut words])?;
+/// drop((numbers, words));
+/// assert_eq!(counts, [7, 2]);
+/// # Ok::<(), aeolian_ops::OpsError>(())
+/// ```
+///
+/// # Errors
+/// As [`Operator::progress`].
+pub fn complete_all(ops: &mut [&mut dyn Operator]) -> Result<()> {
+    let Some((first, others)) = ops.split_first_mut() else { return Ok(()) };
+    drive_beside(*first, others, |first, others| {
+        Ok((first.is_complete() && others.iter().all(|op| op.is_complete())).then_some(()))
+    })
+}
+
 /// Moves an operator and the world on until `ready` returns a value.
 pub fn drive<O: Operator + ?Sized, T>(
     op: &mut O,
     mut ready: impl FnMut(&mut O) -> Result<Option<T>>,
 ) -> Result<T> {
+    drive_beside(op, &mut [], |op, _| ready(op))
+}
+
+/// The same, with others that move beside it.
+fn drive_beside<O: Operator + ?Sized, T>(
+    op: &mut O,
+    others: &mut [&mut dyn Operator],
+    mut ready: impl FnMut(&mut O, &[&mut dyn Operator]) -> Result<Option<T>>,
+) -> Result<T> {
     let mut world = op.world();
     let (name, number) = op.name();
     world.enter(name, number);
-    let done = turns(&mut world, op, &mut ready);
+    let done = turns(&mut world, op, others, &mut ready);
     world.leave();
     done
 }
@@ -200,18 +245,24 @@ const ASK_AGAIN: Duration = Duration::from_millis(1);
 fn turns<O: Operator + ?Sized, T>(
     world: &mut World,
     op: &mut O,
-    ready: &mut impl FnMut(&mut O) -> Result<Option<T>>,
+    others: &mut [&mut dyn Operator],
+    ready: &mut impl FnMut(&mut O, &[&mut dyn Operator]) -> Result<Option<T>>,
 ) -> Result<T> {
     let mut asked = 0u32;
     loop {
         // As long as it moves by itself, there is something to do before the world is waited for.
         let mut step = |world: &mut World| -> Result<Option<Option<T>>> {
             loop {
-                let moved = op.progress()?;
-                match ready(op)? {
+                let mut moved = op.progress()?;
+                let mut held_up = op.is_held_up();
+                for other in others.iter_mut() {
+                    moved |= other.progress()?;
+                    held_up |= other.is_held_up();
+                }
+                match ready(op, others)? {
                     Some(value) => return Ok(Some(Some(value))),
                     // Not for other ranks: who waits for them in vain is told that all wait for one another.
-                    None if op.is_held_up() => return Ok(Some(None)),
+                    None if held_up => return Ok(Some(None)),
                     None if moved => {
                         asked = 0;
                         // Others may wait for what this rank has sent.
@@ -241,9 +292,28 @@ pub trait Insert<T>: Operator {
 
     /// Inserts all of these, moving the operator on where there is no room.
     ///
+    /// Other operators of this rank do not move meanwhile. Where another rank waits for room in one of those, that is a deadlock, which is found and
+    /// named: let them move too, by [`Insert::insert_all_beside`].
+    ///
     /// # Errors
     /// As [`Insert::insert`] and [`Operator::progress`].
     fn insert_all(&mut self, source: u32, records: impl IntoIterator<Item = T>) -> Result<()>
+    where
+        Self: Sized,
+    {
+        self.insert_all_beside(source, records, &mut [])
+    }
+
+    /// The same, and others move too where there is no room ([an example](complete_all)).
+    ///
+    /// # Errors
+    /// As [`Insert::insert`] and [`Operator::progress`].
+    fn insert_all_beside(
+        &mut self,
+        source: u32,
+        records: impl IntoIterator<Item = T>,
+        others: &mut [&mut dyn Operator],
+    ) -> Result<()>
     where
         Self: Sized,
     {
@@ -251,7 +321,7 @@ pub trait Insert<T>: Operator {
             match self.insert(source, record) {
                 Ok(()) => {}
                 Err(InsertError::Full(record)) => {
-                    insert_when_there_is_room(self, record, |op, record| op.insert(source, record))?;
+                    insert_when_there_is_room(self, record, others, |op, record| op.insert(source, record))?;
                 }
                 Err(InsertError::Failed(e)) => return Err(e),
             }
@@ -264,10 +334,11 @@ pub trait Insert<T>: Operator {
 fn insert_when_there_is_room<T, O: Operator>(
     op: &mut O,
     record: T,
+    others: &mut [&mut dyn Operator],
     mut insert: impl FnMut(&mut O, T) -> Result<(), InsertError<T>>,
 ) -> Result<()> {
     let mut refused = Some(record);
-    drive(op, |op| {
+    drive_beside(op, others, |op, _| {
         let Some(record) = refused.take() else { return Ok(Some(())) };
         match insert(op, record) {
             Ok(()) => Ok(Some(())),
@@ -286,6 +357,7 @@ pub(crate) fn insert_many<T, O: Operator>(
     op: &mut O,
     source: u32,
     records: impl IntoIterator<Item = T>,
+    others: &mut [&mut dyn Operator],
     may_insert: impl Fn(&O, u32) -> Result<bool>,
     mut put: impl FnMut(&mut O, T) -> Result<(), InsertError<T>>,
 ) -> Result<()> {
@@ -308,7 +380,7 @@ pub(crate) fn insert_many<T, O: Operator>(
             }
         }
         let Some(record) = refused.or_else(|| records.next()) else { return Ok(()) };
-        insert_when_there_is_room(op, record, |op, record| match may_insert(op, source)? {
+        insert_when_there_is_room(op, record, others, |op, record| match may_insert(op, source)? {
             true => put(op, record),
             false => Err(InsertError::Full(record)),
         })?;
@@ -335,6 +407,10 @@ macro_rules! operator {
 
             fn barrier(&mut self, source: u32, mark: Vec<u8>) -> $crate::Result<()> {
                 self$($place)*.exchange.barrier(source, mark)
+            }
+
+            fn is_at_barrier(&self, source: u32) -> bool {
+                self$($place)*.exchange.is_at_barrier(source)
             }
 
             fn progress(&mut self) -> $crate::Result<bool> {

@@ -7,7 +7,7 @@
 //! # On the wire
 //!
 //! Small batches travel in *bundles*: each as a frame of its slot, its rank of origin and its length, and its bytes. A large batch goes alone; inside the
-//! node a message that says its origin goes before it. Batches for all targets go to each node once, and have no origin.
+//! node a message that says its origin goes just before it. Batches for all targets go to each node once, and have no origin.
 //!
 //! Marks take the same steps. A rank that passes on tells the ranks of its node that all have come to a barrier (or have finished) when all have from which it
 //! takes, itself among them; until then it takes nothing more from those that have. So each step is aligned as a whole edge is
@@ -369,6 +369,11 @@ impl Relay {
             true => self.way.send(self.away.hops[hop].rank, Kind::Batch, slot, bytes),
             false => Ok(Some(bytes)),
         }
+    }
+
+    /// Whether a rank of this node has been told whose its next batch is, and has not got that yet.
+    pub(crate) fn has_announced_to(&self, rank: u32) -> bool {
+        matches!(&self.in_hand, Some(InHand::Alone { to, is_announced: true, .. }) if *to == rank)
     }
 
     /// Sends all bundles that go to other nodes; false if there is no room.

@@ -315,18 +315,15 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     /// # Errors
     /// As [`Operator::finish`].
     pub fn finish_right(&mut self, source: u32) -> Result<()> {
-        self.may_stop_right(source, "finish")?;
+        self.right.may_finish(source)?;
+        if let Some(small) = &self.small {
+            small.all.may_finish(source)?;
+        }
         self.right.finish(source)?;
         match &mut self.small {
             Some(small) => small.all.finish(source),
             None => Ok(()),
         }
-    }
-
-    /// Of both edges of the right side, so that it stops on both or none.
-    fn may_stop_right(&self, source: u32, what: &str) -> Result<()> {
-        self.right.may_stop(source, what)?;
-        self.small.as_ref().map_or(Ok(()), |small| small.all.may_stop(source, what))
     }
 
     /// Moves the operator on until it is known whether the right side goes to all targets: on all ranks, sources finish theirs by
@@ -354,7 +351,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     /// # Errors
     /// As [`Insert::insert`] and [`Operator::progress`].
     pub fn insert_all_left(&mut self, source: u32, rows: impl IntoIterator<Item = (K, L)>) -> Result<()> {
-        insert_many(self, source, rows, |join, source| join.left.may_insert(source), Join::put_left)
+        insert_many(self, source, rows, &mut [], |join, source| join.left.may_insert(source), Join::put_left)
     }
 
     /// The same for right rows.
@@ -363,7 +360,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     /// As [`Insert::insert`] and [`Operator::progress`].
     pub fn insert_all_right(&mut self, source: u32, rows: impl IntoIterator<Item = (K, R)>) -> Result<()> {
         let put = |join: &mut Self, row| join.put_right(source, row);
-        insert_many(self, source, rows, |join, source| join.right.may_insert(source), put)
+        insert_many(self, source, rows, &mut [], |join, source| join.right.may_insert(source), put)
     }
 
     /// The next part that is to be matched: its target, and how.
@@ -586,7 +583,7 @@ where
 {
     /// Of both sides.
     fn finish(&mut self, source: u32) -> Result<()> {
-        self.left.may_stop(source, "finish")?;
+        self.left.may_finish(source)?;
         if !self.right.has_finished(source) {
             self.finish_right(source)?;
         }
@@ -595,9 +592,12 @@ where
 
     /// Of both sides. (A right side that has not been found small by then goes by hash.)
     fn barrier(&mut self, source: u32, mark: Vec<u8>) -> Result<()> {
-        self.left.may_stop(source, "come to a barrier")?;
+        self.left.may_come_to_barrier(source)?;
         if !self.right.has_finished(source) {
-            self.may_stop_right(source, "come to a barrier")?;
+            self.right.may_come_to_barrier(source)?;
+            if let Some(small) = &self.small {
+                small.all.may_come_to_barrier(source)?;
+            }
             self.right.barrier(source, mark.clone())?;
             if let Some(small) = &mut self.small {
                 small.all.barrier(source, mark.clone())?;
@@ -605,6 +605,13 @@ where
             }
         }
         self.left.barrier(source, mark)
+    }
+
+    fn is_at_barrier(&self, source: u32) -> bool {
+        let small = self.small.as_ref();
+        self.left.is_at_barrier(source)
+            || self.right.is_at_barrier(source)
+            || small.is_some_and(|small| small.all.is_at_barrier(source))
     }
 
     fn progress(&mut self) -> Result<bool> {

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::gathering::{Gathering, Order, Ordered};
 use crate::key::Key;
 use crate::keyed_report::KeyedReport;
-use crate::operator::{Full, Insert, InsertError, Receiver, insert_many, operator};
+use crate::operator::{Full, Insert, InsertError, Operator, Receiver, insert_many, operator};
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record};
 use aeolian_net::{Buf, OpName};
@@ -241,8 +241,13 @@ impl<K: Key, V: Record, R: Receiver<Group<K, V>>> Insert<(K, V)> for KeyedGather
         self.gathering.insert(source, pair)
     }
 
-    fn insert_all(&mut self, source: u32, pairs: impl IntoIterator<Item = (K, V)>) -> Result<()> {
+    fn insert_all_beside(
+        &mut self,
+        source: u32,
+        pairs: impl IntoIterator<Item = (K, V)>,
+        others: &mut [&mut dyn Operator],
+    ) -> Result<()> {
         let may_insert = |op: &Self, source| op.gathering.exchange.may_insert(source);
-        insert_many(self, source, pairs, may_insert, |op, pair| op.gathering.put(pair))
+        insert_many(self, source, pairs, others, may_insert, |op, pair| op.gathering.put(pair))
     }
 }

@@ -9,7 +9,7 @@ use crate::exchange::{Exchange, Incoming, Route};
 use crate::grouping::Grouping;
 use crate::key::Key;
 use crate::keyed_report::KeyedReport;
-use crate::operator::{Insert, InsertError, Receiver, insert_many, operator};
+use crate::operator::{Insert, InsertError, Operator, Receiver, insert_many, operator};
 use crate::outbox::{BATCHES, Outbox};
 use crate::parts::{Pairs, Parts};
 use crate::plan::LogicalPlan;
@@ -249,7 +249,19 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> Insert<
         }
     }
 
-    fn insert_all(&mut self, source: u32, pairs: impl IntoIterator<Item = (K, V)>) -> Result<()> {
-        insert_many(self, source, pairs, |op, source| op.exchange.may_insert(source), KeyedReduce::put)
+    fn insert_all_beside(
+        &mut self,
+        source: u32,
+        pairs: impl IntoIterator<Item = (K, V)>,
+        others: &mut [&mut dyn Operator],
+    ) -> Result<()> {
+        insert_many(
+            self,
+            source,
+            pairs,
+            others,
+            |op, source| op.exchange.may_insert(source),
+            KeyedReduce::put,
+        )
     }
 }

@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
 use crate::forward::Forward;
-use crate::operator::{Insert, InsertError, Receiver, insert_many, operator};
+use crate::operator::{Insert, InsertError, Operator, Receiver, insert_many, operator};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use crate::selector::Selector;
@@ -77,8 +77,13 @@ impl<T: Record, S: Selector<T>, R: Receiver<Batch<T>>> Insert<T> for Partition<T
         }
     }
 
-    fn insert_all(&mut self, source: u32, records: impl IntoIterator<Item = T>) -> Result<()> {
+    fn insert_all_beside(
+        &mut self,
+        source: u32,
+        records: impl IntoIterator<Item = T>,
+        others: &mut [&mut dyn Operator],
+    ) -> Result<()> {
         let may_insert = |op: &Self, source| op.forward.exchange.may_insert(source);
-        insert_many(self, source, records, may_insert, |op, record| op.put(source, record))
+        insert_many(self, source, records, others, may_insert, |op, record| op.put(source, record))
     }
 }

@@ -251,6 +251,10 @@ impl<R: Receiver<Batch<Vec<u8>>>> Operator for Pipe<R> {
         Err(self.usage(format!("source {source} cannot come to a barrier: a pipe knows none")))
     }
 
+    fn is_at_barrier(&self, _: u32) -> bool {
+        false
+    }
+
     fn progress(&mut self) -> Result<bool> {
         let mut moved = false;
         for (number, task) in &mut self.tasks {

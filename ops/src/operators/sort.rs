@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::filling::Filling;
 use crate::grouping::Grouping;
-use crate::operator::{Insert, InsertError, Receiver, insert_many, operator};
+use crate::operator::{Insert, InsertError, Operator, Receiver, insert_many, operator};
 use crate::outbox::{BATCHES, Outbox};
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record};
@@ -412,8 +412,13 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Insert<T> for Sort<T, S, R>
         Ok(self.keep(&record)?)
     }
 
-    fn insert_all(&mut self, source: u32, records: impl IntoIterator<Item = T>) -> Result<()> {
+    fn insert_all_beside(
+        &mut self,
+        source: u32,
+        records: impl IntoIterator<Item = T>,
+        others: &mut [&mut dyn Operator],
+    ) -> Result<()> {
         let may_insert = |op: &Self, source| op.exchange.may_insert(source);
-        insert_many(self, source, records, may_insert, |op, record| Ok(op.keep(&record)?))
+        insert_many(self, source, records, others, may_insert, |op, record| Ok(op.keep(&record)?))
     }
 }

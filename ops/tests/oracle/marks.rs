@@ -2,8 +2,8 @@
 
 use aeolian_net::{WINDOW, World};
 use aeolian_ops::{
-    AllReduce, Batch, Dataflow, Distinct, Full, Insert, KeyedReduce, LogicalPlan, OpsError, Partition,
-    Receiver, Record, Reduce, RoundRobin, TopK,
+    AllReduce, Batch, Dataflow, Distinct, Full, Insert, KeyedReduce, LogicalPlan, Operator, OpsError,
+    Partition, Receiver, Record, Reduce, RoundRobin, TopK,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -77,4 +77,36 @@ fn nothing_is_lost_behind_marks_that_are_held_up() {
     let first =
         held_up(|| 7, |flow, plan, log: Log<u64>| Partition::new(flow, plan, RoundRobin::default(), log));
     assert_eq!(first, [Some(7), None, None]);
+}
+
+/// A source may finish at once where it has come to a barrier: the end comes after it.
+#[test]
+fn the_end_may_be_said_at_a_barrier() {
+    World::local(1, |world| {
+        let flow = Dataflow::new(&world)?;
+        let log: Rc<RefCell<Vec<Option<u64>>>> = Rc::default();
+        let plan = LogicalPlan::new(&world, 2, 1);
+        let mut op = Partition::new(&flow, &plan, RoundRobin::default(), Log(Rc::clone(&log)))?;
+        op.insert_all(0, [7u64])?;
+        op.barrier(0, Vec::new())?;
+        op.finish(0)?;
+        assert!(op.is_at_barrier(0) && !op.is_at_barrier(1));
+        let refused = op.insert(0, 8).unwrap_err().to_string();
+        assert!(refused.contains("it has finished"), "{refused}");
+        assert!(op.barrier(0, Vec::new()).unwrap_err().to_string().contains("it has finished"));
+        // The other source goes on, and comes to the same barrier later.
+        op.insert_all(1, [9])?;
+        op.progress()?;
+        assert!(op.is_at_barrier(0) && log.borrow().is_empty());
+        op.barrier(1, Vec::new())?;
+        assert!(op.barrier(1, Vec::new()).unwrap_err().to_string().contains("not told yet"));
+        op.progress()?;
+        op.insert_all(1, [10])?;
+        op.finish(1)?;
+        op.complete()?;
+        assert_eq!(*log.borrow(), [Some(7), Some(9), None, Some(10)]);
+        drop(op);
+        world.finish()
+    })
+    .unwrap();
 }

@@ -1,6 +1,6 @@
 //! A trial: ranks, a plan, what sources insert, and receivers that refuse at random.
 
-use aeolian_net::{NetError, World};
+use aeolian_net::{NetError, WINDOW, World};
 use aeolian_ops::{
     Batch, Dataflow, Full, Group, Insert, InsertError, Key, LogicalPlan, OpsError, Options, Receiver, Record,
     Ways, drive,
@@ -22,6 +22,8 @@ pub(crate) struct Trial {
     pub(crate) batch: usize,
     /// The budget.
     pub(crate) memory: u64,
+    /// Of each edge to one rank.
+    pub(crate) window: u64,
     /// Records of source 0; those of others are about as many.
     pub(crate) records: usize,
     pub(crate) rounds: u32,
@@ -43,6 +45,7 @@ pub(crate) fn trials() -> impl Strategy<Value = Trial> {
     let sizes = (
         prop::sample::select(vec![1usize, 40, 1000, 64 << 10]),
         prop::sample::select(vec![0u64, 5000, 1 << 30]),
+        prop::sample::select(vec![1u64, 500, WINDOW]),
     );
     (
         (shape, ways),
@@ -56,7 +59,7 @@ pub(crate) fn trials() -> impl Strategy<Value = Trial> {
         .prop_map(
             |(
                 ((nodes, sources, targets), ways),
-                (batch, memory),
+                (batch, memory, window),
                 records,
                 rounds,
                 barriers,
@@ -70,6 +73,7 @@ pub(crate) fn trials() -> impl Strategy<Value = Trial> {
                     targets,
                     batch,
                     memory,
+                    window,
                     records,
                     rounds,
                     barriers,
@@ -205,6 +209,7 @@ impl Trial {
             ways: self.ways,
             ..Options::detect(world.layout(), world.rank())?
         };
+        world.set_window(self.window);
         let flow = Dataflow::with(world, options);
         let plan = LogicalPlan::new(world, 0, 0).sources_on(&self.sources)?.targets_on(&self.targets)?;
         let log: Rc<RefCell<Log<T>>> = Rc::default();
@@ -223,8 +228,9 @@ impl Trial {
                 let (source, place, barrier) = &mut mine[at];
                 for _ in 0..=random.below(20) {
                     if *barrier < self.barriers && *place >= self.place_of(*source, round, *barrier) {
-                        // At the last one it may still be: then it is not open yet, which inserting tells.
-                        if op.barrier(*source, self.mark(*source, round, *barrier)).is_ok() {
+                        // At the last one it may still be.
+                        if !op.is_at_barrier(*source) {
+                            op.barrier(*source, self.mark(*source, round, *barrier))?;
                             *barrier += 1;
                         }
                         break;
@@ -238,10 +244,8 @@ impl Trial {
                         Err(InsertError::Failed(e)) => return Err(e.into()),
                     }
                 }
-                if *place == self.records_of(*source, round)
-                    && *barrier == self.barriers
-                    && op.finish(*source).is_ok()
-                {
+                if *place == self.records_of(*source, round) && *barrier == self.barriers {
+                    op.finish(*source)?;
                     mine.swap_remove(at);
                 }
                 // Sometimes nobody comes by for a while.

@@ -2,7 +2,7 @@
 
 use super::{Action, Outcome, Rank, RankExit, State, list};
 use crate::control::protocol::signal_name;
-use crate::error::Blame;
+use crate::error::{ALL_WAIT, Blame};
 use crate::exit;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -50,14 +50,7 @@ impl State {
                 .collect();
             let cause =
                 format!("all ranks wait for one another since {} s: {}", hang.as_secs_f32(), text.join("; "));
-            self.fail(
-                Blame::of_nobody(
-                    exit::MISMATCH,
-                    cause,
-                    "every rank must call the same collectives in the same order",
-                ),
-                out,
-            );
+            self.fail(Blame::of_nobody(exit::MISMATCH, cause, ALL_WAIT), out);
         }
     }
 
