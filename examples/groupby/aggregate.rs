@@ -90,15 +90,21 @@ impl Part {
         }
     }
 
-    /// The value, or that a sum of whole numbers is beyond 64 bits.
-    pub(crate) fn end(self, what: What) -> Result<Value, i128> {
+    /// The value, or what is wrong with a sum: it is beyond what 64 bits can hold.
+    pub(crate) fn end(self, what: What) -> Result<Value, String> {
         Ok(match (what, self) {
             (_, Part::Count(n)) => Value::Int(i64::try_from(n).unwrap_or(i64::MAX)),
             (_, Part::Least(value) | Part::Greatest(value)) => value.as_key(),
             (_, Part::Whole(_, 0) | Part::Float(_, 0)) => Value::Null,
+            // (No input has an infinite number: that is text.)
+            (_, Part::Float(sum, _)) if !sum.is_finite() => {
+                return Err("too large for a floating-point number of 64 bits".into());
+            }
             (What::Mean, Part::Whole(sum, n)) => Value::Float(sum as f64 / n as f64),
             (What::Mean, Part::Float(sum, n)) => Value::Float(sum / n as f64),
-            (_, Part::Whole(sum, _)) => Value::Int(i64::try_from(sum).map_err(|_| sum)?),
+            (_, Part::Whole(sum, _)) => {
+                Value::Int(i64::try_from(sum).map_err(|_| format!("{sum}: beyond 64 bits"))?)
+            }
             (_, Part::Float(sum, _)) => Value::Float(sum),
         })
     }
@@ -175,7 +181,14 @@ mod tests {
         };
         let ints = [Value::Null, Value::Int(i64::MAX), Value::Int(-3), Value::Null, Value::Int(3)];
         assert_eq!(of(What::Sum, Kind::Int, &ints), Ok(Value::Int(i64::MAX)));
-        assert_eq!(of(What::Sum, Kind::Int, &[Value::Int(i64::MAX), Value::Int(1)]), Err(1 << 63));
+        assert_eq!(
+            of(What::Sum, Kind::Int, &[Value::Int(i64::MAX), Value::Int(1)]),
+            Err("9223372036854775808: beyond 64 bits".into())
+        );
+        for what in [What::Sum, What::Mean] {
+            let all = of(what, Kind::Float, &[1e308, 1e308, -1e308].map(Value::Float));
+            assert!(all.unwrap_err().contains("too large"));
+        }
         assert_eq!(of(What::Count, Kind::Int, &ints), Ok(Value::Int(3)));
         assert_eq!(of(What::Min, Kind::Int, &ints), Ok(Value::Int(-3)));
         assert_eq!(of(What::Max, Kind::Int, &ints), Ok(Value::Int(i64::MAX)));

@@ -182,11 +182,11 @@ impl<'a> Columns<'a> {
     /// A row of the output.
     fn row(&self, (mut key, parts): (Vec<Value>, Vec<Part>), table: &Table) -> Result<Vec<Value>> {
         for ((wanted, _), part) in self.aggregates.iter().zip(parts) {
-            let value = part.end(wanted.what).map_err(|sum| {
+            let value = part.end(wanted.what).map_err(|what| {
                 let group = table.shown(&key[..self.keys]);
                 Error::data(
                     table.name(),
-                    format!("{} of the group {group} is {sum}: beyond 64 bits", wanted.name),
+                    format!("{} of the group {group} is {what}", wanted.name),
                     "take mean, or write the numbers with a decimal point to get a rounded sum",
                 )
             })?;

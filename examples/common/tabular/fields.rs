@@ -28,15 +28,26 @@ impl Fields {
             match after {
                 [] => return Ok(()),
                 [first, more @ ..] if *first == delimiter => rest = more,
-                [b'"', ..] => return Err((column, "there is a quote inside of an unquoted field")),
+                [b'"', ..] if !quoted => {
+                    return Err((column, "there is a quote inside of an unquoted field"));
+                }
+                // (Such a file would be its header and nothing else.)
+                [b'\r', ..] if !quoted => {
+                    return Err((
+                        column,
+                        "there is a carriage return in it, but lines end in \\n or \\r\\n; `tr '\\r' '\\n'` makes them do so",
+                    ));
+                }
                 _ => return Err((column, "there is text after the quote that closes it")),
             }
         }
     }
 
-    /// Takes an unquoted field; returns what is from its end on, which is a delimiter, or a quote that should not be there.
+    /// Takes an unquoted field; returns what is from its end on, which is a delimiter, or a quote or carriage return
+    /// that should not be there.
     fn plain<'a>(&mut self, rest: &'a [u8], delimiter: u8) -> &'a [u8] {
-        let end = rest.iter().position(|b| *b == delimiter || *b == b'"').unwrap_or(rest.len());
+        let end =
+            rest.iter().position(|b| *b == delimiter || *b == b'"' || *b == b'\r').unwrap_or(rest.len());
         self.text.extend_from_slice(&rest[..end]);
         &rest[end..]
     }
@@ -95,6 +106,9 @@ mod tests {
         let bad = |row, want: (usize, &'static str)| assert_eq!(split(row), Err(want), "{row}");
         bad("a,b\"c", (2, "there is a quote inside of an unquoted field"));
         bad("\"a\"b", (1, "there is text after the quote that closes it"));
+        let bare = "there is a carriage return in it, but lines end in \\n or \\r\\n; `tr '\\r' '\\n'` makes them do so";
+        bad("k,v\r1,2", (2, bare));
+        good("\"a\rb\"", &["a\rb"]);
         bad("a,\"b", (2, "the quote that opens it is not closed"));
     }
 }

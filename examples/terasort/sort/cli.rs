@@ -58,27 +58,31 @@ pub(crate) struct Options {
 
 /// Parses the command line.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, End> {
-    let options = Options::try_parse_from(args).map_err(End::Print)?;
-    let output = options.output();
-    let real = |path: &Path| path.canonicalize().ok();
-    // Part files of an input could not be told from those of the output any more.
-    if let Some(real_output) = real(output)
-        && let Some(input) = options.input.iter().find(|input| {
-            real(input).is_some_and(|input| input == real_output || input.parent() == Some(&real_output))
-        })
-    {
-        return Err(End::Wrong(Error::usage(
-            format!("--output {}: the input {} is there", output.display(), input.display()),
-            "name another directory",
-        )));
-    }
-    Ok(options)
+    Options::try_parse_from(args).map_err(End::Print)
 }
 
 impl Options {
     /// Whether there is nothing to sort but what is bundled.
     fn is_demo(&self) -> bool {
         self.input.is_empty() && self.generate.is_none()
+    }
+
+    /// That no input is in the directory of the output, or that directory: part files of the one could not be told from those of the other. (What is
+    /// there may be another thing on each rank.)
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let output = self.output();
+        let real = |path: &Path| path.canonicalize().ok();
+        if let Some(real_output) = real(output)
+            && let Some(input) = self.input.iter().find(|input| {
+                real(input).is_some_and(|input| input == real_output || input.parent() == Some(&real_output))
+            })
+        {
+            return Err(Error::usage(
+                format!("--output {}: the input {} is there", output.display(), input.display()),
+                "name another directory",
+            ));
+        }
+        Ok(())
     }
 
     /// Where part files go.

@@ -55,6 +55,7 @@ impl Output<'_> {
 pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let begin = Instant::now();
     let mode = Mode::choose(world.rank() as usize, options.quiet);
+    agree(world, options.check())?;
     let source = Source::look(world, options)?;
     let flow = options.flow.dataflow(world)?;
     let directory = Directory::create(world, options.output(), options.overwrite())?;
