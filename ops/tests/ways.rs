@@ -3,7 +3,8 @@
 
 use aeolian_net::World;
 use aeolian_ops::{
-    Batch, Broadcast, Dataflow, Insert, LogicalPlan, Operator, Options, Partition, RoundRobin, Ways, taking,
+    Batch, Broadcast, Dataflow, Insert, InsertError, KeyedGather, Lists, LogicalPlan, Operator, Options,
+    Order, Partition, RoundRobin, Ways, taking,
 };
 use std::cell::Cell;
 
@@ -123,6 +124,47 @@ fn large_and_small_records_keep_their_order() {
         world.finish()
     })
     .unwrap();
+}
+
+/// What a rank gives itself does not come between what it passes on and whose that is, however full windows are.
+#[test]
+fn what_is_passed_on_is_not_taken_for_the_passing_ranks() {
+    const MANY: u64 = 2000;
+    let lists = World::local_nodes(&[0, 0, 1], |world| {
+        // (Of one message, so that each waits for the one before it; and each record goes alone.)
+        world.set_window(1);
+        let options =
+            Options { ways: Ways::ByNode, batch: 1, ..Options::detect(world.layout(), world.rank())? };
+        let flow = Dataflow::with(&world, options);
+        let plan = LogicalPlan::each_rank(&world).sources_on(&[0, 2])?.targets_on(&[0, 1])?;
+        let mut lists = Vec::new();
+        let take = Lists::new(|_, key: u64, values: Vec<(u64, u64)>| lists.push((key, values)));
+        let mut op = KeyedGather::new(&flow, &plan, Order::ByKey, take)?;
+        let mut other = world.handle();
+        for (source, rank) in plan.sources().iter().enumerate().filter(|(_, rank)| **rank == world.rank()) {
+            let mut next = 0;
+            while next < MANY {
+                match op.insert(source as u32, (next % 7, (u64::from(*rank), next))) {
+                    Ok(()) => next += 1,
+                    Err(InsertError::Full(_)) => drop(op.progress()?),
+                    Err(InsertError::Failed(e)) => return Err(e.into()),
+                }
+                // As another operator would.
+                other.progress()?;
+            }
+            op.finish(source as u32)?;
+        }
+        op.complete()?;
+        drop(op);
+        world.finish()?;
+        Ok(lists)
+    });
+    let lists: Vec<_> = lists.unwrap().into_iter().flatten().collect();
+    assert_eq!(lists.len(), 7);
+    for (key, values) in lists {
+        let of = |rank| (key..MANY).step_by(7).map(move |next| (rank, next));
+        assert!(values.iter().copied().eq(of(0).chain(of(2))), "key {key}");
+    }
 }
 
 /// Of a few bytes, of a few hundred, and of more than a batch.

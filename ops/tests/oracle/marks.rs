@@ -2,8 +2,8 @@
 
 use aeolian_net::{WINDOW, World};
 use aeolian_ops::{
-    AllReduce, Batch, Dataflow, Distinct, Full, Insert, KeyedReduce, LogicalPlan, Operator, OpsError,
-    Partition, Receiver, Record, Reduce, RoundRobin, TopK,
+    AllReduce, Batch, Dataflow, Distinct, Full, Insert, InsertError, KeyedReduce, LogicalPlan, Operator,
+    OpsError, Partition, Receiver, Record, Reduce, RoundRobin, TopK,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -91,8 +91,8 @@ fn the_end_may_be_said_at_a_barrier() {
         op.barrier(0, Vec::new())?;
         op.finish(0)?;
         assert!(op.is_at_barrier(0) && !op.is_at_barrier(1));
-        let refused = op.insert(0, 8).unwrap_err().to_string();
-        assert!(refused.contains("it has finished"), "{refused}");
+        let Err(InsertError::Failed(refused)) = op.insert(0, 8) else { panic!("it has finished") };
+        assert!(refused.to_string().contains("it has finished"), "{refused}");
         assert!(op.barrier(0, Vec::new()).unwrap_err().to_string().contains("it has finished"));
         // The other source goes on, and comes to the same barrier later.
         op.insert_all(1, [9])?;
