@@ -145,7 +145,7 @@ fn free(path: &Path) -> Option<u64> {
     s.f_bavail.checked_mul(s.f_frsize)
 }
 
-/// A file in `directory` that has no name and that only its owner may open.
+/// A file in `directory` that has no name and that only its owner may open. Nothing is left of it however the process or its host ends.
 pub(super) fn unnamed(directory: &Path, with_name: bool) -> Result<File, Errno> {
     let mode = Mode::RUSR | Mode::WUSR;
     // EXCL: it can never be given a name.
@@ -161,7 +161,8 @@ pub(super) fn unnamed(directory: &Path, with_name: bool) -> Result<File, Errno> 
     named_and_removed(directory)
 }
 
-/// As [`unnamed`], where the file system wants a name first.
+/// As [`unnamed`], where the file system wants a name first. A process that is killed between the two calls leaves an empty file. (NFS
+/// gives a removed file another name, `.nfs...`, until it is closed: that stays if the host ends first.)
 fn named_and_removed(directory: &Path) -> Result<File, Errno> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let answer = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);

@@ -2,7 +2,8 @@
 //!
 //! * One file for each operator, rank and directory in use, whatever the number of runs: a *run* (a sorted run, a hash bucket) is a list of
 //!   blocks in it. Thousands of runs may be open at a time: none of them has a file, a thread or a buffer of its own.
-//! * Files have no name (`O_TMPFILE`, else removed as soon as they are made), mode 0600: nothing is left of them however the process ends.
+//! * Files have no name (`O_TMPFILE`), mode 0600: nothing is left of them however the process ends. Where the file system cannot do that
+//!   (NFS, say), they are removed as soon as they are made: a process that is killed between the two leaves an empty `.aeolian-spill-*`.
 //! * Writes are behind and reads ahead of the operator, by the kernel (`io_uring`) or by at most two threads that do nothing else. What they
 //!   hold is bounded for the rank as a whole: [`SpillOptions::memory`].
 //! * Every block has a header (job, rank, file, run, sequence, lengths) and a checksum over both, checked when it is read. An error names
