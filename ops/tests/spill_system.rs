@@ -128,6 +128,7 @@ fn no_descriptors_are_left() {
         let error = run.write(bytes(1000, 1)).unwrap_err();
         if io == DiskIo::IoUring {
             assert!(matches!(error, SpillError::NoIoUring { .. }), "{error}");
+            assert!(error.to_string().contains("of `sort` on rank 3"), "{error}");
             continue;
         }
         let SpillError::TooManyFiles { limit, .. } = &error else { panic!("{error}") };

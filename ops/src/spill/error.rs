@@ -190,18 +190,22 @@ pub enum SpillError {
     },
     /// `io_uring` was asked for, and the system does not have it or does not permit it.
     #[error(
-        "io_uring cannot be used on rank {rank}: {source}\n  help: the kernel (5.5 or newer) or its settings (kernel.io_uring_disabled, a container's seccomp profile) do not allow it: choose `auto` or `threads`"
+        "io_uring cannot be used for the spill file of `{operator}` on rank {rank}: {source}\n  help: the kernel (5.5 or newer) or its settings (kernel.io_uring_disabled, a container's seccomp profile) do not allow it: choose `auto` or `threads`"
     )]
     NoIoUring {
-        /// The rank.
+        /// The operator that spills.
+        operator: String,
+        /// Its rank.
         rank: u32,
         /// The system's answer.
         source: Arc<io::Error>,
     },
     /// Waiting for the disk itself failed.
-    #[error("rank {rank} cannot wait for its spill files: {source}")]
+    #[error("cannot wait for the spill file of `{operator}` on rank {rank}: {source}")]
     Wait {
-        /// The rank.
+        /// The operator that spills.
+        operator: String,
+        /// Its rank.
         rank: u32,
         /// The system's answer.
         source: Arc<io::Error>,
