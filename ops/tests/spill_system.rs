@@ -5,7 +5,7 @@
 mod spill_common;
 
 use aeolian_net::exit;
-use aeolian_ops::spill::{DiskIo, Spill, SpillError, SpillOptions};
+use aeolian_ops::spill::{DiskIo, Spill, SpillError, SpillFile, SpillOptions};
 use spill_common::*;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -32,11 +32,10 @@ fn with_mounts(name: &str, directory: &Path) -> bool {
     true
 }
 
-/// A tmpfs of so many KiB.
-fn mount(at: &Path, kib: u32) -> PathBuf {
+/// A tmpfs with these options.
+fn mount(at: &Path, options: &str) -> PathBuf {
     std::fs::create_dir_all(at).unwrap();
-    let size = format!("size={kib}k");
-    let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(at).status().unwrap();
+    let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(at).status().unwrap();
     assert!(status.success());
     at.into()
 }
@@ -49,8 +48,8 @@ fn full_disks_are_followed_by_the_next_and_the_last_by_an_error() {
         return;
     };
     for (i, io) in KINDS.into_iter().enumerate().filter(|&(_, io)| has(io)) {
-        let small = mount(&directory.join(format!("small{i}")), 256);
-        let large = mount(&directory.join(format!("large{i}")), 1024);
+        let small = mount(&directory.join(format!("small{i}")), "size=256k");
+        let large = mount(&directory.join(format!("large{i}")), "size=1024k");
         let spill = Spill::new(SpillOptions {
             directories: vec![("AEOLIAN_SCRATCH".into(), small.clone()), ("TMPDIR".into(), large.clone())],
             block_bytes: 50_000,
@@ -104,6 +103,74 @@ fn full_disks_are_followed_by_the_next_and_the_last_by_an_error() {
         let mut huge = file.run();
         let failed = huge.write(bytes(2 << 20, 1)).and_then(|()| huge.finish().map(|_| ()));
         assert!(matches!(failed, Err(SpillError::NoRoom { wanted: 2_097_216, .. })), "{failed:?}");
+    }
+}
+
+#[test]
+fn a_directory_without_inodes_is_followed_by_the_next_and_the_last_by_an_error() {
+    let Some(directory) = std::env::var_os("SPILL_TEST_MOUNTS").map(PathBuf::from) else {
+        let name = "a_directory_without_inodes_is_followed_by_the_next_and_the_last_by_an_error";
+        let directory = tempfile::tempdir().unwrap();
+        with_mounts(name, directory.path());
+        return;
+    };
+    // Who asks it again and again for one block is ended.
+    let limit = rustix::process::Rlimit { current: Some(30), maximum: Some(30) };
+    rustix::process::setrlimit(rustix::process::Resource::Cpu, limit).unwrap();
+    let kinds = KINDS.into_iter().filter(|&io| has(io)).flat_map(|io| [(io, false), (io, true)]);
+    for (i, (io, with_name)) in kinds.enumerate() {
+        // The directory itself is one of the two.
+        let few = mount(&directory.join(format!("few{i}")), "size=64m,nr_inodes=2");
+        let many = mount(&directory.join(format!("many{i}")), "size=64m");
+        let spill_to = |directories: &[(&str, &PathBuf)]| {
+            let own = |&(by, path): &(&str, &PathBuf)| (by.into(), path.clone());
+            let directories = directories.iter().map(own).collect();
+            let spill = Spill::new(SpillOptions { directories, ..options(&few, io) });
+            if with_name {
+                spill.without_tmpfile();
+            }
+            spill
+        };
+        let write = |file: &SpillFile| {
+            let mut run = file.run();
+            (0..3).try_for_each(|i| run.write(bytes(1000, i)))?;
+            run.finish()
+        };
+        let whole = |run| assert_eq!(read_all(run), [0, 1, 2].map(|i| bytes(1000, i)));
+
+        let spill = spill_to(&[("AEOLIAN_SCRATCH", &few), ("TMPDIR", &many)]);
+        let (first, second) = (spill.file("sort"), spill.file("join"));
+        // Who has a file there already goes on with it.
+        let runs = [&first, &second, &first].map(|file| write(file).unwrap());
+        let report = spill.report();
+        let [a, b] = &report.directories[..] else { panic!("{report:?}") };
+        assert_eq!((a.files, a.stored_bytes, a.full), (1, 6 * 1064, true), "{report:?}");
+        assert_eq!((b.files, b.stored_bytes, b.full), (1, 3 * 1064, false), "{report:?}");
+        runs.into_iter().for_each(whole);
+        drop((spill, first, second));
+
+        let spill = spill_to(&[("AEOLIAN_SCRATCH", &few)]);
+        let (first, second) = (spill.file("sort"), spill.file("join"));
+        let run = write(&first).unwrap();
+        for _ in 0..2 {
+            let error = write(&second).unwrap_err();
+            let text = error.to_string();
+            for word in [
+                "`join` on rank 3",
+                &*format!("{} (AEOLIAN_SCRATCH, tmpfs, 6", few.display()),
+                " MiB free): no file can be made there: No space left on device",
+                "help: where no file can be made, remove some",
+                "`df -i`",
+                "set AEOLIAN_SCRATCH",
+            ] {
+                assert!(text.contains(word), "{word}: {text}");
+            }
+            assert_eq!(error.exit_code(), exit::CANNOT_WRITE);
+        }
+        [run, write(&first).unwrap()].into_iter().for_each(whole);
+        // Its inode is free again.
+        drop(first);
+        whole(write(&second).unwrap());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::directory::{Directories, no_room};
 use super::disk::{Blocking, Direction, Disk, Done, Fault, Request, Trouble};
-use super::error::{SpillError, SpillPlace};
+use super::error::{Lack, SpillError, SpillPlace};
 use super::file::{FileState, Part};
 use super::header::HEADER;
 use super::options::{DiskIo, SpillOptions};
@@ -207,14 +207,18 @@ impl Core {
 
     /// A place for so many bytes, in a file that is opened if it must be.
     fn place(&mut self, file: &FileState, bytes: u64, tried: &[usize]) -> Result<Place, SpillError> {
+        let mut parts = file.parts.borrow_mut();
+        // With those in which no file could be made: bytes may be free there, and the answer is the same again.
+        let mut tried = tried.to_vec();
         loop {
-            let index = self.directories.pick(bytes, tried).map_err(|refusals| SpillError::NoRoom {
+            let has_file = |index| parts.iter().any(|p| p.directory == index);
+            let picked = self.directories.pick(bytes, &tried, has_file);
+            let index = picked.map_err(|refusals| SpillError::NoRoom {
                 operator: file.operator.clone(),
                 rank: self.options.rank,
                 wanted: bytes,
                 refusals,
             })?;
-            let mut parts = file.parts.borrow_mut();
             if let Some(part) = parts.iter().position(|p| p.directory == index) {
                 return Ok(Place { part, offset: parts[part].take(bytes) });
             }
@@ -241,7 +245,10 @@ impl Core {
                         source: Arc::new(errno.into()),
                     });
                 }
-                Err(errno) if no_room(errno) => self.directories.full(index, errno),
+                Err(errno) if no_room(errno) => {
+                    self.directories.full(index, Lack::Files, errno);
+                    tried.push(index);
+                }
                 Err(errno) => self.directories.refuse(index, errno),
             }
         }
@@ -387,7 +394,7 @@ impl Core {
                 return;
             }
             Err(Trouble::Os(errno)) if no_room(errno) && !run.abandoned() => {
-                self.directories.full(directory, errno);
+                self.directories.full(directory, Lack::Bytes, errno);
                 self.free(&run.file, std::iter::once((block.place, block.stored)));
                 tried.push(directory);
                 match self.send_write(run, sequence, done.request.payload, tried) {

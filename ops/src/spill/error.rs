@@ -43,6 +43,18 @@ pub struct Refusal {
     pub free_bytes: Option<u64>,
     /// The system's answer; `None` if it was not tried because too few bytes are free.
     pub answer: Option<i32>,
+    /// What it has too little of; `None` if it is of no use at all (it is missing, not writable, ...).
+    pub lack: Option<Lack>,
+}
+
+/// What a directory has too little of for a spilled block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lack {
+    /// Bytes: on the disk, or in the user's quota.
+    Bytes,
+    /// Inodes, on the disk or in the user's quota: no file could be made there.
+    Files,
 }
 
 impl fmt::Display for Refusal {
@@ -51,9 +63,11 @@ impl fmt::Display for Refusal {
         if let Some(free) = self.free_bytes {
             write!(f, ", {} free", Bytes(free))?;
         }
-        match self.answer {
-            Some(errno) => write!(f, "): {}", io::Error::from_raw_os_error(errno)),
-            None => write!(f, "): too small"),
+        let Some(errno) = self.answer else { return write!(f, "): too small") };
+        let answer = io::Error::from_raw_os_error(errno);
+        match self.lack {
+            Some(Lack::Files) => write!(f, "): no file can be made there: {answer}"),
+            Some(Lack::Bytes) | None => write!(f, "): {answer}"),
         }
     }
 }
@@ -103,9 +117,10 @@ impl fmt::Display for Damage {
 pub enum SpillError {
     /// No directory takes a block.
     #[error(
-        "no scratch directory takes a block of {} of `{operator}` on rank {rank}{}\n  help: set AEOLIAN_SCRATCH to a directory on a local disk with enough room (several: separated by colons), or give the job more memory",
+        "no scratch directory takes a block of {} of `{operator}` on rank {rank}{}\n  help: {}, or give the job more memory",
         Bytes(*.wanted),
-        lines(.refusals)
+        lines(.refusals),
+        help(.refusals)
     )]
     NoRoom {
         /// The operator that spills.
@@ -230,4 +245,18 @@ impl SpillError {
 /// A line for each.
 fn lines(refusals: &[Refusal]) -> String {
     refusals.iter().map(|r| format!("\n  {r}")).collect()
+}
+
+/// What to do about them.
+fn help(refusals: &[Refusal]) -> String {
+    let mut help = Vec::new();
+    if refusals.iter().any(|r| r.lack == Some(Lack::Files)) {
+        help.push(
+            "where no file can be made, remove some: inodes, or the quota of them, may be used up (`df -i`, `quota`)",
+        );
+    }
+    help.push(
+        "set AEOLIAN_SCRATCH to a directory on a local disk with enough room (several: separated by colons)",
+    );
+    help.join("; ")
 }

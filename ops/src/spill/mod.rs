@@ -8,7 +8,8 @@
 //!   hold is bounded for the rank as a whole: [`SpillOptions::memory`].
 //! * Every block has a header (job, rank, file, run, sequence, lengths) and a checksum over both, checked when it is read. An error names
 //!   operator, rank, directory and offset, and says that it was the disk.
-//! * A directory that is full is followed by the next one; when there is none, the error lists them all, with what is free.
+//! * A directory that is full, or has no inode for a file, is followed by the next one; when there is none, the error lists them all, with
+//!   what is free.
 //! * A dropped run frees its place, as far as the file system can make holes.
 //!
 //! Spilled data are never synced: they are worth nothing after the process. Some network file systems say only then that they are
@@ -49,7 +50,7 @@ mod uring;
 
 #[doc(hidden)]
 pub use disk::Fault;
-pub use error::{Damage, Refusal, SpillError, SpillPlace};
+pub use error::{Damage, Lack, Refusal, SpillError, SpillPlace};
 pub use file::SpillFile;
 pub use options::{Compression, DiskIo, SpillOptions};
 pub use reader::RunReader;
