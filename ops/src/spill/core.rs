@@ -1,6 +1,6 @@
 //! [`Core`]: what all handles of a rank's [`Spill`](super::Spill) share: directories, requests on their way, and what they may hold.
 
-use super::directory::{Directories, no_room};
+use super::directory::{Directories, lack_of_write, no_room};
 use super::disk::{Blocking, Direction, Disk, Done, Fault, Request, Trouble};
 use super::error::{Lack, SpillError, SpillPlace};
 use super::file::{FileState, Part};
@@ -8,6 +8,7 @@ use super::header::HEADER;
 use super::options::{DiskIo, SpillOptions};
 use super::report::{DirectoryReport, SpillReport};
 use super::run::RunState;
+use super::sigxfsz;
 use super::threads::Threads;
 use super::uring::Uring;
 use aeolian_net::Buf;
@@ -139,6 +140,7 @@ impl Core {
     /// Who reads and writes, for the operator.
     fn disk(&mut self, operator: &str) -> Result<&mut Box<dyn Disk>, SpillError> {
         if self.disk.is_none() {
+            sigxfsz::survive();
             self.disk = Some(open_disk(&self.options, operator)?);
         }
         // Never empty here; the error is there because nothing may panic.
@@ -394,7 +396,8 @@ impl Core {
                 return;
             }
             Err(Trouble::Os(errno)) if no_room(errno) && !run.abandoned() => {
-                self.directories.full(directory, Lack::Bytes, errno);
+                let lack = lack_of_write(errno, block.place.offset + total);
+                self.directories.full(directory, lack, errno);
                 self.free(&run.file, std::iter::once((block.place, block.stored)));
                 tried.push(directory);
                 match self.send_write(run, sequence, done.request.payload, tried) {

@@ -162,6 +162,15 @@ pub(super) fn no_room(errno: Errno) -> bool {
     matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::FBIG)
 }
 
+/// Why an answer to the writing of the bytes up to `end` of a file means that there is no room.
+pub(super) fn lack_of_write(errno: Errno, end: u64) -> Lack {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    match limit {
+        Some(limit) if errno == Errno::FBIG && end > limit => Lack::FileSize { limit },
+        _ => Lack::Bytes,
+    }
+}
+
 /// Bytes that this user may still write.
 fn free(path: &Path) -> Option<u64> {
     let s = rustix::fs::statvfs(path).ok()?;

@@ -55,6 +55,11 @@ pub enum Lack {
     Bytes,
     /// Inodes, on the disk or in the user's quota: no file could be made there.
     Files,
+    /// Files may not be as long as that in this process (`RLIMIT_FSIZE`), in whatever directory.
+    FileSize {
+        /// Bytes that a file may have.
+        limit: u64,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -67,6 +72,9 @@ impl fmt::Display for Refusal {
         let answer = io::Error::from_raw_os_error(errno);
         match self.lack {
             Some(Lack::Files) => write!(f, "): no file can be made there: {answer}"),
+            Some(Lack::FileSize { limit }) => {
+                write!(f, "): {answer}: a file of this process may have {}", Bytes(limit))
+            }
             Some(Lack::Bytes) | None => write!(f, "): {answer}"),
         }
     }
@@ -249,14 +257,19 @@ fn lines(refusals: &[Refusal]) -> String {
 
 /// What to do about them.
 fn help(refusals: &[Refusal]) -> String {
+    let lacks = |is: fn(&Lack) -> bool| refusals.iter().filter(|r| r.lack.as_ref().is_some_and(is)).count();
+    let limited = lacks(|lack| matches!(lack, Lack::FileSize { .. }));
     let mut help = Vec::new();
-    if refusals.iter().any(|r| r.lack == Some(Lack::Files)) {
+    if limited > 0 {
+        help.push("raise the limit on the size of files (`ulimit -f`), which holds in every directory");
+    }
+    if lacks(|lack| *lack == Lack::Files) > 0 {
         help.push(
             "where no file can be made, remove some: inodes, or the quota of them, may be used up (`df -i`, `quota`)",
         );
     }
-    help.push(
-        "set AEOLIAN_SCRATCH to a directory on a local disk with enough room (several: separated by colons)",
-    );
+    if limited == 0 || limited < refusals.len() {
+        help.push("set AEOLIAN_SCRATCH to a directory on a local disk with enough room (several: separated by colons)");
+    }
     help.join("; ")
 }

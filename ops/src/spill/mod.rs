@@ -9,7 +9,8 @@
 //! * Every block has a header (job, rank, file, run, sequence, lengths) and a checksum over both, checked when it is read. An error names
 //!   operator, rank, directory and offset, and says that it was the disk.
 //! * A directory that is full, or has no inode for a file, is followed by the next one; when there is none, the error lists them all, with
-//!   what is free.
+//!   what is free. So it is with a file that reaches the limit on the size of files (`ulimit -f`): before the first is written, SIGXFSZ,
+//!   which would end the process, gets a handler that does nothing, if it is at its default.
 //! * A dropped run frees its place, as far as the file system can make holes.
 //!
 //! Spilled data are never synced: they are worth nothing after the process. Some network file systems say only then that they are
@@ -45,6 +46,7 @@ mod options;
 mod reader;
 mod report;
 mod run;
+mod sigxfsz;
 mod threads;
 mod uring;
 
