@@ -20,6 +20,8 @@ pub(crate) struct Common {
     pub(crate) block_bytes: usize,
     /// Set by a batch with a record that could not be read.
     pub(crate) damaged: Rc<Cell<bool>>,
+    /// Where batches are read from.
+    from: &'static str,
 }
 
 impl Common {
@@ -29,14 +31,20 @@ impl Common {
             spill: flow.spill().file(&whose.operator),
             block_bytes: flow.spill().block_bytes(),
             damaged: Rc::default(),
+            from: "a batch",
             whose,
         }
+    }
+
+    /// The same, for what is read from disk.
+    pub(crate) fn of_disk(&self) -> Common {
+        Common { damaged: Rc::default(), from: "a spilled run", ..self.clone() }
     }
 
     /// That all that came, from peers or disk, could be read.
     pub(crate) fn check<T>(&self) -> Result<()> {
         match self.damaged.get() {
-            true => Err(self.whose.unreadable::<T>("a batch")),
+            true => Err(self.whose.unreadable::<T>(self.from)),
             false => Ok(()),
         }
     }

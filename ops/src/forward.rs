@@ -43,7 +43,14 @@ pub(crate) struct Forward<T, R> {
     events: usize,
     room: Reservation,
     spill: SpillFile,
-    damaged: Rc<Cell<bool>>,
+    damaged: Damaged,
+}
+
+/// Set by batches with a record that could not be read, which a receiver may find out later than it got them.
+#[derive(Default)]
+struct Damaged {
+    came: Rc<Cell<bool>>,
+    from_disk: Rc<Cell<bool>>,
 }
 
 impl<T> Queue<T> {
@@ -95,7 +102,7 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
             events: 0,
             room: flow.memory().reserve(),
             spill: flow.spill().file(&exchange.whose().operator),
-            damaged: Rc::default(),
+            damaged: Damaged::default(),
             exchange,
         })
     }
@@ -116,7 +123,7 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
             if matches!(event, Event::Spilled) {
                 let bytes = queue.read()?;
                 self.room.take(bytes.len() as u64);
-                event = Event::Batch(Batch::new(bytes, self.damaged.clone()));
+                event = Event::Batch(Batch::new(bytes, self.damaged.from_disk.clone()));
             }
             match event {
                 Event::Spilled => {}
@@ -137,8 +144,11 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
                 }
             }
             self.events -= 1;
-            if self.damaged.get() {
+            if self.damaged.came.get() {
                 return Err(self.exchange.whose().unreadable::<T>("a batch"));
+            }
+            if self.damaged.from_disk.get() {
+                return Err(self.exchange.whose().unreadable::<T>("a spilled run"));
             }
         }
         Ok(true)
@@ -178,14 +188,14 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
             moved = true;
             match incoming {
                 Incoming::Batch { slot: target, bytes, .. } => {
-                    self.bring(target, Event::Batch(Batch::new(bytes, self.damaged.clone())))?;
+                    self.bring(target, Event::Batch(Batch::new(bytes, self.damaged.came.clone())))?;
                 }
                 Incoming::ForAll(bytes) => {
                     let mut bytes = Some(bytes);
                     for at in 0..self.mine.len() {
                         let is_last = at + 1 == self.mine.len();
                         let one = if is_last { bytes.take() } else { bytes.clone() };
-                        let batch = Batch::new(one.unwrap_or_default(), self.damaged.clone());
+                        let batch = Batch::new(one.unwrap_or_default(), self.damaged.came.clone());
                         self.bring(self.mine[at], Event::Batch(batch))?;
                     }
                 }

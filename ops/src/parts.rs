@@ -167,11 +167,12 @@ impl<K: Key, V: Record> Parts<K, V> {
 
     /// The pairs of a spilled part: through a table if that has room, else cut once more.
     fn bring_back(&self, run: Run, combine: &mut impl FnMut(&mut V, V)) -> Result<Pairs<K, V>> {
-        let Common { memory, damaged, .. } = &self.common;
+        let common = self.common.of_disk();
+        let Common { memory, damaged, .. } = &common;
         let depth = self.depth + 1;
         let free = memory.limit().saturating_sub(memory.used());
         let cuts = if run.bytes() <= SMALL.max(free / 4) || depth == DEPTH { 1 } else { CUTS };
-        let mut parts = Parts::of(self.common.clone(), depth, cuts);
+        let mut parts = Parts::of(common.clone(), depth, cuts);
         let mut filling: Vec<Filling> = (0..cuts).map(|_| Filling::new(CUT)).collect();
         let mut blocks = run.read();
         while let Some(block) = blocks.next()? {
@@ -181,12 +182,12 @@ impl<K: Key, V: Record> Parts<K, V> {
             }
             for pair in Batch::<(K, V)>::new(block, damaged.clone()) {
                 let place = pair.0.hash(u64::from(depth) << 32 | 0xc075) as usize % CUTS;
-                if let Some(full) = self.common.put(&mut filling[place], &pair)? {
+                if let Some(full) = common.put(&mut filling[place], &pair)? {
                     parts.add(place, full, combine)?;
                 }
             }
         }
-        self.common.check::<(K, V)>()?;
+        common.check::<(K, V)>()?;
         for (place, filling) in filling.iter_mut().enumerate() {
             if let Some(rest) = filling.finish() {
                 parts.add(place, rest, combine)?;
@@ -338,5 +339,42 @@ mod tests {
     fn keys_of_one_hash_and_one_key() {
         sums(3000, 1 << 12, |i| Same(i % 1000), |key| key.0);
         sums(100_000, 1 << 12, |_| 5u64, |key| *key);
+    }
+
+    /// A value that cannot be read once it is two.
+    struct One(u8);
+
+    impl Record for One {
+        const SIZE: Option<usize> = Some(1);
+
+        fn size(&self) -> usize {
+            1
+        }
+
+        fn put(&self, out: &mut Writer<'_>) -> Option<()> {
+            self.0.put(out)
+        }
+
+        fn get(input: &mut Reader<'_>) -> Option<One> {
+            (u8::get(input)? == 1).then_some(One(1))
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_back_is_from_disk() {
+        let world = World::alone();
+        let options = Options { memory: 0, ..Options::detect(world.layout(), 0).unwrap() };
+        let flow = Dataflow::with(&world, options);
+        let mut combine = |a: &mut One, b: One| a.0 += b.0;
+        let mut parts = Parts::<u64, One>::new(&flow, Whose { operator: "test".into(), rank: 0 }, 1);
+        let mut filling = Filling::new(1000);
+        for _ in 0..2 {
+            assert!(filling.put(&(5u64, One(1))).unwrap().is_none());
+        }
+        parts.add(0, filling.finish().unwrap(), &mut combine).unwrap();
+        assert!(parts.is_spilled(0));
+        let taken = parts.take(0, &mut combine).and_then(|mut pairs| pairs.next(&mut combine));
+        let error = taken.map(drop).unwrap_err().to_string();
+        assert!(error.contains("a spilled run has records that cannot be read"), "{error}");
     }
 }

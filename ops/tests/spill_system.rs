@@ -5,7 +5,7 @@
 mod spill_common;
 
 use aeolian_net::exit;
-use aeolian_ops::spill::{DiskIo, Spill, SpillError, SpillOptions};
+use aeolian_ops::spill::{DiskIo, Spill, SpillError, SpillFile, SpillOptions};
 use spill_common::*;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -32,11 +32,10 @@ fn with_mounts(name: &str, directory: &Path) -> bool {
     true
 }
 
-/// A tmpfs of so many KiB.
-fn mount(at: &Path, kib: u32) -> PathBuf {
+/// A tmpfs with these options.
+fn mount(at: &Path, options: &str) -> PathBuf {
     std::fs::create_dir_all(at).unwrap();
-    let size = format!("size={kib}k");
-    let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(at).status().unwrap();
+    let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(at).status().unwrap();
     assert!(status.success());
     at.into()
 }
@@ -49,8 +48,8 @@ fn full_disks_are_followed_by_the_next_and_the_last_by_an_error() {
         return;
     };
     for (i, io) in KINDS.into_iter().enumerate().filter(|&(_, io)| has(io)) {
-        let small = mount(&directory.join(format!("small{i}")), 256);
-        let large = mount(&directory.join(format!("large{i}")), 1024);
+        let small = mount(&directory.join(format!("small{i}")), "size=256k");
+        let large = mount(&directory.join(format!("large{i}")), "size=1024k");
         let spill = Spill::new(SpillOptions {
             directories: vec![("AEOLIAN_SCRATCH".into(), small.clone()), ("TMPDIR".into(), large.clone())],
             block_bytes: 50_000,
@@ -108,6 +107,165 @@ fn full_disks_are_followed_by_the_next_and_the_last_by_an_error() {
 }
 
 #[test]
+fn a_directory_without_inodes_is_followed_by_the_next_and_the_last_by_an_error() {
+    let Some(directory) = std::env::var_os("SPILL_TEST_MOUNTS").map(PathBuf::from) else {
+        let name = "a_directory_without_inodes_is_followed_by_the_next_and_the_last_by_an_error";
+        let directory = tempfile::tempdir().unwrap();
+        with_mounts(name, directory.path());
+        return;
+    };
+    // Who asks it again and again for one block is ended.
+    let limit = rustix::process::Rlimit { current: Some(30), maximum: Some(30) };
+    rustix::process::setrlimit(rustix::process::Resource::Cpu, limit).unwrap();
+    let kinds = KINDS.into_iter().filter(|&io| has(io)).flat_map(|io| [(io, false), (io, true)]);
+    for (i, (io, with_name)) in kinds.enumerate() {
+        // The directory itself is one of the two.
+        let few = mount(&directory.join(format!("few{i}")), "size=64m,nr_inodes=2");
+        let many = mount(&directory.join(format!("many{i}")), "size=64m");
+        let spill_to = |directories: &[(&str, &PathBuf)]| {
+            let own = |&(by, path): &(&str, &PathBuf)| (by.into(), path.clone());
+            let directories = directories.iter().map(own).collect();
+            let spill = Spill::new(SpillOptions { directories, ..options(&few, io) });
+            if with_name {
+                spill.without_tmpfile();
+            }
+            spill
+        };
+        let write = |file: &SpillFile| {
+            let mut run = file.run();
+            (0..3).try_for_each(|i| run.write(bytes(1000, i)))?;
+            run.finish()
+        };
+        let whole = |run| assert_eq!(read_all(run), [0, 1, 2].map(|i| bytes(1000, i)));
+
+        let spill = spill_to(&[("AEOLIAN_SCRATCH", &few), ("TMPDIR", &many)]);
+        let (first, second) = (spill.file("sort"), spill.file("join"));
+        // Who has a file there already goes on with it.
+        let runs = [&first, &second, &first].map(|file| write(file).unwrap());
+        let report = spill.report();
+        let [a, b] = &report.directories[..] else { panic!("{report:?}") };
+        assert_eq!((a.files, a.stored_bytes, a.full), (1, 6 * 1064, true), "{report:?}");
+        assert_eq!((b.files, b.stored_bytes, b.full), (1, 3 * 1064, false), "{report:?}");
+        runs.into_iter().for_each(whole);
+        drop((spill, first, second));
+
+        let spill = spill_to(&[("AEOLIAN_SCRATCH", &few)]);
+        let (first, second) = (spill.file("sort"), spill.file("join"));
+        let run = write(&first).unwrap();
+        for _ in 0..2 {
+            let error = write(&second).unwrap_err();
+            let text = error.to_string();
+            for word in [
+                "`join` on rank 3",
+                &*format!("{} (AEOLIAN_SCRATCH, tmpfs, 6", few.display()),
+                " MiB free): no file can be made there: No space left on device",
+                "help: where no file can be made, remove some",
+                "`df -i`",
+                "set AEOLIAN_SCRATCH",
+            ] {
+                assert!(text.contains(word), "{word}: {text}");
+            }
+            assert_eq!(error.exit_code(), exit::CANNOT_WRITE);
+        }
+        [run, write(&first).unwrap()].into_iter().for_each(whole);
+        // Its inode is free again.
+        drop(first);
+        whole(write(&second).unwrap());
+    }
+}
+
+/// Whether the signal of this number is in a set of a process' status (`SigIgn`, `SigCgt`).
+fn in_set(status: &str, set: &str, signal: u32) -> bool {
+    let set = status.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(":\t")).unwrap();
+    u64::from_str_radix(set, 16).unwrap() >> (signal - 1) & 1 == 1
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_not_the_end() {
+    let Some(directory) = std::env::var_os("SPILL_TEST_FILE_SIZE").map(PathBuf::from) else {
+        // As it comes, and where whoever starts the program has the signal ignored.
+        for before in ["", "trap '' XFSZ; export SPILL_TEST_IGNORED=1; "] {
+            let directory = tempfile::tempdir().unwrap();
+            let name = "a_limit_on_the_size_of_files_is_an_error_and_not_the_end";
+            let child = child(name, "SPILL_TEST_FILE_SIZE", directory.path());
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(format!("{before}exec \"$0\" \"$@\""));
+            command.arg(child.get_program()).args(child.get_args());
+            let output = command.env("SPILL_TEST_FILE_SIZE", directory.path()).output().unwrap();
+            assert!(output.status.success(), "{}: {}", output.status, output_text(&output));
+            assert!(output_text(&output).contains("1 passed"), "{}", output_text(&output));
+        }
+        return;
+    };
+    // As by `ulimit -f`, whose unit is not the same in all shells.
+    let limit = rustix::process::Rlimit { current: Some(100_000), maximum: Some(100_000) };
+    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+    for (i, io) in KINDS.into_iter().enumerate().filter(|&(_, io)| has(io)) {
+        let [a, b] = ["a", "b"].map(|name| directory.join(format!("{name}{i}")));
+        for path in [&a, &b] {
+            std::fs::create_dir(path).unwrap();
+        }
+        let spill = Spill::new(SpillOptions {
+            directories: vec![("AEOLIAN_SCRATCH".into(), a.clone()), ("TMPDIR".into(), b.clone())],
+            ..options(&a, io)
+        });
+        let file = spill.file("sort");
+        let mut run = file.run();
+        for i in 0..120 {
+            run.write(bytes(1000, i)).unwrap();
+        }
+        let run = run.finish().unwrap();
+        let report = spill.report();
+        assert!(report.directories[0].full && !report.directories[1].full, "{report:?}");
+        assert_eq!(report.directories.iter().map(|d| d.files).collect::<Vec<_>>(), [1, 1]);
+
+        let mut second = file.run();
+        let error = loop {
+            if let Err(error) = second.write(bytes(1000, 1)) {
+                break error;
+            }
+            assert!(second.blocks() < 200, "there is no limit");
+        };
+        let text = error.to_string();
+        for word in [
+            "`sort` on rank 3",
+            &*format!("{} (AEOLIAN_SCRATCH, ", a.display()),
+            &*format!("{} (TMPDIR, ", b.display()),
+            "File too large (os error 27): a file of this process may have 97.7 KiB",
+            "help: raise the limit on the size of files (`ulimit -f`), which holds in every directory",
+            "or give the job more memory",
+        ] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        assert!(!text.contains("set AEOLIAN_SCRATCH"), "no other directory helps: {text}");
+        assert_eq!(error.exit_code(), exit::CANNOT_WRITE);
+        assert!(matches!(second.finish(), Err(SpillError::NoRoom { .. })));
+
+        // What was written is whole, and makes room as it is read.
+        for (i, block) in read_all(run).into_iter().enumerate() {
+            assert_eq!(block, bytes(1000, i as u64));
+        }
+        let mut third = file.run();
+        for i in 0..50 {
+            third.write(bytes(1000, i)).unwrap();
+        }
+        assert_eq!(read_all(third.finish().unwrap()).len(), 50);
+        // A block that is longer than any file.
+        let mut huge = file.run();
+        let failed = huge.write(bytes(200_000, 1)).and_then(|()| huge.finish().map(|_| ()));
+        assert!(failed.unwrap_err().to_string().contains("`ulimit -f`"));
+    }
+    // Programs that this one starts have the signal as it was; and who had said what is to come of it is not overruled.
+    const SIGXFSZ: u32 = 25;
+    let was_ignored = std::env::var_os("SPILL_TEST_IGNORED").is_some();
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    assert_eq!(in_set(&own, "SigCgt", SIGXFSZ), !was_ignored);
+    assert_eq!(in_set(&own, "SigIgn", SIGXFSZ), was_ignored);
+    let started = Command::new("cat").arg("/proc/self/status").output().unwrap();
+    assert_eq!(in_set(&String::from_utf8_lossy(&started.stdout), "SigIgn", SIGXFSZ), was_ignored);
+}
+
+#[test]
 fn no_descriptors_are_left() {
     let Some(directory) = std::env::var_os("SPILL_TEST_LIMIT").map(PathBuf::from) else {
         let directory = tempfile::tempdir().unwrap();
@@ -128,6 +286,7 @@ fn no_descriptors_are_left() {
         let error = run.write(bytes(1000, 1)).unwrap_err();
         if io == DiskIo::IoUring {
             assert!(matches!(error, SpillError::NoIoUring { .. }), "{error}");
+            assert!(error.to_string().contains("of `sort` on rank 3"), "{error}");
             continue;
         }
         let SpillError::TooManyFiles { limit, .. } = &error else { panic!("{error}") };

@@ -1,13 +1,14 @@
 //! [`Core`]: what all handles of a rank's [`Spill`](super::Spill) share: directories, requests on their way, and what they may hold.
 
-use super::directory::{Directories, no_room};
+use super::directory::{Directories, lack_of_write, no_room};
 use super::disk::{Blocking, Direction, Disk, Done, Fault, Request, Trouble};
-use super::error::{SpillError, SpillPlace};
+use super::error::{Lack, SpillError, SpillPlace};
 use super::file::{FileState, Part};
 use super::header::HEADER;
 use super::options::{DiskIo, SpillOptions};
 use super::report::{DirectoryReport, SpillReport};
 use super::run::RunState;
+use super::sigxfsz;
 use super::threads::Threads;
 use super::uring::Uring;
 use aeolian_net::Buf;
@@ -136,16 +137,18 @@ impl Core {
         }
     }
 
-    fn disk(&mut self) -> Result<&mut Box<dyn Disk>, SpillError> {
+    /// Who reads and writes, for the operator.
+    fn disk(&mut self, operator: &str) -> Result<&mut Box<dyn Disk>, SpillError> {
         if self.disk.is_none() {
-            self.disk = Some(open_disk(&self.options)?);
+            sigxfsz::survive();
+            self.disk = Some(open_disk(&self.options, operator)?);
         }
         // Never empty here; the error is there because nothing may panic.
-        self.disk.as_mut().ok_or_else(|| wait_error(self.options.rank, Errno::DEADLK))
+        self.disk.as_mut().ok_or_else(|| wait_error(operator, self.options.rank, Errno::DEADLK))
     }
 
-    /// Waits until one more block of so many bytes may be written behind.
-    pub(super) fn make_room(&mut self, bytes: u64) -> Result<(), SpillError> {
+    /// Waits until one more block of the operator, of so many bytes, may be written behind.
+    pub(super) fn make_room(&mut self, operator: &str, bytes: u64) -> Result<(), SpillError> {
         let blocks = self.options.write_behind.max(1);
         let most = (blocks as u64).saturating_mul(self.options.block_bytes as u64);
         self.reap();
@@ -154,7 +157,7 @@ impl Core {
             self.counts.write_waits += 1;
         }
         while !fits(&self.behind) {
-            self.wait()?;
+            self.wait(operator)?;
         }
         Ok(())
     }
@@ -166,7 +169,7 @@ impl Core {
         sequence: usize,
         payload: Buf,
     ) -> Result<(), SpillError> {
-        self.disk()?;
+        self.disk(&run.file.operator)?;
         let bytes = payload.len() as u64;
         self.send_write(run, sequence, payload, Vec::new())?;
         self.behind.add(bytes);
@@ -200,20 +203,24 @@ impl Core {
         };
         let bytes = request.payload.len() as u64;
         self.flights.insert(token, Flight::Write { run: run.clone(), sequence, tried, bytes });
-        self.disk()?.submit(request);
+        self.disk(&run.file.operator)?.submit(request);
         Ok(())
     }
 
     /// A place for so many bytes, in a file that is opened if it must be.
     fn place(&mut self, file: &FileState, bytes: u64, tried: &[usize]) -> Result<Place, SpillError> {
+        let mut parts = file.parts.borrow_mut();
+        // With those in which no file could be made: bytes may be free there, and the answer is the same again.
+        let mut tried = tried.to_vec();
         loop {
-            let index = self.directories.pick(bytes, tried).map_err(|refusals| SpillError::NoRoom {
+            let has_file = |index| parts.iter().any(|p| p.directory == index);
+            let picked = self.directories.pick(bytes, &tried, has_file);
+            let index = picked.map_err(|refusals| SpillError::NoRoom {
                 operator: file.operator.clone(),
                 rank: self.options.rank,
                 wanted: bytes,
                 refusals,
             })?;
-            let mut parts = file.parts.borrow_mut();
             if let Some(part) = parts.iter().position(|p| p.directory == index) {
                 return Ok(Place { part, offset: parts[part].take(bytes) });
             }
@@ -240,7 +247,10 @@ impl Core {
                         source: Arc::new(errno.into()),
                     });
                 }
-                Err(errno) if no_room(errno) => self.directories.full(index, errno),
+                Err(errno) if no_room(errno) => {
+                    self.directories.full(index, Lack::Files, errno);
+                    tried.push(index);
+                }
                 Err(errno) => self.directories.refuse(index, errno),
             }
         }
@@ -258,12 +268,12 @@ impl Core {
         if let Some(bytes) = held {
             let most = (self.options.read_ahead as u64).saturating_mul(self.options.block_bytes as u64);
             // A disk that does it at once does nothing ahead.
-            let at_once = self.disk()?.kind() == DiskIo::Blocking;
+            let at_once = self.disk(&run.file.operator)?.kind() == DiskIo::Blocking;
             if at_once || self.ahead.blocks >= self.options.read_ahead || self.ahead.bytes + bytes > most {
                 return Ok(None);
             }
         }
-        self.disk()?;
+        self.disk(&run.file.operator)?;
         let token = self.token();
         let request = Request {
             token,
@@ -278,12 +288,12 @@ impl Core {
             self.ahead.add(bytes);
         }
         self.flights.insert(token, Flight::Read { ahead: held, wanted: true });
-        self.disk()?.submit(request);
+        self.disk(&run.file.operator)?.submit(request);
         Ok(Some(token))
     }
 
-    /// Waits for a read that was begun, and gives what came, unchecked.
-    pub(super) fn end_read(&mut self, token: u64) -> Result<Done, SpillError> {
+    /// Waits for a read of the operator that was begun, and gives what came, unchecked.
+    pub(super) fn end_read(&mut self, operator: &str, token: u64) -> Result<Done, SpillError> {
         self.reap();
         if !self.arrived.contains_key(&token) {
             self.counts.read_waits += 1;
@@ -295,7 +305,7 @@ impl Core {
                 }
                 return Ok(done);
             }
-            self.wait()?;
+            self.wait(operator)?;
         }
     }
 
@@ -338,10 +348,10 @@ impl Core {
         }
     }
 
-    /// Waits for something to be done.
-    pub(super) fn wait(&mut self) -> Result<(), SpillError> {
+    /// Waits, for the operator, for something to be done.
+    pub(super) fn wait(&mut self, operator: &str) -> Result<(), SpillError> {
         let rank = self.options.rank;
-        let done = self.disk()?.wait().map_err(|errno| wait_error(rank, errno))?;
+        let done = self.disk(operator)?.wait().map_err(|errno| wait_error(operator, rank, errno))?;
         self.ended(done);
         Ok(())
     }
@@ -386,7 +396,8 @@ impl Core {
                 return;
             }
             Err(Trouble::Os(errno)) if no_room(errno) && !run.abandoned() => {
-                self.directories.full(directory, errno);
+                let lack = lack_of_write(errno, block.place.offset + total);
+                self.directories.full(directory, lack, errno);
                 self.free(&run.file, std::iter::once((block.place, block.stored)));
                 tried.push(directory);
                 match self.send_write(run, sequence, done.request.payload, tried) {
@@ -418,12 +429,12 @@ impl Core {
     }
 }
 
-fn wait_error(rank: u32, errno: Errno) -> SpillError {
-    SpillError::Wait { rank, source: Arc::new(errno.into()) }
+fn wait_error(operator: &str, rank: u32, errno: Errno) -> SpillError {
+    SpillError::Wait { operator: operator.into(), rank, source: Arc::new(errno.into()) }
 }
 
-/// Who reads and writes, as the options and the system have it.
-fn open_disk(options: &SpillOptions) -> Result<Box<dyn Disk>, SpillError> {
+/// Who reads and writes, as the options and the system have it; the operator is the first that needs it.
+fn open_disk(options: &SpillOptions, operator: &str) -> Result<Box<dyn Disk>, SpillError> {
     let threads = || -> Box<dyn Disk> {
         match Threads::new() {
             Ok(threads) => Box::new(threads),
@@ -441,7 +452,25 @@ fn open_disk(options: &SpillOptions) -> Result<Box<dyn Disk>, SpillError> {
         DiskIo::Blocking => Box::new(Blocking::default()),
         DiskIo::IoUring => match Uring::new(requests) {
             Ok(ring) => Box::new(ring),
-            Err(e) => return Err(SpillError::NoIoUring { rank: options.rank, source: Arc::new(e) }),
+            Err(e) => {
+                return Err(SpillError::NoIoUring {
+                    operator: operator.into(),
+                    rank: options.rank,
+                    source: Arc::new(e),
+                });
+            }
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_wait_is_named() {
+        let options = SpillOptions { io: DiskIo::Blocking, ..SpillOptions::from_env(0x5eed, 3) };
+        let error = Core::new(options).wait("sort #1").unwrap_err().to_string();
+        assert!(error.starts_with("cannot wait for the spill file of `sort #1` on rank 3: "), "{error}");
+    }
 }

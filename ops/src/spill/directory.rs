@@ -3,7 +3,7 @@
 //! In the order given; those that are memory or another machine's after all others. A directory is not looked at before it may be
 //! needed: a dead file server that nobody needs holds nobody up. One that is full is asked again only when no other takes the block.
 
-use super::error::Refusal;
+use super::error::{Lack, Refusal};
 use aeolian_net::scratch::{self, Medium, Scratch};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -17,6 +17,8 @@ pub(super) struct Directory {
     pub(super) path: PathBuf,
     look: Option<Scratch>,
     state: State,
+    /// Why it was full the last time.
+    said: Option<(Lack, Errno)>,
 }
 
 /// Whether it takes blocks.
@@ -24,7 +26,7 @@ pub(super) struct Directory {
 enum State {
     Usable,
     /// The system said so.
-    Full(Errno),
+    Full(Lack, Errno),
     /// No file can be made there.
     Refused(Errno),
 }
@@ -44,7 +46,7 @@ impl Directory {
     }
 
     pub(super) fn full(&self) -> bool {
-        matches!(self.state, State::Full(_))
+        matches!(self.state, State::Full(..))
     }
 
     pub(super) fn refused(&self) -> Option<i32> {
@@ -54,16 +56,30 @@ impl Directory {
         }
     }
 
-    fn refusal(&self) -> Refusal {
+    /// Whether a block may go there, to a file that is there already or to one that is still to be made.
+    fn usable(&self, has_file: bool) -> bool {
+        match self.state {
+            State::Usable => true,
+            State::Full(Lack::Files, _) => has_file,
+            State::Full(..) | State::Refused(_) => false,
+        }
+    }
+
+    fn refusal(&self, tried: bool) -> Refusal {
+        let (answer, lack) = match (self.state, self.said) {
+            (State::Refused(errno), _) => (Some(errno), None),
+            (State::Full(lack, errno), _) => (Some(errno), Some(lack)),
+            // Another block is being tried there again meanwhile.
+            (State::Usable, Some((lack, errno))) if tried => (Some(errno), Some(lack)),
+            (State::Usable, _) => (None, Some(Lack::Bytes)),
+        };
         Refusal {
             directory: self.path.clone(),
             named_by: self.named_by.clone(),
             file_system: self.file_system().into(),
             free_bytes: free(&self.path),
-            answer: match self.state {
-                State::Usable => None,
-                State::Full(errno) | State::Refused(errno) => Some(errno.raw_os_error()),
-            },
+            answer: answer.map(Errno::raw_os_error),
+            lack,
         }
     }
 }
@@ -79,6 +95,7 @@ impl Directories {
             path: path.clone(),
             look: None,
             state: State::Usable,
+            said: None,
         };
         Directories { all: all.iter().map(directory).collect() }
     }
@@ -87,11 +104,16 @@ impl Directories {
         self.all.iter()
     }
 
-    /// One that may take `bytes` and is not among those that refused this very block.
-    pub(super) fn pick(&mut self, bytes: u64, tried: &[usize]) -> Result<usize, Vec<Refusal>> {
+    /// One that may take `bytes` and is not among those that refused this very block. `has_file` knows where no file has to be made.
+    pub(super) fn pick(
+        &mut self,
+        bytes: u64,
+        tried: &[usize],
+        has_file: impl Fn(usize) -> bool,
+    ) -> Result<usize, Vec<Refusal>> {
         for last in [false, true] {
             for (i, directory) in self.all.iter_mut().enumerate() {
-                if directory.state != State::Usable || tried.contains(&i) {
+                if !directory.usable(has_file(i)) || tried.contains(&i) {
                     continue;
                 }
                 let known = directory.look.is_some();
@@ -106,7 +128,7 @@ impl Directories {
                 return Ok(i);
             }
         }
-        // Runs that ended since may have made room.
+        // Runs and operators that ended since may have made room.
         for (i, directory) in self.all.iter_mut().enumerate() {
             if directory.full()
                 && !tried.contains(&i)
@@ -116,12 +138,13 @@ impl Directories {
                 return Ok(i);
             }
         }
-        Err(self.all.iter().map(Directory::refusal).collect())
+        Err(self.all.iter().enumerate().map(|(i, d)| d.refusal(tried.contains(&i))).collect())
     }
 
     /// It has no room.
-    pub(super) fn full(&mut self, index: usize, errno: Errno) {
-        self.all[index].state = State::Full(errno);
+    pub(super) fn full(&mut self, index: usize, lack: Lack, errno: Errno) {
+        let directory = &mut self.all[index];
+        (directory.state, directory.said) = (State::Full(lack, errno), Some((lack, errno)));
     }
 
     /// No file can be made there.
@@ -139,13 +162,22 @@ pub(super) fn no_room(errno: Errno) -> bool {
     matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::FBIG)
 }
 
+/// Why an answer to the writing of the bytes up to `end` of a file means that there is no room.
+pub(super) fn lack_of_write(errno: Errno, end: u64) -> Lack {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    match limit {
+        Some(limit) if errno == Errno::FBIG && end > limit => Lack::FileSize { limit },
+        _ => Lack::Bytes,
+    }
+}
+
 /// Bytes that this user may still write.
 fn free(path: &Path) -> Option<u64> {
     let s = rustix::fs::statvfs(path).ok()?;
     s.f_bavail.checked_mul(s.f_frsize)
 }
 
-/// A file in `directory` that has no name and that only its owner may open.
+/// A file in `directory` that has no name and that only its owner may open. Nothing is left of it however the process or its host ends.
 pub(super) fn unnamed(directory: &Path, with_name: bool) -> Result<File, Errno> {
     let mode = Mode::RUSR | Mode::WUSR;
     // EXCL: it can never be given a name.
@@ -161,7 +193,8 @@ pub(super) fn unnamed(directory: &Path, with_name: bool) -> Result<File, Errno> 
     named_and_removed(directory)
 }
 
-/// As [`unnamed`], where the file system wants a name first.
+/// As [`unnamed`], where the file system wants a name first. A process that is killed between the two calls leaves an empty file. (NFS
+/// gives a removed file another name, `.nfs...`, until it is closed: that stays if the host ends first.)
 fn named_and_removed(directory: &Path) -> Result<File, Errno> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let answer = |e: std::io::Error| Errno::from_io_error(&e).unwrap_or(Errno::IO);

@@ -43,6 +43,23 @@ pub struct Refusal {
     pub free_bytes: Option<u64>,
     /// The system's answer; `None` if it was not tried because too few bytes are free.
     pub answer: Option<i32>,
+    /// What it has too little of; `None` if it is of no use at all (it is missing, not writable, ...).
+    pub lack: Option<Lack>,
+}
+
+/// What a directory has too little of for a spilled block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lack {
+    /// Bytes: on the disk, or in the user's quota.
+    Bytes,
+    /// Inodes, on the disk or in the user's quota: no file could be made there.
+    Files,
+    /// Files may not be as long as that in this process (`RLIMIT_FSIZE`), in whatever directory.
+    FileSize {
+        /// Bytes that a file may have.
+        limit: u64,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -51,9 +68,14 @@ impl fmt::Display for Refusal {
         if let Some(free) = self.free_bytes {
             write!(f, ", {} free", Bytes(free))?;
         }
-        match self.answer {
-            Some(errno) => write!(f, "): {}", io::Error::from_raw_os_error(errno)),
-            None => write!(f, "): too small"),
+        let Some(errno) = self.answer else { return write!(f, "): too small") };
+        let answer = io::Error::from_raw_os_error(errno);
+        match self.lack {
+            Some(Lack::Files) => write!(f, "): no file can be made there: {answer}"),
+            Some(Lack::FileSize { limit }) => {
+                write!(f, "): {answer}: a file of this process may have {}", Bytes(limit))
+            }
+            Some(Lack::Bytes) | None => write!(f, "): {answer}"),
         }
     }
 }
@@ -103,9 +125,10 @@ impl fmt::Display for Damage {
 pub enum SpillError {
     /// No directory takes a block.
     #[error(
-        "no scratch directory takes a block of {} of `{operator}` on rank {rank}{}\n  help: set AEOLIAN_SCRATCH to a directory on a local disk with enough room (several: separated by colons), or give the job more memory",
+        "no scratch directory takes a block of {} of `{operator}` on rank {rank}{}\n  help: {}, or give the job more memory",
         Bytes(*.wanted),
-        lines(.refusals)
+        lines(.refusals),
+        help(.refusals)
     )]
     NoRoom {
         /// The operator that spills.
@@ -190,18 +213,22 @@ pub enum SpillError {
     },
     /// `io_uring` was asked for, and the system does not have it or does not permit it.
     #[error(
-        "io_uring cannot be used on rank {rank}: {source}\n  help: the kernel (5.5 or newer) or its settings (kernel.io_uring_disabled, a container's seccomp profile) do not allow it: choose `auto` or `threads`"
+        "io_uring cannot be used for the spill file of `{operator}` on rank {rank}: {source}\n  help: the kernel (5.5 or newer) or its settings (kernel.io_uring_disabled, a container's seccomp profile) do not allow it: choose `auto` or `threads`"
     )]
     NoIoUring {
-        /// The rank.
+        /// The operator that spills.
+        operator: String,
+        /// Its rank.
         rank: u32,
         /// The system's answer.
         source: Arc<io::Error>,
     },
     /// Waiting for the disk itself failed.
-    #[error("rank {rank} cannot wait for its spill files: {source}")]
+    #[error("cannot wait for the spill file of `{operator}` on rank {rank}: {source}")]
     Wait {
-        /// The rank.
+        /// The operator that spills.
+        operator: String,
+        /// Its rank.
         rank: u32,
         /// The system's answer.
         source: Arc<io::Error>,
@@ -226,4 +253,23 @@ impl SpillError {
 /// A line for each.
 fn lines(refusals: &[Refusal]) -> String {
     refusals.iter().map(|r| format!("\n  {r}")).collect()
+}
+
+/// What to do about them.
+fn help(refusals: &[Refusal]) -> String {
+    let lacks = |is: fn(&Lack) -> bool| refusals.iter().filter(|r| r.lack.as_ref().is_some_and(is)).count();
+    let limited = lacks(|lack| matches!(lack, Lack::FileSize { .. }));
+    let mut help = Vec::new();
+    if limited > 0 {
+        help.push("raise the limit on the size of files (`ulimit -f`), which holds in every directory");
+    }
+    if lacks(|lack| *lack == Lack::Files) > 0 {
+        help.push(
+            "where no file can be made, remove some: inodes, or the quota of them, may be used up (`df -i`, `quota`)",
+        );
+    }
+    if limited == 0 || limited < refusals.len() {
+        help.push("set AEOLIAN_SCRATCH to a directory on a local disk with enough room (several: separated by colons)");
+    }
+    help.join("; ")
 }

@@ -16,7 +16,8 @@ use std::sync::Arc;
 /// The spill file of one operator on one rank: any number of runs, whose blocks lie in it in the order in which they were written.
 ///
 /// It is opened with the first block. When its directory is full, what follows goes to a second one in the next directory, and so on:
-/// as many descriptors as directories are in use. None of them has a name, so nothing is left of them however the process ends.
+/// as many descriptors as directories are in use. None of them has a name, so nothing is left of them however the process ends (where the
+/// file system knows no `O_TMPFILE`: unless it is killed while one is made).
 #[derive(Clone)]
 pub struct SpillFile {
     pub(super) core: Rc<RefCell<Core>>,

@@ -2,12 +2,15 @@
 //!
 //! * One file for each operator, rank and directory in use, whatever the number of runs: a *run* (a sorted run, a hash bucket) is a list of
 //!   blocks in it. Thousands of runs may be open at a time: none of them has a file, a thread or a buffer of its own.
-//! * Files have no name (`O_TMPFILE`, else removed as soon as they are made), mode 0600: nothing is left of them however the process ends.
+//! * Files have no name (`O_TMPFILE`), mode 0600: nothing is left of them however the process ends. Where the file system cannot do that
+//!   (NFS, say), they are removed as soon as they are made: a process that is killed between the two leaves an empty `.aeolian-spill-*`.
 //! * Writes are behind and reads ahead of the operator, by the kernel (`io_uring`) or by at most two threads that do nothing else. What they
 //!   hold is bounded for the rank as a whole: [`SpillOptions::memory`].
 //! * Every block has a header (job, rank, file, run, sequence, lengths) and a checksum over both, checked when it is read. An error names
 //!   operator, rank, directory and offset, and says that it was the disk.
-//! * A directory that is full is followed by the next one; when there is none, the error lists them all, with what is free.
+//! * A directory that is full, or has no inode for a file, is followed by the next one; when there is none, the error lists them all, with
+//!   what is free. So it is with a file that reaches the limit on the size of files (`ulimit -f`): before the first is written, SIGXFSZ,
+//!   which would end the process, gets a handler that does nothing, if it is at its default.
 //! * A dropped run frees its place, as far as the file system can make holes.
 //!
 //! Spilled data are never synced: they are worth nothing after the process. Some network file systems say only then that they are
@@ -43,12 +46,13 @@ mod options;
 mod reader;
 mod report;
 mod run;
+mod sigxfsz;
 mod threads;
 mod uring;
 
 #[doc(hidden)]
 pub use disk::Fault;
-pub use error::{Damage, Refusal, SpillError, SpillPlace};
+pub use error::{Damage, Lack, Refusal, SpillError, SpillPlace};
 pub use file::SpillFile;
 pub use options::{Compression, DiskIo, SpillOptions};
 pub use reader::RunReader;

@@ -105,7 +105,7 @@ impl RunReader {
     /// Waits for a block, checks and decompresses it.
     fn take(&self, token: u64) -> Result<Buf, SpillError> {
         let mut core = self.handle.core.borrow_mut();
-        let done = core.end_read(token)?;
+        let done = core.end_read(&self.handle.state.file.operator, token)?;
         let block = self.decode(&core, done)?;
         core.counts.blocks_read += 1;
         core.counts.bytes_read += block.len() as u64;

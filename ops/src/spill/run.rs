@@ -170,7 +170,7 @@ impl RunWriter {
             Compression::None => (block, false),
             Compression::Lz4 => compress(block),
         };
-        core.make_room(payload.len() as u64)?;
+        core.make_room(&state.file.operator, payload.len() as u64)?;
         state.check()?;
         let sequence = state.len();
         let nowhere = Place { part: 0, offset: 0 };
@@ -233,7 +233,7 @@ impl RunWriter {
     pub fn finish(self) -> Result<Run, SpillError> {
         let RunWriter { handle } = self;
         while handle.state.writing.get() > 0 {
-            handle.core.borrow_mut().wait()?;
+            handle.core.borrow_mut().wait(&handle.state.file.operator)?;
         }
         handle.state.check()?;
         Ok(Run { handle: Rc::new(handle) })

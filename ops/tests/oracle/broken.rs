@@ -3,9 +3,11 @@
 use aeolian_net::{NetError, World};
 use aeolian_ops::record::{Reader, Writer};
 use aeolian_ops::{
-    AllReduce, Ascending, Batch, Dataflow, Direct, Distinct, Group, Insert, Join, JoinAlgorithm, JoinKind,
-    KeyedGather, KeyedReduce, LogicalPlan, OpsError, Order, Record, Reduce, Sort, TopK, taking, trying,
+    AllReduce, Ascending, Batch, Dataflow, Direct, Distinct, Full, Group, Insert, Join, JoinAlgorithm,
+    JoinKind, KeyedGather, KeyedReduce, LogicalPlan, Operator, OpsError, Order, Record, Reduce, Sort, TopK,
+    taking, trying,
 };
+use std::cell::Cell;
 
 /// Says that it has nine bytes, whatever it has; one of two parts and more cannot be read.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +73,39 @@ fn records_that_break_their_word_are_told() {
             let unreadable = told(0, of_keys, memory);
             assert!(unreadable.contains(operator) && unreadable.contains("cannot be read"), "{unreadable}");
         }
+    }
+}
+
+/// What waited on the disk did not come by wire just now.
+#[test]
+fn what_cannot_be_read_says_whether_it_is_from_disk() {
+    for (waits, from) in [(false, "a batch"), (true, "a spilled run")] {
+        let world = World::alone();
+        let mut options = aeolian_ops::Options::detect(world.layout(), 0).unwrap();
+        (options.memory, options.batch) = (0, 1000);
+        let flow = Dataflow::with(&world, options);
+        let takes = Cell::new(!waits);
+        let take = |_, batch: Batch<Odd>| match takes.get() {
+            true => {
+                batch.for_each(drop);
+                Ok(())
+            }
+            false => Err(Full(batch)),
+        };
+        let mut op = Direct::new(&flow, &LogicalPlan::each_rank(&world), take).unwrap();
+        let odd = |parts| Odd { parts, len: 0 };
+        op.insert_all(0, std::iter::repeat_n(odd(1), 1000).chain([odd(2)])).unwrap();
+        op.finish(0).unwrap();
+        for _ in 0..100 * u32::from(waits) {
+            op.progress().unwrap();
+        }
+        takes.set(true);
+        let error = op.complete().unwrap_err().to_string();
+        assert_eq!(flow.spill().report().blocks_written > 0, waits);
+        assert!(
+            error.starts_with(&format!("direct #1 on rank 0: {from} has records that cannot")),
+            "{error}"
+        );
     }
 }
 
