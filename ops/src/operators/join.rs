@@ -19,7 +19,7 @@ use crate::plan::LogicalPlan;
 use crate::record::Record;
 use crate::sorting::by::Together;
 use crate::sorting::sorter::Sorted;
-use crate::stores::{Stored, Stores};
+use crate::stores::{Count, Stored, Stores, counted};
 use aeolian_net::bytes::Bytes;
 use aeolian_net::{Buf, OpName, World};
 use std::cell::Cell;
@@ -191,6 +191,9 @@ pub struct Join<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C> {
 }
 
 impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Output>>> Join<K, L, R, J, C> {
+    /// How rows of each side of a part are counted.
+    const COUNTS: [Count; 2] = [counted::<(K, L)>, counted::<(K, R)>];
+
     /// On the tasks of `plan`; all ranks alike, but for the joiner and the receiver.
     ///
     /// # Errors
@@ -251,7 +254,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     fn open(&mut self) {
         let slots = self.grouping.slots();
         self.levels = vec![Level {
-            stores: Stores::new(&self.common, 2 * slots, 2),
+            stores: Stores::new(&self.common, 2 * slots, &Self::COUNTS),
             left: self.mine.iter().flat_map(|target| self.grouping.slots_of(*target)).collect(),
             depth: 0,
             cut_from: u64::MAX,
@@ -417,7 +420,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             }
             report.cut += 1;
             let mut cut = Level {
-                stores: Stores::new(&self.common, 2 * CUTS, 2),
+                stores: Stores::new(&self.common, 2 * CUTS, &Self::COUNTS),
                 left: (0..CUTS as u32).collect(),
                 depth: depth + 1,
                 cut_from: smaller,
@@ -556,7 +559,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
         }
         if self.levels.len() == 1 {
             self.levels.push(Level {
-                stores: Stores::new(&self.common, 2 * SHARES as usize, 2),
+                stores: Stores::new(&self.common, 2 * SHARES as usize, &Self::COUNTS),
                 left: (0..SHARES).collect(),
                 depth: 0,
                 cut_from: u64::MAX,

@@ -15,7 +15,7 @@ use crate::sorting::by::{Of, SortBy};
 use crate::sorting::extra;
 use crate::sorting::sampling::{Sample, Sampler, Splitter, Splitters, split};
 use crate::sorting::sorter::Sorted;
-use crate::stores::{Reading, Stores};
+use crate::stores::{Reading, Stores, UNCOUNTED, counted};
 use aeolian_net::{Buf, OpName};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -104,10 +104,10 @@ struct Sending<T: Record, S: SortBy<T>> {
 /// key.
 ///
 /// *Cost*: a record is written once where it is kept, once into the batch for its range, and read out once in order. Three rounds: samples,
-/// splitters, records. *Memory*: all records at the sources, then at the targets, and 32 bytes for each of one range. When that is more
-/// than the budget, or what is kept more than half of it, that goes to disk; at the targets whole ranges go there, those that come last
-/// first, and a range that does not fit alone is sorted there by runs and merged. So beyond the budget a record is written to disk and read
-/// back at its source, and again at its target; and once more there in ranges that do not fit.
+/// splitters, records. *Memory*: all records at the sources, then at the targets, and 32 bytes for each of one range (48 where their length
+/// varies). When that is more than the budget, or what is kept more than half of it, that goes to disk; at the targets whole ranges go
+/// there, those that come last first, and a range that does not fit alone is sorted there by runs and merged. So beyond the budget a record
+/// is written to disk and read back at its source, and again at its target; and once more there in ranges that do not fit.
 pub struct Sort<T: Record, S: SortBy<T>, R> {
     exchange: Exchange<T>,
     samples: Exchange<Sample<S::Key>>,
@@ -174,10 +174,10 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
             // As large as batches that go out: their memory is used again for those.
             filling: Filling::new(exchange.batch_bytes()),
             // (While it goes out, ranges come in.)
-            kept: Stores::new(&common, 1, 1).within(2),
+            kept: Stores::new(&common, 1, &[UNCOUNTED]).within(2),
             came: Vec::new(),
             made: None,
-            ranges: Stores::new(&common, slots, 1),
+            ranges: Stores::new(&common, slots, &[counted::<T>]),
             outbox: Outbox::new(exchange.whose()),
             common,
             left: Vec::new(),
@@ -308,10 +308,10 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
             if self.giving.is_none() {
                 let Some(slot) = self.left.pop() else { break };
                 let place = slot as usize;
-                if self.ranges.is_spilled(place) {
-                    let bytes = self.ranges.bytes(place);
-                    self.ranges.make_room_after(place, bytes.saturating_add(extra::<T>(bytes)))?;
-                }
+                let takes = extra::<T>(self.ranges.records(place));
+                // (Those that come last are wanted last.)
+                let last_first = (place + 1..self.grouping.slots()).rev();
+                self.ranges.make_room_for(place, takes, last_first)?;
                 let sorted = Sorted::of(&self.common, self.ranges.take(place)?)?;
                 self.giving = Some((self.grouping.target(slot), sorted));
             }

@@ -1,0 +1,114 @@
+//! What operators take in memory, by an allocator that counts: not much more than the budget, whatever they are given.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so and ends")]
+
+use aeolian_net::World;
+use aeolian_ops::{
+    Batch, Dataflow, Group, Insert, Key, KeyedGather, LogicalPlan, Operator, Options, Order, Record, taking,
+};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+const MB: u64 = 1 << 20;
+
+thread_local! {
+    /// Bytes that this thread has of the heap, and the most that it had.
+    static HEAP: Cell<(i64, i64)> = const { Cell::new((0, 0)) };
+}
+
+/// The system's, which counts. (Batches and tables of 4 KiB and more are of the pool: those are in the budget's own account.)
+struct Counting;
+
+fn count(more: i64) {
+    let _ = HEAP.try_with(|heap| {
+        let (now, most) = heap.get();
+        heap.set((now + more, most.max(now + more)));
+    });
+}
+
+// SAFETY: all is the system's; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        count(-(layout.size() as i64));
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Runs this with such a budget; returns what it does, the most bytes of the heap that it took, and the most that were accounted for.
+fn within<T>(memory: u64, run: impl FnOnce(&Dataflow, &LogicalPlan) -> T) -> (T, u64, u64) {
+    let world = World::alone();
+    let options = Options { memory, ..Options::detect(world.layout(), 0).unwrap() };
+    let flow = Dataflow::with(&world, options);
+    let before = HEAP.get().0;
+    HEAP.set((before, before));
+    let result = run(&flow, &LogicalPlan::each_rank(&world));
+    let heap = (HEAP.get().1 - before) as u64;
+    assert_eq!(flow.memory().used(), 0);
+    (result, heap, flow.memory().peak())
+}
+
+/// Gathers these pairs; how many came, and bytes written to disk.
+fn gather<K: Key, V: Record>(
+    flow: &Dataflow,
+    plan: &LogicalPlan,
+    order: Order,
+    pairs: impl Iterator<Item = (K, V)>,
+    mut look: impl FnMut(K, &Batch<V>),
+) -> (u64, u64) {
+    let mut came = 0;
+    let take = taking(|_, group: Group<K, V>| {
+        look(group.key, &group.values);
+        came += group.values.count() as u64;
+    });
+    let mut op = KeyedGather::new(flow, plan, order, take).unwrap();
+    op.insert_all(0, pairs).unwrap();
+    op.finish(0).unwrap();
+    op.complete().unwrap();
+    drop(op);
+    (came, flow.spill().report().bytes_written)
+}
+
+#[test]
+fn short_words_are_sorted_within_the_budget() {
+    let pairs = (0..1_000_000u64).map(|i| ((i * 7919 % 1000).to_string(), i as u8));
+    let run = |flow: &_, plan: &_| gather(flow, plan, Order::ByKey, pairs, |_, _| ());
+    let ((came, written), heap, accounted) = within(8 * MB, run);
+    assert!(came == 1_000_000 && written > 4 * MB, "{came} {written}");
+    assert!(heap < 8 * MB && accounted < 10 * MB, "{heap} {accounted}");
+}
+
+#[test]
+fn words_that_begin_alike_are_sorted_within_the_budget() {
+    let pairs = (0..300_000u64).map(|i| (format!("the same word {}", i * 7919 % 100_003), i));
+    let mut last = String::new();
+    let look = |key: String, values: &Batch<u64>| {
+        assert!(last < key && values.as_slice().is_sorted(), "{last} {key} {values:?}");
+        last = key;
+    };
+    let run = |flow: &_, plan: &_| gather(flow, plan, Order::ByKey, pairs, look);
+    let ((came, _), heap, accounted) = within(8 * MB, run);
+    assert_eq!(came, 300_000);
+    assert!(heap < 8 * MB && accounted < 10 * MB, "{heap} {accounted}");
+}
+
+/// Batches of short pairs fit; what sorting them takes does not.
+#[test]
+fn a_part_that_was_never_on_disk_is_sorted_within_the_budget() {
+    for order in [Order::Any, Order::ByKey] {
+        let pairs = (0..2_000_000).map(|i| (7u8, i as u8));
+        let run = |flow: &_, plan: &_| gather(flow, plan, order, pairs, |_, _| ());
+        let ((came, written), _, accounted) = within(8 * MB, run);
+        assert!(came == 2_000_000 && written > MB, "{came} {written}");
+        assert!(accounted < 12 * MB, "{accounted}");
+    }
+}
