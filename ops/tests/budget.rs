@@ -4,7 +4,8 @@
 
 use aeolian_net::World;
 use aeolian_ops::{
-    Batch, Dataflow, Group, Insert, Key, KeyedGather, LogicalPlan, Operator, Options, Order, Record, taking,
+    Batch, Dataflow, Group, Insert, Join, JoinAlgorithm, JoinKind, Key, KeyedGather, LogicalPlan, Operator,
+    Options, Order, Record, taking,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -110,5 +111,38 @@ fn a_part_that_was_never_on_disk_is_sorted_within_the_budget() {
         let ((came, written), _, accounted) = within(8 * MB, run);
         assert!(came == 2_000_000 && written > MB, "{came} {written}");
         assert!(accounted < 12 * MB, "{accounted}");
+    }
+}
+
+/// Joins so many rows of one key on each side; what it gives are left rows.
+fn join<L: Record, R: Record>(
+    flow: &Dataflow,
+    plan: &LogicalPlan,
+    kind: JoinKind,
+    algorithm: JoinAlgorithm,
+    left: impl Iterator<Item = L>,
+    right: impl Iterator<Item = R>,
+) -> u64 {
+    let key = || vec![1u8];
+    let mut came = 0;
+    let take = taking(|_, batch: Batch<u8>| came += batch.count() as u64);
+    let row = |_: &Vec<u8>, left: Option<&L>, _: Option<&R>| u8::from(left.is_some());
+    let mut op = Join::new(flow, plan, kind, algorithm, row, take).unwrap();
+    op.insert_all_right(0, right.map(|row| (key(), row))).unwrap();
+    op.insert_all_left(0, left.map(|row| (key(), row))).unwrap();
+    op.finish(0).unwrap();
+    op.complete().unwrap();
+    drop(op);
+    came
+}
+
+#[test]
+fn a_table_of_short_rows_that_were_never_on_disk_is_within_the_budget() {
+    let rows = || (0..200_000).map(|_| Vec::<u8>::new());
+    for (kind, gives) in [(JoinKind::Semi, 200_000), (JoinKind::Anti, 0)] {
+        let run = |flow: &_, plan: &_| join(flow, plan, kind, JoinAlgorithm::Hash, rows(), rows());
+        let (came, heap, accounted) = within(4 * MB, run);
+        assert_eq!(came, gives);
+        assert!(heap < 4 * MB && accounted < 6 * MB, "{heap} {accounted}");
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{OpsError, Result, Whose};
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::filling::Filling;
 use crate::grouping::Grouping;
-use crate::joining::hash::HashJoin;
+use crate::joining::hash::{self, HashJoin};
 use crate::joining::merge::MergeJoin;
 use crate::joining::share::{SHARES, Sharing};
 use crate::joining::small::{Barriers, SmallSide, Spread, Way};
@@ -35,6 +35,8 @@ const CUTS: usize = 16;
 const DEPTH: u32 = 4;
 /// Bytes of a batch that is cut.
 const CUT: usize = 32 << 10;
+/// A table that takes no more, or no more than a quarter of the budget, is not worth a cut.
+const LEAST: u64 = 256 << 10;
 
 /// How a [`Join`] matches rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -383,6 +385,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             let places = [2 * part as usize, 2 * part as usize + 1];
             let target = level.target.unwrap_or_else(|| self.grouping.target(part));
             let [left, right] = places.map(|place| level.stores.bytes(place));
+            let rows = places.map(|place| level.stores.records(place));
             if left == 0 && right == 0 {
                 continue;
             }
@@ -394,15 +397,22 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
                 report.largest_part = report.largest_part.max(left + right);
             }
             let holds_left = left < right;
-            let needs = match holds_left {
-                true => HashJoin::<K, L, R>::room(left, <(K, L)>::SIZE, size_of::<(K, L)>()),
-                false => HashJoin::<K, L, R>::room(right, <(K, R)>::SIZE, size_of::<(K, R)>()),
-            };
             let [left_rows, right_rows] = places.map(|place| level.stores.take(place));
             let (left_rows, right_rows) = (left_rows?, right_rows?);
+            // (What is held goes from its batches into the table.)
+            let (held, needs) = match holds_left {
+                true => (rows[0], hash::room::<(K, L)>(rows[0], left).saturating_sub(left_rows.in_memory())),
+                false => {
+                    (rows[1], hash::room::<(K, R)>(rows[1], right).saturating_sub(right_rows.in_memory()))
+                }
+            };
             let memory = &self.common.memory;
-            let fits = !is_spilled || needs <= memory.limit().saturating_sub(memory.used());
-            if self.algorithm != JoinAlgorithm::SortMerge && fits {
+            let may_hold = self.algorithm != JoinAlgorithm::SortMerge && hash::may_hold(held);
+            if may_hold && needs <= memory.free().saturating_add(level.stores.in_memory()) {
+                // (They are taken from the end.)
+                level.stores.make_room(needs, level.left.iter().map(|part| *part as usize))?;
+            }
+            if may_hold && needs <= memory.free().max(LEAST.min(memory.limit() / 4)) {
                 report.hashed += 1;
                 let (left, right) = (left_rows.read(), right_rows.read());
                 let whose = &self.common.whose;
