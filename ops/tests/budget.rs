@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so and ends")]
 
 use aeolian_net::World;
+use aeolian_ops::record::{Reader, Writer};
 use aeolian_ops::{
     Batch, Dataflow, Group, Insert, Join, JoinAlgorithm, JoinKind, Key, KeyedGather, LogicalPlan, Operator,
     Options, Order, Record, taking,
@@ -15,6 +16,7 @@ const MB: u64 = 1 << 20;
 thread_local! {
     /// Bytes that this thread has of the heap, and the most that it had.
     static HEAP: Cell<(i64, i64)> = const { Cell::new((0, 0)) };
+    static READ: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The system's, which counts. (Batches and tables of 4 KiB and more are of the pool: those are in the budget's own account.)
@@ -145,4 +147,49 @@ fn a_table_of_short_rows_that_were_never_on_disk_is_within_the_budget() {
         assert_eq!(came, gives);
         assert!(heap < 4 * MB && accounted < 6 * MB, "{heap} {accounted}");
     }
+}
+
+/// A row that counts how often it is read.
+struct Counted(u32);
+
+impl Record for Counted {
+    const SIZE: Option<usize> = Some(4);
+
+    fn size(&self) -> usize {
+        4
+    }
+
+    fn put(&self, out: &mut Writer<'_>) -> Option<()> {
+        self.0.put(out)
+    }
+
+    fn get(input: &mut Reader<'_>) -> Option<Counted> {
+        READ.set(READ.get() + 1);
+        u32::get(input).map(Counted)
+    }
+}
+
+/// Right rows are held in many portions, of which the first tells all.
+#[test]
+fn left_rows_that_have_matched_are_not_read_again() {
+    let rows = 40_000u32;
+    for (kind, gives) in [(JoinKind::Semi, u64::from(rows)), (JoinKind::Anti, 0)] {
+        READ.set(0);
+        let run = |flow: &_, plan: &_| {
+            join(flow, plan, kind, JoinAlgorithm::SortMerge, (0..rows).map(Counted), 0..rows)
+        };
+        let (came, ..) = within(64 << 10, run);
+        assert_eq!(came, gives);
+        // Where they are put aside, and where they are matched.
+        assert!(READ.get() <= 2 * u64::from(rows), "{}", READ.get());
+    }
+}
+
+#[test]
+fn whether_left_rows_have_matched_is_accounted_for() {
+    let run = |flow: &_, plan: &_| {
+        join(flow, plan, JoinKind::Semi, JoinAlgorithm::SortMerge, 0..1_000_000u32, 0..20_000u32)
+    };
+    let (came, _, accounted) = within(64 << 10, run);
+    assert!(came == 1_000_000 && (1_000_000..2 * MB).contains(&accounted), "{came} {accounted}");
 }
