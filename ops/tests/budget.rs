@@ -5,8 +5,8 @@
 use aeolian_net::World;
 use aeolian_ops::record::{Reader, Writer};
 use aeolian_ops::{
-    Batch, Dataflow, Group, Insert, Join, JoinAlgorithm, JoinKind, Key, KeyedGather, LogicalPlan, Operator,
-    Options, Order, Record, taking,
+    Ascending, Batch, Dataflow, Group, Insert, Join, JoinAlgorithm, JoinKind, Key, KeyedGather, LogicalPlan,
+    Operator, Options, Order, Record, Sort, taking,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -192,4 +192,27 @@ fn whether_left_rows_have_matched_is_accounted_for() {
     };
     let (came, _, accounted) = within(64 << 10, run);
     assert!(came == 1_000_000 && (1_000_000..2 * MB).contains(&accounted), "{came} {accounted}");
+}
+
+#[test]
+fn a_sample_of_long_records_is_within_the_budget() {
+    let run = |flow: &_, plan: &_| {
+        let mut last = String::new();
+        let mut came = 0;
+        let take = taking(|_, batch: Batch<String>| {
+            for record in batch {
+                assert!(last <= record);
+                (came, last) = (came + 1, record);
+            }
+        });
+        let mut op = Sort::new(flow, plan, Ascending, take).unwrap();
+        op.insert_all(0, (0..2000u64).map(|i| format!("{:0>8000}", i * 7919 % 2003))).unwrap();
+        op.finish(0).unwrap();
+        op.complete().unwrap();
+        drop(op);
+        came
+    };
+    let (came, heap, accounted) = within(2 * MB, run);
+    assert_eq!(came, 2000);
+    assert!(heap < 2 * MB && accounted < 4 * MB, "{heap} {accounted}");
 }
