@@ -36,7 +36,12 @@ pub(crate) struct Early<K, V> {
     /// Values that have bytes elsewhere may take so many together.
     most: u64,
     held: u64,
+    /// What was reserved for that.
+    held_room: Reservation,
 }
+
+/// So much is reserved at a time.
+const STEP: u64 = 4 << 10;
 
 impl<K: Key, V: Record> Early<K, V> {
     pub(crate) fn new(flow: &Dataflow) -> Early<K, V> {
@@ -53,8 +58,12 @@ impl<K: Key, V: Record> Early<K, V> {
             room: flow.memory().reserve(),
             most,
             held: 0,
+            held_room: flow.memory().reserve(),
         }
     }
+
+    /// Whether pairs may have bytes elsewhere.
+    const HOLDS: bool = !lies_in_place::<K>() || !lies_in_place::<V>();
 
     /// Whether pairs go by for now; one is about to.
     #[inline]
@@ -105,6 +114,9 @@ impl<K: Key, V: Record> Early<K, V> {
                 *place = Some(pair);
             }
         }
+        if Self::HOLDS && self.held > self.held_room.bytes() {
+            self.hold();
+        }
         self.seen += 1;
         if self.seen == WINDOW || self.held > self.most {
             if self.found < self.seen / PAYS || self.held > self.most {
@@ -113,6 +125,13 @@ impl<K: Key, V: Record> Early<K, V> {
             (self.seen, self.found) = (0, 0);
         }
         Ok(())
+    }
+
+    /// Reserves for what is held.
+    #[cold]
+    fn hold(&mut self) {
+        let more = self.held - self.held_room.bytes();
+        self.held_room.take(more.next_multiple_of(STEP));
     }
 
     /// Hands all to `put`; false if that has no room, to be called again.
@@ -128,13 +147,23 @@ impl<K: Key, V: Record> Early<K, V> {
             self.emptied -= 1;
         }
         self.held = 0;
+        self.held_room.shrink(u64::MAX);
         Ok(true)
+    }
+}
+
+/// Whether records of this type have no bytes elsewhere than in their place.
+const fn lies_in_place<T: Record>() -> bool {
+    match T::SIZE {
+        Some(size) => size <= size_of::<T>(),
+        None => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataflow::Options;
     use crate::grouping::Grouping;
     use aeolian_net::World;
     use std::collections::HashMap;
@@ -174,6 +203,28 @@ mod tests {
         (0..n).for_each(|i| *want.entry(key(i)).or_default() += 1);
         assert_eq!(sums, want);
         puts
+    }
+
+    /// Words of so many bytes: what is held of them is reserved, and given back.
+    #[test]
+    fn what_is_elsewhere_is_reserved() {
+        let world = World::alone();
+        let options = Options { memory: 64 << 20, ..Options::detect(world.layout(), 0).unwrap() };
+        let flow = Dataflow::with(&world, options);
+        let mut early = Early::new(&flow);
+        let hash = |key: &String| Grouping::hash(key);
+        let insert = |early: &mut Early<String, u64>, i: u64| {
+            let pair = (format!("{i:0>1000}"), 1);
+            early.insert(hash(&pair.0), pair, &mut |a: &mut u64, b| *a += b, |_, _| Ok(true)).unwrap();
+        };
+        insert(&mut early, 0);
+        let places = flow.memory().used();
+        (0..500).for_each(|i| insert(&mut early, i));
+        let held: u64 = early.places.iter().flatten().map(|pair| pair.0.len() as u64).sum();
+        assert!(held > 300_000 && flow.memory().used() >= places + held - 2 * STEP, "{held}");
+        assert!(early.empty(|_| Ok(true)).unwrap());
+        let of_places = early.places.len() * size_of::<Option<(String, u64)>>();
+        assert_eq!(flow.memory().used(), of_places as u64);
     }
 
     #[test]

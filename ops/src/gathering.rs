@@ -11,8 +11,9 @@ use crate::operator::InsertError;
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use crate::sorting::by::{Keys, Together};
+use crate::sorting::extra;
 use crate::sorting::sorter::{Sorted, Sorter};
-use crate::stores::Stores;
+use crate::stores::{Stores, counted};
 use aeolian_net::{Buf, OpName};
 
 /// Messages that are taken in one call of `progress`: other operators and the program want their turn.
@@ -100,7 +101,7 @@ impl<K: Key, V: Record> Gathering<K, V> {
         let mut gathering = Gathering {
             mine: plan.targets_of(flow.world().rank()).collect(),
             kept: match order {
-                Order::Any => Kept::Slots(Stores::new(&common, slots, 1)),
+                Order::Any => Kept::Slots(Stores::new(&common, slots, &[counted::<(K, V)>])),
                 Order::ByKey => Kept::Sorters((0..slots).map(|_| None).collect()),
             },
             common,
@@ -174,7 +175,12 @@ impl<K: Key, V: Record> Gathering<K, V> {
         }
         let Some(slot) = self.left.pop() else { return Ok(None) };
         let pairs = match &mut self.kept {
-            Kept::Slots(stores) => Ordered::Together(Sorted::of(&self.common, stores.take(slot as usize)?)?),
+            Kept::Slots(stores) => {
+                let place = slot as usize;
+                let takes = extra::<(K, V)>(stores.records(place));
+                stores.make_room_for(place, takes, self.left.iter().map(|slot| *slot as usize))?;
+                Ordered::Together(Sorted::of(&self.common, stores.take(place)?)?)
+            }
             Kept::Sorters(sorters) => {
                 let sorter = sorters[slot as usize].take();
                 Ordered::ByKey(sorter.unwrap_or_else(|| Sorter::new(self.common.clone())).finish()?)

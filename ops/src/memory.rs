@@ -40,6 +40,11 @@ impl Memory {
         self.used() > self.limit
     }
 
+    /// Bytes that are left.
+    pub fn free(&self) -> u64 {
+        self.limit.saturating_sub(self.used())
+    }
+
     /// Nothing yet, for one operator.
     pub fn reserve(self: &Rc<Memory>) -> Reservation {
         Reservation { memory: self.clone(), bytes: 0 }
@@ -85,6 +90,11 @@ impl Reservation {
         Reservation { memory: self.memory.clone(), bytes }
     }
 
+    /// The budget that it is of.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -107,7 +117,7 @@ mod tests {
         let (mut a, mut b) = (memory.reserve(), memory.reserve());
         assert!(a.grow(60) && !b.grow(41) && b.grow(40));
         b.take(10);
-        assert_eq!((memory.used(), b.bytes(), a.grow(0)), (110, 50, false));
+        assert_eq!((memory.used(), memory.free(), b.bytes(), a.grow(0)), (110, 0, 50, false));
         b.shrink(999);
         drop(a);
         assert_eq!((memory.used(), memory.peak(), memory.limit()), (0, 110, 100));

@@ -3,11 +3,37 @@
 use crate::common::Common;
 use crate::error::Result;
 use crate::memory::Reservation;
+use crate::record::{Reader, Record};
 use crate::spill::{Run, RunReader, RunWriter};
 use aeolian_net::Buf;
 
 /// Less is not worth a write of its own, or its share of a quarter of the budget.
 const LEAST: u64 = 1 << 20;
+
+/// How many records there are in a batch.
+pub(crate) type Count = fn(&[u8]) -> u64;
+
+/// For parts of which nobody asks it.
+pub(crate) const UNCOUNTED: Count = |_| 0;
+
+/// How many records these bytes are; `None` if they are not. (Of those of one size it is told by the bytes.)
+pub(crate) fn count<T: Record>(bytes: &[u8]) -> Option<u64> {
+    if let Some(size) = T::SIZE {
+        return Some((bytes.len() / size.max(1)) as u64);
+    }
+    let mut input = Reader::new(bytes);
+    let mut records = 0;
+    while !input.is_empty() {
+        T::skip(&mut input)?;
+        records += 1;
+    }
+    Some(records)
+}
+
+/// The same as a [`Count`]. (Whoever reads what is damaged says so; until then each byte may be a record.)
+pub(crate) fn counted<T: Record>(bytes: &[u8]) -> u64 {
+    count::<T>(bytes).unwrap_or(bytes.len() as u64)
+}
 
 /// Batches of one part; those on disk came before those in memory.
 #[derive(Default)]
@@ -15,6 +41,8 @@ struct Store {
     /// (rank that it is from, its batch)
     batches: Vec<(u32, Buf)>,
     bytes: u64,
+    /// Of these and on disk.
+    records: u64,
     run: Option<RunWriter>,
     /// (rank, bytes) of what the blocks of the run are made of.
     pieces: Vec<(u32, usize)>,
@@ -25,6 +53,8 @@ struct Store {
 pub(crate) struct Stores {
     common: Common,
     group: usize,
+    /// Of each of a group.
+    counts: Vec<Count>,
     /// Bytes in memory at most, also if the budget has more.
     most: u64,
     /// place -> its part
@@ -33,12 +63,13 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// So many parts, in groups of so many.
-    pub(crate) fn new(common: &Common, parts: usize, group: usize) -> Stores {
+    /// So many parts, in groups of as many as there are counts, of the records of each.
+    pub(crate) fn new(common: &Common, parts: usize, counts: &[Count]) -> Stores {
         Stores {
             room: common.memory.reserve(),
             common: common.clone(),
-            group,
+            group: counts.len(),
+            counts: counts.to_vec(),
             most: u64::MAX,
             stores: (0..parts).map(|_| Store::default()).collect(),
         }
@@ -54,6 +85,7 @@ impl Stores {
     pub(crate) fn add(&mut self, place: usize, from: u32, batch: Buf) -> Result<()> {
         let bytes = batch.len() as u64;
         let store = &mut self.stores[place];
+        store.records += self.counts[place % self.group](&batch);
         store.batches.push((from, batch));
         store.bytes += bytes;
         self.room.take(bytes);
@@ -99,17 +131,38 @@ impl Stores {
         Ok(())
     }
 
-    /// Makes room for so many bytes by what comes after this group.
-    pub(crate) fn make_room_after(&mut self, group: usize, bytes: u64) -> Result<()> {
-        for last in (group + 1..self.stores.len() / self.group).rev() {
-            if self.common.memory.used().saturating_add(bytes) <= self.common.memory.limit() {
+    /// Makes room for so many bytes by what is in memory of these groups, the first of them first.
+    pub(crate) fn make_room(&mut self, bytes: u64, groups: impl Iterator<Item = usize>) -> Result<()> {
+        for group in groups {
+            if self.common.memory.free() >= bytes {
                 break;
             }
-            if self.held(last) > 0 {
-                self.spill_group(last)?;
+            if self.held(group) > 0 {
+                self.spill_group(group)?;
             }
         }
         Ok(())
+    }
+
+    /// The same for what is on disk of a part, and so many bytes beside it.
+    pub(crate) fn make_room_for(
+        &mut self,
+        place: usize,
+        beside: u64,
+        groups: impl Iterator<Item = usize>,
+    ) -> Result<()> {
+        let on_disk = self.stores[place].run.as_ref().map_or(0, RunWriter::bytes);
+        self.make_room(on_disk.saturating_add(beside), groups)
+    }
+
+    /// Bytes of all parts that are in memory.
+    pub(crate) fn in_memory(&self) -> u64 {
+        self.room.bytes()
+    }
+
+    /// Records of a part.
+    pub(crate) fn records(&self, place: usize) -> u64 {
+        self.stores[place].records
     }
 
     /// Bytes of a part.
@@ -125,15 +178,16 @@ impl Stores {
 
     /// All of a part; nothing is left there.
     pub(crate) fn take(&mut self, place: usize) -> Result<Stored> {
-        let Store { batches, bytes, run, pieces } = std::mem::take(&mut self.stores[place]);
+        let Store { batches, bytes, records, run, pieces } = std::mem::take(&mut self.stores[place]);
         let run = run.map(RunWriter::finish).transpose()?;
-        Ok(Stored { batches, pieces, run, room: self.room.split(bytes) })
+        Ok(Stored { batches, records, pieces, run, room: self.room.split(bytes) })
     }
 }
 
 /// A part that was taken.
 pub(crate) struct Stored {
     batches: Vec<(u32, Buf)>,
+    records: u64,
     pieces: Vec<(u32, usize)>,
     run: Option<Run>,
     /// Of the batches in memory.
@@ -141,15 +195,16 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// Whether some of it is on disk.
-    pub(crate) fn is_spilled(&self) -> bool {
-        self.run.is_some()
+    /// Bytes of it that are in memory.
+    pub(crate) fn in_memory(&self) -> u64 {
+        self.room.bytes()
     }
 
     /// Its batches one after another, those from one rank in their order.
     pub(crate) fn read(self) -> Reading {
-        let Stored { batches, pieces, run, room } = self;
+        let Stored { batches, records, pieces, run, room } = self;
         Reading {
+            records,
             blocks: run.map(Run::read),
             block: (Buf::empty(), 0),
             pieces: pieces.into_iter(),
@@ -161,6 +216,8 @@ impl Stored {
 
 /// The batches of a part, one after another.
 pub(crate) struct Reading {
+    /// Of all, also of those that were read.
+    pub(crate) records: u64,
     blocks: Option<RunReader>,
     /// The block that is read, and how much of it was.
     block: (Buf, usize),

@@ -16,12 +16,31 @@ use std::rc::Rc;
 
 /// Of these tables: which keys come to one part, others have decided.
 const SEED: u64 = 0x701e_5eed_0000_0005;
-/// What a row takes beside itself: its place in a chain, the beginning of one, whether it has matched.
-const OF_ROW: usize = 2 * size_of::<u32>() + 1;
+/// What a row takes beside itself: its place in a chain, the beginning of one or two, whether it has matched.
+const OF_ROW: usize = 3 * size_of::<u32>() + 1;
+/// What the key of a row takes beside its bytes if those are elsewhere, and what its value does: of the allocator.
+const ELSEWHERE: usize = 2 * 16;
 /// Rows that are looked at before they are gone along.
 const BLOCK: usize = 32;
 /// The end of a chain.
 const END: u32 = u32::MAX;
+/// Rows of a table: their numbers are what chains are made of.
+const MOST: u64 = END as u64;
+
+/// Whether a side of so many rows can be held, if there is memory for it.
+pub(crate) fn may_hold(rows: u64) -> bool {
+    rows <= MOST
+}
+
+/// What it takes to hold so many rows, of so many bytes in batches.
+pub(crate) fn room<T: Record>(rows: u64, bytes: u64) -> u64 {
+    let of_row = size_of::<T>() + OF_ROW;
+    let (of_row, bytes) = match T::SIZE {
+        Some(size) if size <= size_of::<T>() => (of_row, 0),
+        _ => (of_row + ELSEWHERE, bytes),
+    };
+    rows.saturating_mul(of_row as u64).saturating_add(bytes)
+}
 
 /// Which side is which.
 trait Way<K, W, H, J> {
@@ -84,18 +103,15 @@ impl<K: Key, H: Record> Table<K, H> {
     ) -> Result<Table<K, H>> {
         let damaged = Rc::new(Cell::new(false));
         let mut room = memory.reserve();
-        let mut rows: Vec<(K, H)> = Vec::new();
+        let mut rows: Vec<(K, H)> = Vec::with_capacity(usize::try_from(batches.records).unwrap_or(0));
         let mut beside = 0;
         while let Some((_, batch)) = batches.next()? {
             let batch = Batch::<(K, H)>::new(batch, damaged.clone());
-            if <(K, H)>::SIZE.is_some() {
-                rows.reserve(batch.iter().size_hint().0);
-            }
             batch.for_each(|row| {
                 beside += elsewhere(&row.0) + elsewhere(&row.1);
                 rows.push(row);
             });
-            let holds = (rows.capacity() * (size_of::<(K, H)>() + OF_ROW)) as u64 + beside;
+            let holds = (rows.len() * (size_of::<(K, H)>() + OF_ROW)) as u64 + beside;
             room.take(holds.saturating_sub(room.bytes()));
         }
         if damaged.get() {
@@ -321,12 +337,24 @@ impl<K: Key, L: Record, R: Record> HashJoin<K, L, R> {
             Held::Right(walk) => walk.fill::<J, LeftWalked>(joiner, filling),
         }
     }
+}
 
-    /// What it takes to hold so many bytes of batches.
-    pub(crate) fn room(bytes: u64, held: Option<usize>, in_memory: usize) -> u64 {
-        match held {
-            Some(size) => bytes / size.max(1) as u64 * (in_memory + OF_ROW) as u64,
-            None => bytes.saturating_mul(3),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_side_of_more_rows_than_there_are_numbers_is_not_held() {
+        assert!(may_hold(0) && may_hold(MOST));
+        // The number of the last one would be the end of a chain.
+        assert!(!may_hold(MOST + 1) && MOST <= u64::from(END));
+    }
+
+    #[test]
+    fn rows_of_few_bytes_take_more_than_those() {
+        assert_eq!(room::<(u64, u64)>(10, 160), 290);
+        let row = size_of::<(String, String)>() as u64;
+        assert!(room::<(String, String)>(1000, 5000) > 1000 * (row + 2 * 16 + 5));
+        assert_eq!(room::<(String, String)>(u64::MAX, 1), u64::MAX);
     }
 }

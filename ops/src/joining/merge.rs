@@ -3,7 +3,7 @@
 use super::{Given, JoinKind, Joiner};
 use crate::batch;
 use crate::common::Common;
-use crate::error::{Result, Whose};
+use crate::error::{OpsError, Result, Whose};
 use crate::filling::Filling;
 use crate::key::Key;
 use crate::memory::Reservation;
@@ -53,6 +53,12 @@ impl<K: Key, V: Record> Side<K, V> {
         Ok(Some(row))
     }
 
+    /// Goes past the next row.
+    fn skip(&mut self, whose: &Whose) -> Result<()> {
+        self.rows.advance()?;
+        self.look(whose)
+    }
+
     fn is_at(&self, prefix: u64, key: &K) -> bool {
         self.next.as_ref().is_some_and(|next| next.0 == prefix && next.1.same(key))
     }
@@ -72,13 +78,18 @@ impl Replay {
         (self.reader, self.block, self.at) = (self.run.reader(), Buf::empty(), 0);
     }
 
-    fn next<V: Record>(&mut self, whose: &Whose) -> Result<Option<V>> {
+    /// The next row, as `read` takes it from its bytes.
+    fn next<T>(
+        &mut self,
+        read: impl FnOnce(&mut Reader<'_>) -> Option<T>,
+        unreadable: impl FnOnce() -> OpsError,
+    ) -> Result<Option<T>> {
         if self.at == self.block.len() {
             let Some(block) = self.reader.next()? else { return Ok(None) };
             (self.block, self.at) = (block, 0);
         }
         let mut input = Reader::new(&self.block[self.at..]);
-        let row = batch::get(&mut input).ok_or_else(|| whose.unreadable::<V>("a spilled run"))?;
+        let row = read(&mut input).ok_or_else(unreadable)?;
         self.at = self.block.len() - input.rest().len();
         Ok(Some(row))
     }
@@ -105,6 +116,8 @@ struct Group<K, L, R> {
     replay: Option<Replay>,
     /// Whether left row i of the replay has matched.
     walked: Vec<bool>,
+    /// Of these.
+    walked_room: Reservation,
     phase: Phase,
     /// The left row, its number, whether it has matched, and the right one to try next.
     row: Option<L>,
@@ -193,6 +206,7 @@ impl<K: Key, L: Record, R: Record> Group<K, L, R> {
             room: common.memory.reserve(),
             replay: None,
             walked: Vec::new(),
+            walked_room: common.memory.reserve(),
             phase: Phase::Walk,
             row: None,
             number: 0,
@@ -211,8 +225,7 @@ impl<K: Key, L: Record, R: Record> Group<K, L, R> {
         self.held.clear();
         self.room.shrink(u64::MAX);
         let memory = &common.memory;
-        let free = memory.limit().saturating_sub(memory.used());
-        let most = (free / 4).max(LEAST.min(memory.limit() / 4));
+        let most = (memory.free() / 4).max(LEAST.min(memory.limit() / 4));
         let mut row = first;
         loop {
             if row.is_none() && right.is_at(self.prefix, &self.key) {
@@ -238,6 +251,8 @@ impl<K: Key, L: Record, R: Record> Group<K, L, R> {
             && let Some((_, row)) = left.take(&common.whose)?
         {
             self.walked.push(false);
+            let more = (self.walked.capacity() as u64).saturating_sub(self.walked_room.bytes());
+            self.walked_room.take(more);
             let full = filling.put(&row).map_err(|_| common.whose.unwritable::<L>())?;
             full.map(|full| run.write(full)).transpose()?;
         }
@@ -251,10 +266,25 @@ impl<K: Key, L: Record, R: Record> Group<K, L, R> {
     /// The next left row.
     fn walk(&mut self, left: &mut Side<K, L>, whose: &Whose) -> Result<Option<L>> {
         match &mut self.replay {
-            Some(replay) => replay.next(whose),
+            Some(replay) => replay.next(batch::get, || whose.unreadable::<L>("a spilled run")),
             None if left.is_at(self.prefix, &self.key) => Ok(left.take(whose)?.map(|(_, row)| row)),
             None => Ok(None),
         }
+    }
+
+    /// Goes past left rows that have matched, without reading them.
+    fn skip_matched(&mut self, whose: &Whose) -> Result<()> {
+        let skip = |input: &mut Reader<'_>| match L::SIZE {
+            Some(size) => input.bytes(size.max(1)).map(drop),
+            None => L::skip(input),
+        };
+        while let Some(replay) = &mut self.replay
+            && self.walked.get(self.number) == Some(&true)
+            && replay.next(skip, || whose.unreadable::<L>("a spilled run"))?.is_some()
+        {
+            self.number += 1;
+        }
+        Ok(())
     }
 
     fn next<J: Joiner<K, L, R>>(
@@ -270,6 +300,9 @@ impl<K: Key, L: Record, R: Record> Group<K, L, R> {
             match self.phase {
                 Phase::Walk => {
                     if self.row.is_none() {
+                        if !given.pairs {
+                            self.skip_matched(whose)?;
+                        }
                         self.row = self.walk(left, whose)?;
                         self.at = 0;
                         self.has_matched = self.walked.get(self.number).copied().unwrap_or(false);
@@ -280,9 +313,6 @@ impl<K: Key, L: Record, R: Record> Group<K, L, R> {
                         continue;
                     };
                     while let Some(held) = self.held.get(self.at) {
-                        if !given.pairs && self.has_matched {
-                            break;
-                        }
                         let at = self.at;
                         self.at += 1;
                         if !joiner.matches(&self.key, row, held) {
@@ -297,7 +327,12 @@ impl<K: Key, L: Record, R: Record> Group<K, L, R> {
                             return Ok(Some(joiner.join(&self.key, Some(row), Some(held))));
                         }
                         if given.walked_once {
-                            return Ok(Some(joiner.join(&self.key, Some(row), None)));
+                            let row = self.row.take();
+                            return Ok(Some(joiner.join(&self.key, row.as_ref(), None)));
+                        }
+                        if !given.pairs {
+                            // One that matches is enough.
+                            break;
                         }
                     }
                     let row = self.row.take();
@@ -313,31 +348,30 @@ impl<K: Key, L: Record, R: Record> Group<K, L, R> {
                             return Ok(Some(joiner.join(&self.key, None, Some(held))));
                         }
                     }
-                    let more = right.is_at(self.prefix, &self.key);
-                    match &mut self.replay {
-                        None => return Ok(None),
-                        Some(replay) => replay.again(),
+                    let Some(replay) = &mut self.replay else { return Ok(None) };
+                    let all_have = self.walked.iter().all(|matched| *matched);
+                    if all_have && !given.pairs {
+                        // No right row that is still to come makes a difference.
+                        while right.is_at(self.prefix, &self.key) {
+                            right.skip(whose)?;
+                        }
                     }
+                    replay.again();
                     (self.at, self.number) = (0, 0);
-                    self.phase = match more {
-                        true => Phase::Walk,
-                        false => Phase::WalkedAlone,
-                    };
-                    if more {
+                    if right.is_at(self.prefix, &self.key) {
+                        self.phase = Phase::Walk;
                         self.hold(None, right, common)?;
+                    } else if given.walked_alone && !all_have {
+                        self.phase = Phase::WalkedAlone;
+                    } else {
+                        return Ok(None);
                     }
                 }
                 Phase::WalkedAlone => {
-                    if !given.walked_alone || self.walked.iter().all(|matched| *matched) {
-                        return Ok(None);
-                    }
-                    while let Some(row) = self.walk(left, whose)? {
-                        self.number += 1;
-                        if !self.walked[self.number - 1] {
-                            return Ok(Some(joiner.join(&self.key, Some(&row), None)));
-                        }
-                    }
-                    return Ok(None);
+                    self.skip_matched(whose)?;
+                    let Some(row) = self.walk(left, whose)? else { return Ok(None) };
+                    self.number += 1;
+                    return Ok(Some(joiner.join(&self.key, Some(&row), None)));
                 }
             }
         }

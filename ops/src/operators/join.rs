@@ -7,7 +7,7 @@ use crate::error::{OpsError, Result, Whose};
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::filling::Filling;
 use crate::grouping::Grouping;
-use crate::joining::hash::HashJoin;
+use crate::joining::hash::{self, HashJoin};
 use crate::joining::merge::MergeJoin;
 use crate::joining::share::{SHARES, Sharing};
 use crate::joining::small::{Barriers, SmallSide, Spread, Way};
@@ -19,7 +19,7 @@ use crate::plan::LogicalPlan;
 use crate::record::Record;
 use crate::sorting::by::Together;
 use crate::sorting::sorter::Sorted;
-use crate::stores::{Stored, Stores};
+use crate::stores::{Count, Stored, Stores, counted};
 use aeolian_net::bytes::Bytes;
 use aeolian_net::{Buf, OpName, World};
 use std::cell::Cell;
@@ -35,6 +35,8 @@ const CUTS: usize = 16;
 const DEPTH: u32 = 4;
 /// Bytes of a batch that is cut.
 const CUT: usize = 32 << 10;
+/// A table that takes no more, or no more than a quarter of the budget, is not worth a cut.
+const LEAST: u64 = 256 << 10;
 
 /// How a [`Join`] matches rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -191,6 +193,9 @@ pub struct Join<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C> {
 }
 
 impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Output>>> Join<K, L, R, J, C> {
+    /// How rows of each side of a part are counted.
+    const COUNTS: [Count; 2] = [counted::<(K, L)>, counted::<(K, R)>];
+
     /// On the tasks of `plan`; all ranks alike, but for the joiner and the receiver.
     ///
     /// # Errors
@@ -251,7 +256,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
     fn open(&mut self) {
         let slots = self.grouping.slots();
         self.levels = vec![Level {
-            stores: Stores::new(&self.common, 2 * slots, 2),
+            stores: Stores::new(&self.common, 2 * slots, &Self::COUNTS),
             left: self.mine.iter().flat_map(|target| self.grouping.slots_of(*target)).collect(),
             depth: 0,
             cut_from: u64::MAX,
@@ -377,6 +382,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             let places = [2 * part as usize, 2 * part as usize + 1];
             let target = level.target.unwrap_or_else(|| self.grouping.target(part));
             let [left, right] = places.map(|place| level.stores.bytes(place));
+            let rows = places.map(|place| level.stores.records(place));
             if left == 0 && right == 0 {
                 continue;
             }
@@ -388,15 +394,22 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
                 report.largest_part = report.largest_part.max(left + right);
             }
             let holds_left = left < right;
-            let needs = match holds_left {
-                true => HashJoin::<K, L, R>::room(left, <(K, L)>::SIZE, size_of::<(K, L)>()),
-                false => HashJoin::<K, L, R>::room(right, <(K, R)>::SIZE, size_of::<(K, R)>()),
-            };
             let [left_rows, right_rows] = places.map(|place| level.stores.take(place));
             let (left_rows, right_rows) = (left_rows?, right_rows?);
+            // (What is held goes from its batches into the table.)
+            let (held, needs) = match holds_left {
+                true => (rows[0], hash::room::<(K, L)>(rows[0], left).saturating_sub(left_rows.in_memory())),
+                false => {
+                    (rows[1], hash::room::<(K, R)>(rows[1], right).saturating_sub(right_rows.in_memory()))
+                }
+            };
             let memory = &self.common.memory;
-            let fits = !is_spilled || needs <= memory.limit().saturating_sub(memory.used());
-            if self.algorithm != JoinAlgorithm::SortMerge && fits {
+            let may_hold = self.algorithm != JoinAlgorithm::SortMerge && hash::may_hold(held);
+            if may_hold && needs <= memory.free().saturating_add(level.stores.in_memory()) {
+                // (They are taken from the end.)
+                level.stores.make_room(needs, level.left.iter().map(|part| *part as usize))?;
+            }
+            if may_hold && needs <= memory.free().max(LEAST.min(memory.limit() / 4)) {
                 report.hashed += 1;
                 let (left, right) = (left_rows.read(), right_rows.read());
                 let whose = &self.common.whose;
@@ -414,7 +427,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             }
             report.cut += 1;
             let mut cut = Level {
-                stores: Stores::new(&self.common, 2 * CUTS, 2),
+                stores: Stores::new(&self.common, 2 * CUTS, &Self::COUNTS),
                 left: (0..CUTS as u32).collect(),
                 depth: depth + 1,
                 cut_from: smaller,
@@ -553,7 +566,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
         }
         if self.levels.len() == 1 {
             self.levels.push(Level {
-                stores: Stores::new(&self.common, 2 * SHARES as usize, 2),
+                stores: Stores::new(&self.common, 2 * SHARES as usize, &Self::COUNTS),
                 left: (0..SHARES).collect(),
                 depth: 0,
                 cut_from: u64::MAX,

@@ -39,8 +39,9 @@ pub struct Group<K, V: Record> {
 ///
 /// *Cost*: a pair is written once into the batch for its part of its target; there, one part after another is sorted by hash in the
 /// cache, and read out. By key, all pairs of a target are sorted at once. One round. *Memory*: one batch for each part of each target at
-/// each rank with sources; at the targets all pairs, and 32 bytes for each of one part. When that is more than the budget, whole parts go
-/// to disk; a part that does not fit alone is sorted there. By key, pairs go to disk as sorted runs, which are merged at the end.
+/// each rank with sources; at the targets all pairs, and 32 bytes for each of one part (48 where their length varies). When that is more
+/// than the budget, whole parts go to disk; a part that does not fit alone is sorted there. By key, pairs go to disk as sorted runs, which
+/// are merged at the end.
 ///
 /// ```
 /// use aeolian_ops::{Dataflow, Insert, KeyedGather, Lists, LogicalPlan, Operator, Order};

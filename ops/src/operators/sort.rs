@@ -7,15 +7,16 @@ use crate::error::Result;
 use crate::exchange::{Exchange, Incoming, Route};
 use crate::filling::Filling;
 use crate::grouping::Grouping;
+use crate::memory::Reservation;
 use crate::operator::{Insert, InsertError, Operator, Receiver, insert_many, operator};
 use crate::outbox::{BATCHES, Outbox};
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record};
 use crate::sorting::by::{Of, SortBy};
 use crate::sorting::extra;
-use crate::sorting::sampling::{Sample, Sampler, Splitter, Splitters, split};
+use crate::sorting::sampling::{Sample, Sampler, Splitter, Splitters, split, takes};
 use crate::sorting::sorter::Sorted;
-use crate::stores::{Reading, Stores};
+use crate::stores::{Reading, Stores, UNCOUNTED, counted};
 use aeolian_net::{Buf, OpName};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -26,6 +27,9 @@ static NAME: OpName = OpName("sort");
 const AT_ONCE: usize = 64;
 /// Records of the sample for each range: with so many, the largest range is rarely half as large again as the mean.
 const SAMPLE: usize = 64;
+/// The samples of all ranks together take no more than this part of the budget of the one that they come to. (Of long records there are
+/// fewer then.)
+const SAMPLE_SHARE: u64 = 32;
 
 /// What this rank's sources are at.
 enum Stage<T: Record, S: SortBy<T>> {
@@ -104,10 +108,10 @@ struct Sending<T: Record, S: SortBy<T>> {
 /// key.
 ///
 /// *Cost*: a record is written once where it is kept, once into the batch for its range, and read out once in order. Three rounds: samples,
-/// splitters, records. *Memory*: all records at the sources, then at the targets, and 32 bytes for each of one range. When that is more
-/// than the budget, or what is kept more than half of it, that goes to disk; at the targets whole ranges go there, those that come last
-/// first, and a range that does not fit alone is sorted there by runs and merged. So beyond the budget a record is written to disk and read
-/// back at its source, and again at its target; and once more there in ranges that do not fit.
+/// splitters, records. *Memory*: all records at the sources, then at the targets, and 32 bytes for each of one range (48 where their length
+/// varies). When that is more than the budget, or what is kept more than half of it, that goes to disk; at the targets whole ranges go
+/// there, those that come last first, and a range that does not fit alone is sorted there by runs and merged. So beyond the budget a record
+/// is written to disk and read back at its source, and again at its target; and once more there in ranges that do not fit.
 pub struct Sort<T: Record, S: SortBy<T>, R> {
     exchange: Exchange<T>,
     samples: Exchange<Sample<S::Key>>,
@@ -124,6 +128,11 @@ pub struct Sort<T: Record, S: SortBy<T>, R> {
     sample: usize,
     stage: Stage<T, S>,
     sampler: Sampler<S::Key>,
+    /// Bytes that this rank's sample takes at most.
+    sample_bytes: u64,
+    /// Of samples that have come, and of splitters.
+    came_room: Reservation,
+    splitters_room: Reservation,
     filling: Filling,
     kept: Stores,
     /// At the root: samples that have come; splitters that are to go out, once they are made.
@@ -170,14 +179,17 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
             // The samples of all ranks together are what the ranges need; a rank's own has some of each.
             sample: (2 * SAMPLE * slots).div_ceil(source_ranks.len().max(1)).max(2 * SAMPLE),
             stage: Stage::Done,
-            sampler: Sampler::new(0, 0),
+            sampler: Sampler::new(0, 0, common.memory.reserve(), 0),
+            sample_bytes: common.memory.limit() / SAMPLE_SHARE / source_ranks.len().max(1) as u64,
+            came_room: common.memory.reserve(),
+            splitters_room: common.memory.reserve(),
             // As large as batches that go out: their memory is used again for those.
             filling: Filling::new(exchange.batch_bytes()),
             // (While it goes out, ranges come in.)
-            kept: Stores::new(&common, 1, 1).within(2),
+            kept: Stores::new(&common, 1, &[UNCOUNTED]).within(2),
             came: Vec::new(),
             made: None,
-            ranges: Stores::new(&common, slots, 1),
+            ranges: Stores::new(&common, slots, &[counted::<T>]),
             outbox: Outbox::new(exchange.whose()),
             common,
             left: Vec::new(),
@@ -192,7 +204,10 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
     /// As at the beginning of a round.
     fn begin(&mut self) {
         self.left = self.mine.iter().rev().flat_map(|target| self.grouping.slots_of(*target).rev()).collect();
-        self.sampler = Sampler::new(self.sample, u64::from(self.rank));
+        let room = self.common.memory.reserve();
+        self.sampler = Sampler::new(self.sample, self.sample_bytes, room, u64::from(self.rank));
+        self.came_room.shrink(u64::MAX);
+        self.splitters_room.shrink(u64::MAX);
         self.stage = if self.source.is_some() { Stage::Keeping } else { Stage::Done };
         self.made = None;
     }
@@ -236,6 +251,7 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
                     if let Some(source) = self.source {
                         self.samples.finish(source)?;
                     }
+                    self.sampler.clear();
                     self.stage = Stage::Waiting(Vec::new());
                 }
                 Stage::Waiting(splitters) => {
@@ -254,6 +270,7 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
                     if !sending.send(&mut self.exchange, self.rank)? {
                         return Ok(false);
                     }
+                    self.splitters_room.shrink(u64::MAX);
                     self.stage = Stage::Done;
                 }
             }
@@ -267,7 +284,9 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
         while let Some(incoming) = self.samples.receive()? {
             moved = true;
             if let Incoming::Batch { bytes, .. } = incoming {
+                let before = self.came.len();
                 self.came.extend(Batch::new(bytes, self.damaged.clone()));
+                self.came_room.take(self.came[before..].iter().map(|sample| takes(&sample.0)).sum());
             }
         }
         if self.is_root && self.samples.has_ended() {
@@ -277,7 +296,9 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
         while let Some(incoming) = self.splitters.receive()? {
             moved = true;
             if let (Incoming::ForAll(bytes), Stage::Waiting(splitters)) = (incoming, &mut self.stage) {
+                let before = splitters.len();
                 splitters.extend(Batch::new(bytes, self.damaged.clone()));
+                self.splitters_room.take(splitters[before..].iter().map(|splitter| takes(&splitter.0)).sum());
             }
         }
         match self.damaged.get() {
@@ -298,6 +319,7 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
             return Ok(false);
         }
         self.splitters.finish(0)?;
+        self.came_room.shrink(u64::MAX);
         Ok(true)
     }
 
@@ -308,10 +330,10 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
             if self.giving.is_none() {
                 let Some(slot) = self.left.pop() else { break };
                 let place = slot as usize;
-                if self.ranges.is_spilled(place) {
-                    let bytes = self.ranges.bytes(place);
-                    self.ranges.make_room_after(place, bytes.saturating_add(extra::<T>(bytes)))?;
-                }
+                let takes = extra::<T>(self.ranges.records(place));
+                // (Those that come last are wanted last.)
+                let last_first = (place + 1..self.grouping.slots()).rev();
+                self.ranges.make_room_for(place, takes, last_first)?;
                 let sorted = Sorted::of(&self.common, self.ranges.take(place)?)?;
                 self.giving = Some((self.grouping.target(slot), sorted));
             }

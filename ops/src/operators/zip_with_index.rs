@@ -9,7 +9,7 @@ use crate::operator::{Insert, InsertError, Receiver, operator};
 use crate::outbox::{BATCHES, Outbox};
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record};
-use crate::stores::{Reading, Stores};
+use crate::stores::{Reading, Stores, UNCOUNTED};
 use aeolian_net::{Buf, OpName};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -98,7 +98,7 @@ impl<T: Record, R: Receiver<Batch<(u64, T)>>> ZipWithIndex<T, R> {
             inserted: Vec::new(),
             told: 0,
             came: Vec::new(),
-            stores: Stores::new(&Common::new(flow, exchange.whose()), targets, 1),
+            stores: Stores::new(&Common::new(flow, exchange.whose()), targets, &[UNCOUNTED]),
             left: Vec::new(),
             giving: None,
             outbox: Outbox::new(exchange.whose()),

@@ -1,18 +1,20 @@
 //! [`InOrder`]: the records of batches in memory, in order.
 
+use super::Rule;
 use super::radix::{self, Entry};
-use super::{Rule, extra};
 use crate::batch;
 use crate::error::{Result, Whose};
 use crate::memory::Reservation;
 use crate::record::{Reader, Record, Writer};
 use aeolian_net::Buf;
 use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::marker::PhantomData;
 
 /// Where a record is that has not the length of all others.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+pub(super) struct Place {
     batch: u32,
     from: u32,
     bytes: u64,
@@ -31,9 +33,44 @@ pub(crate) struct InOrder<R: Rule> {
     one: [u8; 8],
     next: usize,
     /// Of batches and entries; given back when they are gone.
-    _room: Reservation,
+    room: Reservation,
     rule: PhantomData<R>,
 }
+
+/// What a record takes that was read, beside its bytes and itself: of the allocator.
+const VIEW: usize = 32;
+/// Records of the same prefix are sorted in pieces that take no less, however little memory there is.
+const PIECE: u64 = 64 << 10;
+
+/// The next record of a sorted piece of those with the same prefix.
+struct Head<R: Rule> {
+    view: R::View,
+    entry: Entry,
+    /// The ones after it.
+    next: usize,
+    end: usize,
+}
+
+impl<R: Rule> Ord for Head<R> {
+    /// The least comes first from a heap whose largest does; of equal ones, the one that came first.
+    fn cmp(&self, other: &Head<R>) -> Ordering {
+        R::order(&other.view, &self.view).then(other.next.cmp(&self.next))
+    }
+}
+
+impl<R: Rule> PartialOrd for Head<R> {
+    fn partial_cmp(&self, other: &Head<R>) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<R: Rule> PartialEq for Head<R> {
+    fn eq(&self, other: &Head<R>) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<R: Rule> Eq for Head<R> {}
 
 /// Bytes of each record in a batch.
 const fn width<T: Record>() -> Option<usize> {
@@ -44,9 +81,13 @@ const fn width<T: Record>() -> Option<usize> {
 }
 
 impl<R: Rule> InOrder<R> {
-    /// Sorts batches, whose order is that of equal records. `room` has what they take.
-    pub(crate) fn new(batches: Vec<Buf>, mut room: Reservation, whose: &Whose) -> Result<InOrder<R>> {
-        room.take(extra::<R::Record>(batches.iter().map(|b| b.len() as u64).sum()));
+    /// Sorts batches of so many records, whose order is that of equal ones. `room` has what they take, and what sorting them does.
+    pub(crate) fn new(
+        batches: Vec<Buf>,
+        records: u64,
+        room: Reservation,
+        whose: &Whose,
+    ) -> Result<InOrder<R>> {
         let mut all = InOrder {
             batches,
             entries: Buf::empty(),
@@ -54,7 +95,7 @@ impl<R: Rule> InOrder<R> {
             prefixes: Buf::empty(),
             one: [0; 8],
             next: 0,
-            _room: room,
+            room,
             rule: PhantomData,
         };
         let damaged = || whose.unreadable::<R::Record>("a batch");
@@ -63,12 +104,16 @@ impl<R: Rule> InOrder<R> {
             // They are told apart by nothing else, so they may as well be made anew.
             all.batches.clear();
             all.make_one();
+            all.room.shrink(all.room.bytes().saturating_sub(all.prefixes.len() as u64));
             return Ok(all);
         }
-        all.entries = sorted::<Entry>(all.list().ok_or_else(damaged)?);
+        let records = usize::try_from(records).map_err(|_| damaged())?;
+        all.entries = sorted::<Entry>(all.list(records).ok_or_else(damaged)?);
         if !R::PREFIX_IS_ALL {
             all.sort_ties().ok_or_else(damaged)?;
         }
+        // The other table is not needed any longer.
+        all.room.shrink(all.entries.len() as u64);
         Ok(all)
     }
 
@@ -98,21 +143,23 @@ impl<R: Rule> InOrder<R> {
         Some(prefixes)
     }
 
-    /// Entries of all records, as they are.
-    fn list(&mut self) -> Option<Buf> {
+    /// Entries of all records, as they are; of those that have not one size, there are so many.
+    fn list(&mut self, records: usize) -> Option<Buf> {
         let Some(width) = width::<R::Record>() else {
-            let mut entries = Vec::new();
+            let mut entries = Buf::private(records * size_of::<Entry>());
+            let mut place = entries.cast_mut::<Entry>().iter_mut();
+            self.places.reserve_exact(records);
             for (number, batch) in (0u32..).zip(&self.batches) {
                 let mut input = Reader::new(batch);
                 while !input.is_empty() {
                     let from = batch.len() - input.rest().len();
                     let prefix = R::prefix(&R::read(&mut input)?);
                     let bytes = (batch.len() - input.rest().len() - from) as u64;
-                    entries.push(Entry { prefix, at: self.places.len() as u64 });
+                    *place.next()? = Entry { prefix, at: self.places.len() as u64 };
                     self.places.push(Place { batch: number, from: u32::try_from(from).ok()?, bytes });
                 }
             }
-            return Some(Buf::from_pod(&entries));
+            return (self.places.len() == records).then_some(entries);
         };
         let records = self.records(width)?;
         let mut entries = Buf::private(records * size_of::<Entry>());
@@ -176,13 +223,65 @@ impl<R: Rule> InOrder<R> {
             before = next;
         }
         if !sorted {
-            let mut tie: Vec<(R::View, Entry)> =
-                tie.iter().map(|e| Some((view(e)?, *e))).collect::<Option<_>>()?;
-            tie.sort_by(|a, b| R::order(&a.0, &b.0));
-            for (place, (_, entry)) in self.entries.cast_mut::<Entry>()[start..end].iter_mut().zip(tie) {
-                *place = entry;
+            let mut pieces = Vec::new();
+            let mut next = start;
+            while next < end {
+                let from = next;
+                next = self.sort_piece(from, end)?;
+                pieces.push((from, next));
+            }
+            if pieces.len() > 1 {
+                self.merge_pieces(&pieces)?;
             }
         }
+        Some(())
+    }
+
+    /// Sorts as many of these, which have the same prefix, as there is memory for when they are read; returns where they end.
+    fn sort_piece(&mut self, start: usize, end: usize) -> Option<usize> {
+        let memory = self.room.memory();
+        let most = memory.free().max(memory.limit() / 16).max(PIECE);
+        let mut takes = 0;
+        let mut piece: Vec<(R::View, Entry)> = Vec::new();
+        for entry in &self.entries()[start..end] {
+            let (_, bytes) = self.record(entry.at);
+            // (The list grows by doubling, and sorting takes another one.)
+            takes += (3 * size_of::<(R::View, Entry)>() + bytes.len() + VIEW) as u64;
+            if takes > most && !piece.is_empty() {
+                break;
+            }
+            piece.push((R::read(&mut Reader::new(bytes))?, *entry));
+        }
+        self.room.take(takes);
+        piece.sort_by(|a, b| R::order(&a.0, &b.0));
+        let sorted = start + piece.len();
+        for (place, (_, entry)) in self.entries.cast_mut::<Entry>()[start..].iter_mut().zip(piece) {
+            *place = entry;
+        }
+        self.room.shrink(takes);
+        Some(sorted)
+    }
+
+    /// Makes neighbours that are sorted one. (What is made takes the place of the other table.)
+    fn merge_pieces(&mut self, pieces: &[(usize, usize)]) -> Option<()> {
+        let head = |(next, end): (usize, usize)| {
+            let entry = self.entries()[next];
+            let view = R::read(&mut Reader::new(self.record(entry.at).1))?;
+            Some(Head::<R> { view, entry, next: next + 1, end })
+        };
+        let mut heads = pieces.iter().map(|piece| head(*piece)).collect::<Option<BinaryHeap<_>>>()?;
+        let (start, end) = (pieces.first()?.0, pieces.last()?.1);
+        let mut merged = Buf::private((end - start) * size_of::<Entry>());
+        for place in merged.cast_mut::<Entry>() {
+            let mut least = heads.peek_mut()?;
+            *place = least.entry;
+            if least.next < least.end {
+                *least = head((least.next, least.end))?;
+            } else {
+                PeekMut::pop(least);
+            }
+        }
+        self.entries.cast_mut::<Entry>()[start..end].copy_from_slice(merged.cast());
         Some(())
     }
 

@@ -46,13 +46,10 @@ pub(crate) trait Rule: 'static {
 }
 
 /// Bytes that an entry of the table that is sorted takes, and its place in the other one between which entries go back and forth.
-const ENTRY: u64 = 32;
+const ENTRY: usize = 2 * size_of::<radix::Entry>();
 
-/// What it takes to sort so many bytes of batches, beside them.
-pub(crate) fn extra<T: Record>(bytes: u64) -> u64 {
-    match T::SIZE {
-        Some(size) => bytes / size.max(1) as u64 * ENTRY,
-        // Half of a record of 48 bytes: those of less take more than is told.
-        None => bytes,
-    }
+/// What it takes to sort so many records, beside their batches. (Where one is whose length varies is written down too.)
+pub(crate) fn extra<T: Record>(records: u64) -> u64 {
+    let place = if T::SIZE.is_some() { 0 } else { size_of::<memory::Place>() };
+    records.saturating_mul((ENTRY + place) as u64)
 }

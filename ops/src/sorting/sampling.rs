@@ -5,7 +5,9 @@
 
 use super::by::{self, SortBy};
 use crate::key::Key;
+use crate::memory::Reservation;
 use crate::record::{Reader, Record, Writer};
+use crate::table::elsewhere;
 use std::cmp::Ordering;
 
 /// (key, rank that it is on, its place there, records that it stands for)
@@ -13,12 +15,23 @@ pub(crate) type Sample<K> = (K, u32, u64, u64);
 /// (key, rank, place): the first record of a range.
 pub(crate) type Splitter<K> = (K, u32, u64);
 
+/// However long they are, a rank chooses from so many.
+const FEWEST: usize = 32;
+
+/// What a sample takes in memory.
+pub(crate) fn takes<K: Record>(key: &K) -> u64 {
+    size_of::<Sample<K>>() as u64 + elsewhere(key)
+}
+
 /// Chooses records of a rank: from stretches of the same length one each, at random. (One in so many would meet the same
 /// place of what repeats itself.)
 pub(crate) struct Sampler<K> {
     /// (place, key)
     chosen: Vec<(u64, K)>,
     most: usize,
+    /// Bytes that they are to take at most, however few they are then; and that they do.
+    most_bytes: u64,
+    room: Reservation,
     /// Records of a stretch.
     stretch: u64,
     seen: u64,
@@ -28,9 +41,18 @@ pub(crate) struct Sampler<K> {
 }
 
 impl<K: Record> Sampler<K> {
-    /// Of up to `most` records; the same for the same seed.
-    pub(crate) fn new(most: usize, seed: u64) -> Sampler<K> {
-        Sampler { chosen: Vec::new(), most: most.max(2), stretch: 1, seen: 0, next: 0, random: seed }
+    /// Of up to `most` records and bytes, which come out of `room`; the same for the same seed.
+    pub(crate) fn new(most: usize, most_bytes: u64, room: Reservation, seed: u64) -> Sampler<K> {
+        Sampler {
+            chosen: Vec::new(),
+            most: most.max(2),
+            most_bytes,
+            room,
+            stretch: 1,
+            seen: 0,
+            next: 0,
+            random: seed,
+        }
     }
 
     /// splitmix64.
@@ -58,9 +80,11 @@ impl<K: Record> Sampler<K> {
         if key.put(&mut Writer::new(&mut bytes, 0)).is_some()
             && let Some(key) = K::get(&mut Reader::new(&bytes))
         {
+            self.room.take(takes(&key));
             self.chosen.push((self.seen, key));
         }
-        if self.chosen.len() >= self.most {
+        let is_too_long = self.room.bytes() > self.most_bytes && self.chosen.len() >= FEWEST;
+        if self.chosen.len() >= self.most || is_too_long {
             // Of two stretches one is made, of two records one is left.
             let keep = self.random();
             let mut place = 0u32;
@@ -69,15 +93,22 @@ impl<K: Record> Sampler<K> {
                 u64::from(place - 1) % 2 == keep >> (place / 2 % 64) & 1
             });
             self.stretch *= 2;
+            let left = self.chosen.iter().map(|(_, key)| takes(key)).sum();
+            self.room.shrink(self.room.bytes().saturating_sub(left));
         }
         let begun = (self.seen / self.stretch + 1) * self.stretch;
         self.next = begun + self.random() % self.stretch;
     }
 
-    /// What was chosen.
+    /// What was chosen. (What it takes stays reserved.)
     pub(crate) fn take(&mut self, rank: u32) -> impl Iterator<Item = Sample<K>> {
         let stretch = self.stretch;
         std::mem::take(&mut self.chosen).into_iter().map(move |(place, key)| (key, rank, place, stretch))
+    }
+
+    /// What was taken is gone.
+    pub(crate) fn clear(&mut self) {
+        self.room.shrink(u64::MAX);
     }
 }
 
@@ -167,6 +198,7 @@ impl<T, S: SortBy<T>> Splitters<T, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
     use crate::sorting::by::{Ascending, Descending};
     use proptest::prelude::*;
 
@@ -178,7 +210,8 @@ mod tests {
     fn spread<S: SortBy<u64, Key = u64>>(n: u64, ranges: usize, key: impl Fn(u32, u64) -> u64) -> Vec<u64> {
         let mut samples = Vec::new();
         for rank in 0..2 {
-            let mut sampler = Sampler::new(ranges * 64, u64::from(rank));
+            let room = Memory::new(1 << 20).reserve();
+            let mut sampler = Sampler::new(ranges * 64, 1 << 20, room, u64::from(rank));
             (0..n).for_each(|i| sampler.see(&key(rank, i)));
             samples.extend(sampler.take(rank));
         }
@@ -223,6 +256,22 @@ mod tests {
             even(spread::<Ascending>(60_000, ranges, |_, i| (i % 1024) << 40), "again and again");
             even(spread::<Ascending>(60_000, ranges, |_, i| 1 << (i % 64)), "powers");
         }
+    }
+
+    #[test]
+    fn long_keys_are_few() {
+        let memory = Memory::new(1 << 20);
+        let mut sampler = Sampler::new(4096, 32 << 10, memory.reserve(), 7);
+        (0..5000).for_each(|i| sampler.see(&format!("{i:0>500}")));
+        assert!(memory.peak() < 34 << 10, "{}", memory.peak());
+        let chosen: Vec<_> = sampler.take(0).collect();
+        assert!((FEWEST..64).contains(&chosen.len()), "{}", chosen.len());
+        assert_eq!(chosen.iter().map(|sample| takes(&sample.0)).sum::<u64>(), memory.used());
+        // Those that are longer still are no fewer.
+        let mut sampler = Sampler::new(4096, 1000, memory.reserve(), 7);
+        (0..5000).for_each(|i| sampler.see(&format!("{i:0>500}")));
+        let few = sampler.take(0).count();
+        assert!((FEWEST / 4..FEWEST).contains(&few), "{few}");
     }
 
     proptest! {

@@ -7,11 +7,11 @@ use crate::common::Common;
 use crate::error::Result;
 use crate::memory::Reservation;
 use crate::spill::{Run, RunWriter};
-use crate::stores::Stored;
+use crate::stores::{Stored, count};
 use aeolian_net::Buf;
 use std::marker::PhantomData;
 
-/// No less is worth a run of its own, or its share of a quarter of the budget.
+/// No less is worth a run of its own, unless it takes a quarter of the budget.
 const LEAST: u64 = 256 << 10;
 /// Blocks of runs are no shorter, however little memory there is.
 const BLOCK: u64 = 32 << 10;
@@ -29,9 +29,8 @@ pub(crate) struct Sorter<R: Rule> {
     /// (rank that it is from, its batch), in the order in which they came
     batches: Vec<(u32, Buf)>,
     bytes: u64,
+    records: u64,
     runs: Vec<Run>,
-    /// Whether runs may be written, beyond the budget.
-    may_spill: bool,
     /// Of batches, and what it takes to sort them.
     room: Reservation,
     rule: PhantomData<R>,
@@ -44,8 +43,8 @@ impl<R: Rule> Sorter<R> {
             common,
             batches: Vec::new(),
             bytes: 0,
+            records: 0,
             runs: Vec::new(),
-            may_spill: true,
             room,
             rule: PhantomData,
         }
@@ -54,13 +53,14 @@ impl<R: Rule> Sorter<R> {
     /// A batch from a rank.
     pub(crate) fn add(&mut self, from: u32, batch: Buf) -> Result<()> {
         let bytes = batch.len() as u64;
-        self.room.take(bytes + extra::<R::Record>(bytes));
+        let records = count::<R::Record>(&batch);
+        let records = records.ok_or_else(|| self.common.whose.unreadable::<R::Record>("a batch"))?;
+        self.room.take(bytes + extra::<R::Record>(records));
         self.bytes += bytes;
+        self.records += records;
         self.batches.push((from, batch));
-        if self.may_spill
-            && self.common.memory.is_over()
-            && self.bytes >= LEAST.min(self.common.memory.limit() / 4)
-        {
+        let memory = &self.common.memory;
+        if memory.is_over() && (self.bytes >= LEAST || self.room.bytes() >= memory.limit() / 4) {
             self.spill()?;
         }
         Ok(())
@@ -71,11 +71,10 @@ impl<R: Rule> Sorter<R> {
         let mut batches = std::mem::take(&mut self.batches);
         batches.sort_by_key(|(from, _)| *from);
         let (from, batches): (Vec<u32>, Vec<Buf>) = batches.into_iter().unzip();
-        let mut room = self.room.split(u64::MAX);
-        // It takes that itself.
-        room.shrink(extra::<R::Record>(self.bytes));
+        let room = self.room.split(u64::MAX);
         self.bytes = 0;
-        Ok((InOrder::new(batches, room, &self.common.whose)?, from))
+        let records = std::mem::take(&mut self.records);
+        Ok((InOrder::new(batches, records, room, &self.common.whose)?, from))
     }
 
     /// Writes what is in memory as a run.
@@ -100,8 +99,7 @@ impl<R: Rule> Sorter<R> {
         }
         let Common { memory, whose, .. } = &self.common;
         let block = run_block(&self.common);
-        let free = memory.limit().saturating_sub(memory.used()) / 2;
-        let most = usize::try_from(free / block as u64).unwrap_or(usize::MAX).max(FEW);
+        let most = usize::try_from(memory.free() / 2 / block as u64).unwrap_or(usize::MAX).max(FEW);
         let mut runs = std::mem::take(&mut self.runs);
         let room = |runs: usize| {
             let mut room = memory.reserve();
@@ -183,10 +181,9 @@ pub(crate) enum Sorted<R: Rule> {
 }
 
 impl<R: Rule> Sorted<R> {
-    /// All of a part. What was not on disk is not put there now.
+    /// All of a part.
     pub(crate) fn of(common: &Common, stored: Stored) -> Result<Sorted<R>> {
         let mut sorter = Sorter::new(common.clone());
-        sorter.may_spill = stored.is_spilled();
         let mut reading = stored.read();
         while let Some((from, batch)) = reading.next()? {
             sorter.add(from, batch)?;
