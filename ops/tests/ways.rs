@@ -140,7 +140,7 @@ fn what_is_passed_on_is_not_taken_for_the_passing_ranks() {
         let mut lists = Vec::new();
         let take = Lists::new(|_, key: u64, values: Vec<(u64, u64)>| lists.push((key, values)));
         let mut op = KeyedGather::new(&flow, &plan, Order::ByKey, take)?;
-        let mut other = world.handle();
+        let other = world.handle();
         for (source, rank) in plan.sources().iter().enumerate().filter(|(_, rank)| **rank == world.rank()) {
             let mut next = 0;
             while next < MANY {
