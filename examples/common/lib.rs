@@ -34,6 +34,7 @@ pub mod svg;
 pub mod tabular;
 #[path = "../terasort/shared/mod.rs"]
 pub mod tera;
+pub mod whole;
 pub mod wires;
 pub mod workers;
 
