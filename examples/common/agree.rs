@@ -6,7 +6,8 @@ use aeolian::harp::{Sum, Table, allgather, allreduce_slice, broadcast, gather};
 use crate::{Error, Result};
 
 /// Tells all ranks whether this step went well on every one. Everybody gets its own value back, or everybody the same
-/// [`Error::Agreed`], which is that of the lowest rank that failed. Call it on every rank, with success or failure.
+/// [`Error::Agreed`], which is that of the lowest rank that failed. Call it on every rank, with success or failure; such an error, which
+/// all ranks have, stays as it is.
 ///
 /// ```
 /// use aeolian_examples::{Error, agree::agree};
@@ -20,7 +21,7 @@ use crate::{Error, Result};
 /// # Ok::<(), aeolian::net::NetError>(())
 /// ```
 pub fn agree<T>(world: &mut World, mine: Result<T>) -> Result<T> {
-    if world.size() == 1 || matches!(mine, Err(Error::Net(_))) {
+    if world.size() == 1 || matches!(mine, Err(Error::Net(_) | Error::Agreed { .. })) {
         return mine;
     }
     let mut failed = [u64::from(mine.is_err())];

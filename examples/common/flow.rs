@@ -13,7 +13,7 @@ use crate::Result;
 pub struct FlowArgs {
     /// Memory that the job may use on each node, like 4GiB: beyond it, operators spill to disk [default: what the node, its
     /// cgroup or Slurm allow]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
     pub memory: Option<u64>,
     /// Directory to spill to; several are used one after another [default: AEOLIAN_SCRATCH, SLURM_TMPDIR, TMPDIR, /tmp]
     #[arg(long, value_name = "DIR")]
@@ -24,6 +24,7 @@ fn size(text: &str) -> std::result::Result<u64, String> {
     match bytes::parse(text) {
         Ok(0) => Err("no rank can work with 0 bytes".into()),
         Ok(bytes) => Ok(bytes),
+        Err(_) if text.starts_with('-') => Err("it must not be negative, but a size like 4GiB".into()),
         Err(why) => Err(why.to_string()),
     }
 }

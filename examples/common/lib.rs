@@ -9,6 +9,7 @@
 pub mod agree;
 pub mod csv;
 pub mod descriptor;
+pub mod draft;
 pub mod error;
 pub mod flights;
 pub mod flow;
@@ -29,11 +30,13 @@ pub mod readat;
 pub mod rss;
 pub mod sigbus;
 pub mod sorted;
+pub mod stop;
 pub mod summary;
 pub mod svg;
 pub mod tabular;
 #[path = "../terasort/shared/mod.rs"]
 pub mod tera;
+pub mod whole;
 pub mod wires;
 pub mod workers;
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 
+use crate::draft::{Draft, beside, number_apart, parent, tell_of_others};
 use crate::error::plain;
 use crate::{Error, Result, descriptor};
 
@@ -27,7 +28,7 @@ pub struct Target {
 /// How a target is written.
 #[derive(Debug, Clone)]
 enum Way {
-    /// A plain file, there or not: to a temporary one beside it, which takes its name.
+    /// A plain file, there or not: to another one in its directory, which takes its name.
     Rename,
     /// A device or pipe such as `/dev/null`: opened and written.
     Open,
@@ -36,7 +37,7 @@ enum Way {
 }
 
 impl Target {
-    /// Checks that `path` can be written: makes a temporary file in its directory and removes it again.
+    /// Checks that `path` can be written: makes a temporary file in its directory, which goes again.
     pub fn check(path: &Path) -> Result<Target> {
         let fail = |what: &str, help: &str| {
             Err(Error::CannotWrite {
@@ -77,14 +78,13 @@ impl Target {
                 );
             }
             Err(_) => {
-                let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let dir = parent(path);
                 target.real = dir.canonicalize().unwrap_or(dir.to_owned()).join(name);
             }
         }
         if matches!(target.way, Way::Rename) {
-            let temp = target.temp();
-            File::create_new(&temp).map_err(|e| target.failed("cannot be created", &e))?;
-            std::fs::remove_file(&temp).map_err(|e| target.failed("cannot be created", &e))?;
+            target.draft().map_err(|e| target.failed("cannot be created", &e))?;
+            tell_of_others(&target.real);
         }
         Ok(target)
     }
@@ -103,8 +103,8 @@ impl Target {
         &self.path
     }
 
-    /// Lets `fill` write the content to a temporary file beside it, flushes it to disk and renames it into place. If
-    /// anything fails, the old file (if any) is untouched and the temporary one is gone. (Devices, pipes and open
+    /// Lets `fill` write the content to a [draft](Draft) in its directory, flushes it to disk and renames it into place. If
+    /// anything fails, the old file (if any) is untouched and the draft is gone. (Devices, pipes and open
     /// descriptors are written as they are.)
     pub fn write(&self, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
         let written = match &self.way {
@@ -121,18 +121,13 @@ impl Target {
     }
 
     fn replace(&self, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> std::io::Result<()> {
-        let temp = self.temp();
-        // Never into a file that somebody else has put there.
-        let file = File::create_new(&temp)?;
-        let written = finish(file, fill).and_then(|file| file.sync_all());
-        written.and_then(|()| std::fs::rename(&temp, &self.real)).inspect_err(|_| {
-            let _ = std::fs::remove_file(&temp);
-        })
+        let draft = finish(self.draft()?, fill)?;
+        draft.flush_to_disk()?;
+        draft.replace(&self.real)
     }
 
-    fn temp(&self) -> PathBuf {
-        let name = self.real.file_name().unwrap_or_default().to_string_lossy();
-        self.real.with_file_name(format!(".{name}.{}.part", std::process::id()))
+    fn draft(&self) -> std::io::Result<Draft> {
+        number_apart(|number| Draft::create(&beside(&self.real, number, "part")))
     }
 
     fn failed(&self, what: &str, e: &std::io::Error) -> Error {

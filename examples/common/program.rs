@@ -61,13 +61,17 @@ pub fn main<O>(
 /// What the parser found wrong, in one line, with its tip if it has one: for the job master, who tells it.
 fn brief(name: &str, text: &clap::Error) -> Error {
     let text = text.to_string();
-    let line = text.lines().next().unwrap_or_default();
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default().trim_start_matches("error: ");
+    // What is missing, or possible, stands in lines of its own.
+    let more: Vec<&str> = lines.take_while(|line| line.starts_with(' ')).map(str::trim).collect();
+    let what = format!("{first} {}", more.join(", "));
     let tip = text
         .lines()
         .find_map(|l| l.trim().strip_prefix("tip: "))
         .map(|t| format!("{t}; "))
         .unwrap_or_default();
-    Error::usage(line.trim_start_matches("error: "), format!("{tip}see {name} --help"))
+    Error::usage(what.trim_end(), format!("{tip}see {name} --help"))
 }
 
 fn finish(name: &str, world: World) -> ExitCode {
@@ -95,4 +99,42 @@ fn fail(world: World, e: Error) -> ExitCode {
         _ => drop(world.finish()),
     }
     ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Options {
+        #[arg(long, value_name = "DIR")]
+        output: String,
+        #[arg(long, value_name = "N")]
+        records: u64,
+        #[arg(long, value_parser = ["inner", "left"])]
+        kind: Option<String>,
+    }
+
+    #[test]
+    fn usage_errors_are_whole() {
+        let wrong = |args: &[&str]| {
+            let args = ["x"].iter().chain(args);
+            brief("x", &Options::try_parse_from(args).unwrap_err()).to_string()
+        };
+        assert_eq!(
+            wrong(&[]),
+            "the following required arguments were not provided: --output <DIR>, --records <N>\n  help: see x --help"
+        );
+        assert_eq!(
+            wrong(&["--kind", "lefty"]),
+            "invalid value 'lefty' for '--kind <KIND>' [possible values: inner, left]\n  \
+             help: a similar value exists: 'left'; see x --help"
+        );
+        let said = wrong(&["--outptu", "a"]);
+        assert!(
+            said.starts_with("unexpected argument '--outptu' found\n  help: a similar argument"),
+            "{said}"
+        );
+    }
 }

@@ -26,7 +26,7 @@ Types of columns are found out over the whole file: int (64 bits), float, or tex
 aggregates leave NULL out. The output is CSV with a header, sorted by key.
 
 Exit codes: 0 done; 64 wrong command line; 65 unusable input, or a sum beyond 64 bits; 66 no input; 73 output cannot be written; 74 a \
-read failed half-way.";
+read failed half-way; 75 stopped on request (nothing is written).";
 
 /// Aggregates of the bundled flights.
 const BUNDLED: &str = "count,count:dep_time,mean:dep_delay,max:dep_delay,sum:distance";
@@ -53,7 +53,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "AGG", value_delimiter = ',', default_value = BUNDLED, hide_default_value = true)]
     #[arg(default_value_if("input", ArgPredicate::IsPresent, "count"))]
     pub(crate) agg: Vec<Wanted>,
-    /// Where to write the groups (bundled flights: flights-groups.csv)
+    /// Where to write the groups (bundled flights: groupby-demo.csv); what is there is replaced
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
@@ -95,6 +95,6 @@ fn check(options: &Options) -> Result<(), (&'static str, &'static str)> {
 impl Options {
     /// Where the groups go.
     pub(crate) fn output(&self) -> &Path {
-        self.output.as_deref().unwrap_or(Path::new("flights-groups.csv"))
+        self.output.as_deref().unwrap_or(Path::new("groupby-demo.csv"))
     }
 }

@@ -10,6 +10,7 @@ use aeolian::ops::{Batch, ByKey, Insert, KeyedReduce, LogicalPlan, Operator, Sor
 use aeolian_examples::output::Target;
 use aeolian_examples::progress::{Mode, Progress, seconds};
 use aeolian_examples::readat::ReadAt;
+use aeolian_examples::stop::{insert, listen};
 use aeolian_examples::tabular::{Chain, Dialect, Kind, Table, Value, check, complete, unless_wires, write};
 use aeolian_examples::{Error, Result, agree::agree, flights, rss, summary};
 use serde::Serialize;
@@ -57,12 +58,17 @@ struct Seconds {
 pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let begin = Instant::now();
     let mode = Mode::choose(world.rank() as usize, options.quiet);
+    listen(world)?;
     let target = check(world, options.output(), &options.input.iter().collect::<Vec<_>>())?;
     let progress = Progress::new("groupby: types", mode).after(Duration::from_millis(500));
     let table = match &options.input {
         Some(path) => Table::open(world, ReadAt::open(path), &options.table.dialect()?, &progress)?,
         None => {
-            Progress::new("groupby", mode).finish(&format!("no --input: the bundled {}", flights::DAY));
+            Progress::new("groupby", mode).finish(&format!(
+                "no --input: reads the bundled {}, writes {} (and replaces it)",
+                flights::DAY,
+                options.output().display()
+            ));
             Table::open(world, Ok(flights::flights()), &Dialect::default(), &progress)?
         }
     };
@@ -230,12 +236,15 @@ fn group(
         };
         let each = LogicalPlan::each_rank(world);
         let mut reduce = KeyedReduce::new(&flow, &each, combine, Chain::new(&sort, me, &failed))?;
-        let read = table.read(&columns.read, progress, |row| Ok(reduce.insert_all(me, [columns.pair(row)])?));
+        let read = table.read(world, &columns.read, progress, |row| {
+            insert(world, &mut reduce, columns.pair(row), |reduce, pair| reduce.insert(me, pair))
+        });
         let read = unless_wires(read)?;
         // Also after an error of the file: the others count on this rank.
         reduce.finish(me)?;
-        complete(&mut reduce, &sort, me, &failed)?;
-        read?;
+        let done = complete(world, &mut reduce, &sort, &failed);
+        // Here, not only by the caller: what is under way must find its operators.
+        agree(world, read.and(done))?;
         let wrong = wrong.borrow_mut().take();
         wrong.map_or(Ok(()), Err)?;
         Ok((groups.get(), flow.spill().report().bytes_written))

@@ -25,7 +25,8 @@ Types of columns are found out over the whole files. NULL in a key matches nothi
 columns of the left side, then those of the right side; one whose name is there already gets `_right` behind it. Of semi and anti \
 joins it has the left side's columns only.
 
-Exit codes: 0 done; 64 wrong command line; 65 unusable input; 66 no input; 73 output cannot be written; 74 a read failed half-way.";
+Exit codes: 0 done; 64 wrong command line; 65 unusable input; 66 no input; 73 output cannot be written; 74 a read failed half-way; \
+75 stopped on request (nothing is written).";
 
 /// Which rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -86,7 +87,7 @@ pub(crate) struct Options {
     /// Write rows in the order of their keys, then of all other columns [default: as they come]
     #[arg(long)]
     pub(crate) sorted: bool,
-    /// Where to write the rows (bundled flights: flights-planes.csv)
+    /// Where to write the rows (bundled flights: join-demo.csv); what is there is replaced
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
@@ -104,7 +105,7 @@ pub(crate) struct Options {
 impl Options {
     /// Where the rows go.
     pub(crate) fn output(&self) -> &Path {
-        self.output.as_deref().unwrap_or(Path::new("flights-planes.csv"))
+        self.output.as_deref().unwrap_or(Path::new("join-demo.csv"))
     }
 }
 

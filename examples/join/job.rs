@@ -14,6 +14,7 @@ use aeolian_examples::agree::agree;
 use aeolian_examples::output::Target;
 use aeolian_examples::progress::{Mode, Progress, seconds};
 use aeolian_examples::readat::ReadAt;
+use aeolian_examples::stop::{insert, listen};
 use aeolian_examples::tabular::{Chain, Dialect, Lines, Table, Value, check, complete, unless_wires, write};
 use aeolian_examples::{Result, flights, rss};
 
@@ -25,11 +26,15 @@ use crate::outputs::{self, Seconds, Side, Summary};
 pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let begin = Instant::now();
     let mode = Mode::choose(world.rank() as usize, options.quiet);
+    listen(world)?;
     let inputs: Vec<&PathBuf> = options.left.iter().chain(&options.right).collect();
     let target = check(world, options.output(), &inputs)?;
     if inputs.is_empty() {
-        Progress::new("join", mode)
-            .finish(&format!("no --left and --right: the bundled {}, and their planes", flights::DAY));
+        Progress::new("join", mode).finish(&format!(
+            "no --left and --right: reads the bundled {}, and their planes, writes {} (and replaces it)",
+            flights::DAY,
+            options.output().display()
+        ));
     }
     let mut left = open(world, "left", options.left.as_deref(), flights::flights, options, mode)?;
     let mut right = open(world, "right", options.right.as_deref(), flights::planes, options, mode)?;
@@ -146,7 +151,7 @@ impl Joining<'_> {
     /// Joins into `out`.
     fn join<O: Insert<Vec<Value>>>(
         &self,
-        world: &World,
+        world: &mut World,
         flow: &Dataflow,
         out: &RefCell<O>,
     ) -> Result<JoinReport> {
@@ -167,21 +172,24 @@ impl Joining<'_> {
             |side: &str| Progress::new(&format!("join: {side}"), self.mode).after(Duration::from_millis(500));
         let mut number = 0;
         // The right side first: if it is small, it goes to all ranks, and the left side stays where it is.
-        let right = self.right.read(&self.columns.right, &progress("right"), |values| {
+        let right = self.right.read(world, &self.columns.right, &progress("right"), |values| {
             number += 1;
-            Ok(join.insert_all_right(me, self.columns.right_row(values, number))?)
+            let row = self.columns.right_row(values, number);
+            row.map_or(Ok(()), |row| insert(world, &mut join, row, |join, row| join.insert_right(me, row)))
         });
         let right = unless_wires(right)?;
         join.finish_right(me)?;
-        let left = self.left.read(&self.columns.left, &progress("left"), |values| {
+        let left = self.left.read(world, &self.columns.left, &progress("left"), |values| {
             number += 1;
-            Ok(join.insert_all_left(me, self.columns.left_row(values, number))?)
+            let row = self.columns.left_row(values, number);
+            row.map_or(Ok(()), |row| insert(world, &mut join, row, |join, row| join.insert_left(me, row)))
         });
         let left = unless_wires(left)?;
         // Also after an error of a file: the others count on this rank.
         join.finish(me)?;
-        complete(&mut join, out, me, &failed)?;
-        right.and(left)?;
+        let done = complete(world, &mut join, out, &failed);
+        // Here, not only by the caller: what is under way must find its operators.
+        agree(world, right.and(left).and(done))?;
         Ok(join.report())
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use aeolian_examples::Error;
 use aeolian_examples::program::End;
+use aeolian_examples::whole::whole;
 use clap::{Parser, ValueEnum};
 
 use crate::models::Kind;
@@ -42,9 +43,11 @@ pub(crate) struct Options {
     pub(crate) input: Option<String>,
     /// Number of clusters (digits: 10; with --init FILE: its rows)
     #[arg(long, value_name = "K")]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) k: Option<usize>,
     /// At most this many iterations
     #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) iterations: usize,
     /// Stop when the squared movement of all centroids is at most this times the mean variance of the columns
     #[arg(long, value_name = "T", default_value_t = 1e-4)]
@@ -54,6 +57,7 @@ pub(crate) struct Options {
     pub(crate) init: String,
     /// Seed of random and kmeans++; the same on any number of ranks
     #[arg(long, value_name = "S", default_value_t = 1)]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// Numbers to compute in
     #[arg(long, value_enum, default_value_t = Dtype::F64)]
@@ -78,6 +82,7 @@ pub(crate) struct Options {
     pub(crate) report: Option<PathBuf>,
     /// Threads in each rank [default: cores of the node / ranks on it]
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
     /// No progress and no table
     #[arg(long)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use aeolian_examples::Error;
 use aeolian_examples::program::End;
+use aeolian_examples::whole::whole;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
@@ -67,15 +68,19 @@ pub(crate) struct Options {
     pub(crate) generate: Option<Generator>,
     /// Random texts: how many documents
     #[arg(long, value_name = "D", requires = "generate", default_value_t = 10_000)]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) docs: u64,
     /// Random texts: how many words there are
     #[arg(long, value_name = "V", requires = "generate", default_value_t = 20_000)]
+    #[arg(value_parser = whole::<u32>, allow_negative_numbers = true)]
     pub(crate) vocabulary: u32,
     /// Random texts: tokens in each document
     #[arg(long, value_name = "N", requires = "generate", default_value_t = 200)]
+    #[arg(value_parser = whole::<u32>, allow_negative_numbers = true)]
     pub(crate) length: u32,
     /// How many topics
     #[arg(long, value_name = "K", default_value_t = 20)]
+    #[arg(value_parser = whole::<u32>, allow_negative_numbers = true)]
     pub(crate) topics: u32,
     /// Prior of topics in a document: less gives documents of fewer topics
     #[arg(long, value_name = "A", default_value_t = 0.1)]
@@ -85,15 +90,19 @@ pub(crate) struct Options {
     pub(crate) beta: f64,
     /// How many times every token gets a new topic
     #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) iterations: usize,
     /// Decides all random choices
     #[arg(long, value_name = "X", default_value_t = 1)]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// Drop words that come less often in all texts together
     #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) min_count: u64,
     /// Drop words of fewer letters
     #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) min_letters: usize,
     /// Drop the words in this file, one a line [default: a short list of English ones]
     #[arg(long, value_name = "FILE", conflicts_with = "no_stop_words")]
@@ -106,18 +115,22 @@ pub(crate) struct Options {
     pub(crate) sampler: Sampler,
     /// Compute the log-likelihood every so many iterations (0: only after the last one)
     #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) likelihood: usize,
     /// Blocks into which a rank cuts its documents: so many threads can sample at once. The result depends on it
     #[arg(long, value_name = "P", default_value_t = 4)]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) blocks: usize,
     /// Directory for topics.tsv, documents.tsv and vocabulary.tsv; made if it is not there (bundled book: book-topics)
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
     /// Words of each topic in the table and the JSON object
     #[arg(long, value_name = "W", default_value_t = 10)]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) top: usize,
     /// Threads in each rank [default: cores of the node / ranks on it]
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
     /// No progress and no table
     #[arg(long)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use aeolian_examples::Error;
 use aeolian_examples::program::End;
+use aeolian_examples::whole::whole;
 use clap::{Parser, ValueEnum};
 
 const EXAMPLES: &str = "\
@@ -54,18 +55,23 @@ pub(crate) struct Options {
     pub(crate) generate: Option<Generator>,
     /// Users of the random ratings
     #[arg(long, value_name = "U", default_value_t = 1000, conflicts_with = "input")]
+    #[arg(value_parser = whole::<u32>, allow_negative_numbers = true)]
     pub(crate) users: u32,
     /// Items of the random ratings
     #[arg(long, value_name = "I", default_value_t = 2000, conflicts_with = "input")]
+    #[arg(value_parser = whole::<u32>, allow_negative_numbers = true)]
     pub(crate) items: u32,
     /// How many random ratings
     #[arg(long, value_name = "R", default_value_t = 100_000, conflicts_with = "input")]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) ratings: u64,
     /// Factors of each user and item
     #[arg(long, value_name = "K", default_value_t = 32)]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) rank: usize,
     /// How many times every rating is used
     #[arg(long, value_name = "E", default_value_t = 20)]
+    #[arg(value_parser = whole::<u32>, allow_negative_numbers = true)]
     pub(crate) epochs: u32,
     /// How far a rating moves its user and its item
     #[arg(long, value_name = "L", default_value_t = 0.01)]
@@ -84,15 +90,18 @@ pub(crate) struct Options {
     pub(crate) test_file: Option<String>,
     /// Measure it after every N epochs too, not only at the end
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole::<u32>, allow_negative_numbers = true)]
     pub(crate) test_every: Option<u32>,
     /// Seed of the first factors, of the order of ratings, of what is held out, and of random ratings
     #[arg(long, value_name = "X", default_value_t = 1)]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// Directory for users.csv, items.csv and model.json; made if it is not there
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
     /// Threads in each rank [default: cores of the node / ranks on it]
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
     /// No progress and no table
     #[arg(long)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use aeolian_examples::Error;
 use aeolian_examples::program::End;
+use aeolian_examples::whole::whole;
 use clap::{Parser, ValueEnum};
 
 const EXAMPLES: &str = "\
@@ -67,12 +68,15 @@ pub(crate) struct Options {
     pub(crate) generate: Option<Generator>,
     /// The random graph has 2^S vertices, numbered from 0
     #[arg(long, value_name = "S", requires = "generate")]
+    #[arg(value_parser = whole::<u32>, allow_negative_numbers = true)]
     pub(crate) scale: Option<u32>,
     /// Edges drawn for the random graph [default: 16 for each vertex]
     #[arg(long, value_name = "E", requires = "generate")]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) edges: Option<u64>,
     /// Seed of the random graph, which is the same on any number of ranks
     #[arg(long, value_name = "X", default_value_t = 1)]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// Chance to follow an edge rather than to jump anywhere
     #[arg(long, value_name = "D", default_value_t = 0.85)]
@@ -82,6 +86,7 @@ pub(crate) struct Options {
     pub(crate) tolerance: f64,
     /// At most this many iterations
     #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) iterations: usize,
     /// How values come from other ranks
     #[arg(long, value_enum, default_value_t = Exchange::Auto)]
@@ -91,9 +96,11 @@ pub(crate) struct Options {
     pub(crate) output: Option<PathBuf>,
     /// Vertices in the table and the JSON object
     #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) top: usize,
     /// Threads in each rank [default: cores of the node / ranks on it]
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) threads: Option<usize>,
     /// No progress and no table
     #[arg(long)]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use aeolian_examples::Error;
 use aeolian_examples::flow::FlowArgs;
 use aeolian_examples::program::End;
+use aeolian_examples::whole::whole;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ No word goes on from one file into the next. Every rank reads only its part.
 A directory stands for all files in it and in the directories in it, hidden ones too; links in it are not followed.
 
 Exit codes: 0 done; 64 wrong command line; 65 unusable input; 66 no input; 73 output cannot be written, or \
-there is no room to spill to; 74 a read failed half-way.";
+there is no room to spill to; 74 a read failed half-way; 75 stopped on request (nothing is written).";
 
 /// What a word is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -50,11 +51,13 @@ pub(crate) struct Options {
     /// Make words lower case (Unicode's) before they are counted
     #[arg(long)]
     pub(crate) ignore_case: bool,
-    /// Where to write each word and its count, one a line, the most frequent first, then by bytes
+    /// Where to write each word and its count, one a line, the most frequent first, then by bytes; what is there is replaced
+    /// (bundled text: wordcount-demo.tsv)
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Words in the table and the JSON object
     #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) top: usize,
     #[command(flatten)]
     pub(crate) flow: FlowArgs,

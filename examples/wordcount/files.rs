@@ -10,6 +10,7 @@ use aeolian::harp::{Custom, Serde, Table, broadcast};
 use aeolian_examples::agree::agree;
 use aeolian_examples::matrix::block;
 use aeolian_examples::readat::ReadAt;
+use aeolian_examples::stop::not_stopped;
 use aeolian_examples::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +40,8 @@ impl Files {
         if options.input.is_empty() {
             return Ok(Files { files: Vec::new(), bundled: true, bytes: bundled::TEXT.len() as u64 });
         }
-        let mine = if world.rank() == 0 { find(&options.input) } else { Ok(Vec::new()) };
+        let mine =
+            if world.rank() == 0 { find(&options.input, &|| not_stopped(world)) } else { Ok(Vec::new()) };
         let mine = agree(world, mine)?;
         let first = Custom::new("first", |_: &mut Vec<File>, _: &Vec<File>| {});
         let mut table = Table::<Serde<Vec<File>>, _>::new(first);
@@ -107,13 +109,14 @@ impl Files {
     }
 }
 
-fn find(input: &[PathBuf]) -> Result<Vec<File>> {
+/// `look` is called now and then, and may end it.
+fn find(input: &[PathBuf], look: &dyn Fn() -> Result<()>) -> Result<Vec<File>> {
     let mut all = Vec::new();
     for path in input {
         let meta = std::fs::metadata(path).map_err(|e| Error::no_input(path, &e))?;
         let before = all.len();
         if meta.is_dir() {
-            walk(path, &mut all)?;
+            walk(path, &mut all, look)?;
         } else {
             all.push(File { path: path.as_os_str().as_bytes().to_vec(), len: ReadAt::open(path)?.len() });
         }
@@ -126,7 +129,8 @@ fn find(input: &[PathBuf]) -> Result<Vec<File>> {
 }
 
 /// Links are not followed: they may lead round in a circle, and what they lead to may be counted already.
-fn walk(dir: &Path, all: &mut Vec<File>) -> Result<()> {
+fn walk(dir: &Path, all: &mut Vec<File>, look: &dyn Fn() -> Result<()>) -> Result<()> {
+    look()?;
     let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
     let mut entries = entries.map_err(|e| Error::no_input(dir, &e))?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
@@ -134,7 +138,7 @@ fn walk(dir: &Path, all: &mut Vec<File>) -> Result<()> {
         let path = entry.path();
         let kind = entry.file_type().map_err(|e| Error::no_input(&path, &e))?;
         if kind.is_dir() {
-            walk(&path, all)?;
+            walk(&path, all, look)?;
         } else if kind.is_file() {
             let len = entry.metadata().map_err(|e| Error::no_input(&path, &e))?.len();
             all.push(File { path: path.into_os_string().into_vec(), len });
@@ -180,10 +184,11 @@ mod tests {
             let prefix = dir.path().as_os_str().len() + 1;
             found.iter().map(|f| String::from_utf8(f.path[prefix..].to_vec()).unwrap()).collect()
         };
-        let found = find(&[dir.path().to_owned()]).unwrap();
+        let go = &|| Ok(());
+        let found = find(&[dir.path().to_owned()], go).unwrap();
         assert_eq!(names(found), [".hidden", "a", "b/c/y", "b/x", "b.txt"]);
-        assert_eq!(names(find(&[at("link"), at("a")]).unwrap()), ["link", "a"], "what is named is read");
-        assert!(find(&[at("empty")]).unwrap_err().to_string().contains("no regular files"));
-        assert_eq!(find(&[at("none")]).unwrap_err().exit_code(), 66);
+        assert_eq!(names(find(&[at("link"), at("a")], go).unwrap()), ["link", "a"], "what is named is read");
+        assert!(find(&[at("empty")], go).unwrap_err().to_string().contains("no regular files"));
+        assert_eq!(find(&[at("none")], go).unwrap_err().exit_code(), 66);
     }
 }

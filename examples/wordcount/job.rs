@@ -1,5 +1,6 @@
 //! A run from the first byte read to the last one written.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use aeolian::World;
@@ -7,6 +8,7 @@ use aeolian::harp::{Max, Sum, allreduce_slice};
 use aeolian::ops::{Batch, Dataflow, Insert, KeyedReduce, LogicalPlan, Operator, taking};
 use aeolian_examples::agree::agree;
 use aeolian_examples::progress::{Mode, Progress, seconds};
+use aeolian_examples::stop::{complete, insert, listen, not_stopped};
 use aeolian_examples::{Error, Result, rss};
 use serde::Serialize;
 
@@ -69,6 +71,16 @@ struct Done {
 pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let begin = Instant::now();
     let mode = Mode::choose(world.rank() as usize, options.quiet);
+    listen(world)?;
+    if options.input.is_empty()
+        && let Some(output) = outputs::output(options)
+    {
+        Progress::new("wordcount", mode).finish(&format!(
+            "no --input: counts {}, writes {} (and replaces it)",
+            options.input_name(),
+            output.display()
+        ));
+    }
     let files = Files::list(world, options)?;
     let target = if world.rank() == 0 { outputs::check(options, &files) } else { Ok(None) };
     let target = agree(world, target)?;
@@ -123,10 +135,11 @@ fn count(world: &mut World, options: &Options, flow: &Dataflow, files: &Files, m
     let (bytes, parts) = files.part(rank, world.size());
     let mut sorter = Sorter::new(flow, options.top, outputs::wanted(options));
     // A receiver cannot fail: what went wrong is told when the operator is complete.
-    let mut kept = Ok(());
+    let kept = RefCell::new(Ok(()));
     let take = taking(|_, batch: Batch<(Word, u64)>| {
+        let mut kept = kept.borrow_mut();
         if kept.is_ok() {
-            kept = batch.into_iter().try_for_each(|(word, count)| sorter.push(Row { count, word }));
+            *kept = batch.into_iter().try_for_each(|(word, count)| sorter.push(Row { count, word }));
         }
     });
     let plan = LogicalPlan::each_rank(world);
@@ -137,8 +150,8 @@ fn count(world: &mut World, options: &Options, flow: &Dataflow, files: &Files, m
     let table = agree(world, Table::new(most))?;
     let mut pieces = Pieces::new(Level::best(), options.words, options.ignore_case, table);
     let mut room = flow.memory().reserve();
-    let shared = std::cell::RefCell::new(&mut op);
-    let mut insert = |table: &mut Table| -> Result<()> {
+    let shared = RefCell::new(&mut op);
+    let mut flush = |table: &mut Table| -> Result<()> {
         let word = |word| match word {
             Counted::Short(len, bytes) => Word::Short(len, bytes),
             Counted::Long(bytes) => Word::Long(bytes.into()),
@@ -146,7 +159,10 @@ fn count(world: &mut World, options: &Options, flow: &Dataflow, files: &Files, m
         // What the operator may take depends on what others hold.
         room.shrink(room.bytes());
         room.take(table.bytes() as u64);
-        shared.borrow_mut().insert_all(rank, table.iter().map(|(w, count)| (word(w), count)))?;
+        let mut op = shared.borrow_mut();
+        table.iter().try_for_each(|(w, count)| {
+            insert(world, &mut **op, (word(w), count), |op, pair| op.insert(rank, pair))
+        })?;
         table.clear();
         Ok(())
     };
@@ -159,25 +175,26 @@ fn count(world: &mut World, options: &Options, flow: &Dataflow, files: &Files, m
                 format!("{:.0} MiB", (before + at.saturating_sub(start)) as f64 / f64::from(1 << 20))
             });
             shared.borrow_mut().progress()?;
-            Ok(())
+            not_stopped(world)
         };
-        pieces.count(&source, (part.start, part.end), &mut insert, &mut ticked)?;
+        pieces.count(&source, (part.start, part.end), &mut flush, &mut ticked)?;
         before += part.end - part.start;
         Ok::<(), Error>(())
     });
+    let read = read.and_then(|()| flush(&mut pieces.table));
     if let Err(Error::Net(e)) = read {
         return Err(e.into());
     }
     // After any other error this rank has no more words: the others, who wait for them, hear of it below.
-    insert(&mut pieces.table)?;
     drop(room);
     let words = pieces.counted;
     drop(pieces);
     let counted = begin.elapsed();
     op.finish(rank)?;
-    op.complete()?;
+    let completed = complete(world, &mut op);
+    // The operator is still there: what is under way must find it.
+    agree(world, read.and(completed).and_then(|()| kept.replace(Ok(()))))?;
     drop(op);
-    agree(world, read.and(kept))?;
     progress.finish(&format!(
         "{:.1} MiB on this rank counted in {}, all together in {}",
         bytes as f64 / f64::from(1 << 20),

@@ -15,7 +15,7 @@ use crate::job::Summary;
 use crate::sorter::Row;
 
 /// Where the words are written by default if the bundled text is counted.
-const BUNDLED: &str = "words.tsv";
+const BUNDLED: &str = "wordcount-demo.tsv";
 
 /// Characters of a word in the table.
 const WIDE: usize = 48;
@@ -38,10 +38,14 @@ pub(crate) fn wanted(options: &Options) -> bool {
     options.output.is_some() || options.input.is_empty()
 }
 
+/// Where the words are written, if anywhere.
+pub(crate) fn output(options: &Options) -> Option<PathBuf> {
+    options.output.clone().or_else(|| options.input.is_empty().then(|| PathBuf::from(BUNDLED)))
+}
+
 /// Checks that the file can be written, before anything is computed. For rank 0.
 pub(crate) fn check(options: &Options, files: &Files) -> Result<Option<Target>> {
-    let path = options.output.clone().or_else(|| options.input.is_empty().then(|| PathBuf::from(BUNDLED)));
-    let Some(path) = path else { return Ok(None) };
+    let Some(path) = output(options) else { return Ok(None) };
     if files.contains(&path) {
         let what = format!("--output {}: this file is an input", path.display());
         return Err(Error::usage(what, "name another file"));

@@ -7,6 +7,7 @@ use aeolian::World;
 use aeolian::harp::{Array, Custom, Serde, Table, allgather};
 use aeolian::ops::record::Reader;
 use aeolian_examples::output::Target;
+use aeolian_examples::stop::listen;
 use aeolian_examples::wires::{exchange, take};
 use aeolian_examples::{Error, Result, gathered};
 
@@ -28,6 +29,7 @@ pub(crate) fn write(
     let borders = borders(world, samples, memory)?;
     let rounds = (borders.len() + 1).div_ceil(size);
     gathered::in_rounds(world, target, "", rounds, |world, round| {
+        listen(world)?;
         let mine = world.rank() as usize;
         let mut outgoing = Vec::with_capacity(size);
         let mut merged = Vec::new();

@@ -2,7 +2,10 @@
 
 use std::cell::RefCell;
 
-use aeolian::ops::{Batch, Full, Insert, InsertError, Operator, OpsError, Receiver, Record, drive};
+use aeolian::World;
+use aeolian::ops::{Batch, Full, Insert, InsertError, Operator, OpsError, Receiver, Record};
+
+use crate::stop;
 
 /// A receiver that inserts what it gets into the next operator, at the source that this rank has there.
 pub struct Chain<'a, T, O> {
@@ -41,26 +44,32 @@ impl<T: Record, O: Insert<T>> Receiver<Batch<T>> for Chain<'_, T, O> {
     }
 }
 
-/// Moves `first`, whose sources have finished, and what is behind it on until all of it is there.
+/// Moves `first`, whose sources have finished, and what is behind it on until all of it is there, or somebody wants the job to end.
+///
+/// # Errors
+/// [`Error::Stopped`](crate::Error::Stopped), or of the wires.
 pub fn complete<A: Operator, B: Operator>(
+    world: &World,
     first: &mut A,
     next: &RefCell<B>,
-    source: u32,
     failed: &RefCell<Option<OpsError>>,
-) -> Result<(), OpsError> {
-    drive(first, |first| {
+) -> crate::Result<()> {
+    stop::until(world, first, |first| {
         while next.borrow_mut().progress()? {}
         match failed.borrow_mut().take() {
             Some(e) => Err(e),
-            None => Ok(first.is_complete().then_some(())),
+            None => Ok(first.is_complete()),
         }
     })?;
     let mut next = next.borrow_mut();
-    next.finish(source)?;
-    next.complete()
+    next.finish(world.rank())?;
+    stop::complete(world, &mut *next)
 }
 
 /// What came of reading: after an error of the wires nothing goes on, after one of a file this rank's part of the operators does.
+///
+/// # Errors
+/// Of the wires.
 pub fn unless_wires(read: crate::Result<()>) -> crate::Result<crate::Result<()>> {
     match read {
         Err(e @ crate::Error::Net(_)) => Err(e),

@@ -8,14 +8,14 @@ const PIECE: u64 = 1 << 20;
 /// A row longer than this is taken for one whose quote is not closed.
 const LONGEST_ROW: usize = 64 << 20;
 
-/// How many double quotes there are in `from..to`.
-pub fn quotes(source: &ReadAt, from: u64, to: u64, progress: &dyn Fn(u64)) -> Result<u64> {
+/// How many double quotes there are in `from..to`. `progress` is told the bytes done, and may end it.
+pub fn quotes(source: &ReadAt, from: u64, to: u64, progress: &dyn Fn(u64) -> Result<()>) -> Result<u64> {
     let (mut count, mut at) = (0, from);
     while at < to {
         let end = to.min(at + PIECE);
         count += source.bytes(at, end)?.iter().filter(|b| **b == b'"').count() as u64;
         at = end;
-        progress(at - from);
+        progress(at - from)?;
     }
     Ok(count)
 }

@@ -11,6 +11,7 @@ use crate::lines::{number_at, shown};
 use crate::matrix::block;
 use crate::progress::Progress;
 use crate::readat::ReadAt;
+use crate::stop::not_stopped;
 use crate::{Error, Result};
 
 /// How rows are written.
@@ -154,7 +155,11 @@ impl Table {
         table.range = (table.start + share.start, table.start + share.end);
         let (from, to) = table.range;
         // Two passes: one for the quotes, one for the types.
-        let tick = |done| progress.tick(done, 2 * (to - from), String::new);
+        let here = world.handle();
+        let tick = |done| {
+            progress.tick(done, 2 * (to - from), String::new);
+            not_stopped(&here)
+        };
         let count = agree(world, quotes(&table.source, from, to, &tick))?;
         let before: u64 = all(world, count)?[..rank].iter().sum();
         table.inside = before % 2 == 1;
@@ -235,7 +240,7 @@ impl Table {
     }
 
     /// The types of the columns in this rank's part, and its rows.
-    fn infer(&self, tick: &dyn Fn(u64)) -> Result<(Vec<Kind>, u64)> {
+    fn infer(&self, tick: &dyn Fn(u64) -> Result<()>) -> Result<(Vec<Kind>, u64)> {
         let mut kinds = vec![Kind::Null; self.names.len()];
         let mut count = 0;
         self.each(tick, |at, fields| {
@@ -255,13 +260,20 @@ impl Table {
     }
 
     /// The values of some columns, of this rank's rows.
+    ///
+    /// # Errors
+    /// Of the file, those of `take`, and [`Error::Stopped`] when somebody wants the job to end.
     pub fn read(
         &self,
+        world: &World,
         columns: &[usize],
         progress: &Progress,
         mut take: impl FnMut(Vec<Value>) -> Result<()>,
     ) -> Result<()> {
-        let tick = |done| progress.tick(done, self.range.1 - self.range.0, String::new);
+        let tick = |done| {
+            progress.tick(done, self.range.1 - self.range.0, String::new);
+            not_stopped(world)
+        };
         self.each(&tick, |at, fields| {
             let value = |i: &usize| match fields.get(*i) {
                 field if self.dialect.is_null(field) => Ok(Value::Null),
@@ -271,8 +283,12 @@ impl Table {
         })
     }
 
-    /// Walks through this rank's rows. `tick` is told the bytes done.
-    fn each(&self, tick: &dyn Fn(u64), mut take: impl FnMut(u64, &Fields) -> Result<()>) -> Result<()> {
+    /// Walks through this rank's rows. `tick` is told the bytes done, and may end it.
+    fn each(
+        &self,
+        tick: &dyn Fn(u64) -> Result<()>,
+        mut take: impl FnMut(u64, &Fields) -> Result<()>,
+    ) -> Result<()> {
         let (from, to) = self.range;
         let mut fields = Fields::default();
         let mut rows = Rows::new(&self.source, from, to, self.inside, from == self.start)?;
@@ -292,11 +308,10 @@ impl Table {
             take(at, &fields)?;
             count += 1;
             if count.is_multiple_of(1024) {
-                tick(at - from);
+                tick(at - from)?;
             }
         }
-        tick(to - from);
-        Ok(())
+        tick(to - from)
     }
 
     /// An error in the row that begins at this byte. Counts the lines before it.

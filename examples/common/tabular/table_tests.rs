@@ -1,5 +1,6 @@
 use super::*;
 use crate::progress::Mode;
+use aeolian::World;
 use proptest::prelude::*;
 
 /// The texts of the fields of all rows, read in so many ranges, one after another.
@@ -14,7 +15,7 @@ fn in_ranges(bytes: &[u8], ranges: usize) -> Vec<Vec<String>> {
         let share = block(table.source.len() - table.start, rank, ranges);
         table.range = (table.start + share.start, table.start + share.end);
         table.inside = before % 2 == 1;
-        before += quotes(&table.source, table.range.0, table.range.1, &|_| ()).unwrap();
+        before += quotes(&table.source, table.range.0, table.range.1, &|_| Ok(())).unwrap();
         let take = |_, fields: &Fields| {
             let text = |i| String::from_utf8(fields.get(i).0.to_vec()).unwrap();
             rows.push((0..fields.len()).map(text).collect());
@@ -86,7 +87,7 @@ proptest! {
         let mut back = Vec::new();
         let progress = Progress::new("", Mode::Silent);
         let all: Vec<usize> = (0..columns).collect();
-        table.read(&all, &progress, |row| { back.push(row); Ok(()) }).unwrap();
+        table.read(&World::alone(), &all, &progress, |row| { back.push(row); Ok(()) }).unwrap();
         prop_assert_eq!(back, rows);
     }
 }

@@ -90,3 +90,14 @@ fn groups_come_in_order_with_null_first() {
     let text = std::fs::read_to_string(dir.path().join("o.csv")).unwrap();
     assert_eq!(text, "k,count,count_v,sum_v,mean_v\n,1,1,2.0,2.0\n9,1,0,,\n10,2,2,3.5,1.75\n");
 }
+
+#[test]
+fn a_lone_process_stops_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    // A hole: as many bytes without quotes as there is time.
+    std::fs::write(dir.path().join("x"), "k,v\n").unwrap();
+    std::fs::File::options().write(true).open(dir.path().join("x")).unwrap().set_len(1 << 43).unwrap();
+    let args = ["--input", "x", "--key", "k", "--output", "o"];
+    built::assert_stops_in_order(env!("CARGO_BIN_EXE_groupby"), dir.path(), &args);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left");
+}

@@ -16,10 +16,10 @@ fn without_arguments_the_bundled_flights_from_anywhere() {
     let (code, table, said) = groupby(dir.path(), &[]);
     assert_eq!(code, 0, "{said}");
     assert!(table.starts_with("flights.csv (bundled): 684 rows, 13 groups, 1 rank on 1 node"), "{table}");
-    assert!(table.contains("written: flights-groups.csv"), "{table}");
-    let told = "groupby: no --input: the bundled flights from New York on 9 February 2013\n";
+    assert!(table.contains("written: groupby-demo.csv"), "{table}");
+    let told = "groupby: no --input: reads the bundled flights from New York on 9 February 2013, writes groupby-demo.csv (and replaces it)\n";
     assert!(said.starts_with(told), "{said}");
-    assert_eq!(std::fs::read_to_string(dir.path().join("flights-groups.csv")).unwrap(), GROUPS);
+    assert_eq!(std::fs::read_to_string(dir.path().join("groupby-demo.csv")).unwrap(), GROUPS);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary files");
     assert!(include_str!("../../../docs/src/tables.md").contains(GROUPS), "the book shows them");
 }
@@ -46,7 +46,7 @@ fn json_is_one_object_and_quiet_is_quiet() {
     );
     assert_eq!(
         (&all["input"], &all["output"]),
-        (&"flights.csv (bundled)".into(), &"flights-groups.csv".into())
+        (&"flights.csv (bundled)".into(), &"groupby-demo.csv".into())
     );
     assert_eq!((&all["transport"], &all["version"]), (&"self".into(), &env!("CARGO_PKG_VERSION").into()));
     assert!(all["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);

@@ -96,3 +96,14 @@ fn null_matches_nothing_and_names_do_not_clash() {
     assert_eq!(run("semi"), "k,v\na,1\n");
     assert_eq!(run("anti"), "k,v\n,2\nc,3\n");
 }
+
+#[test]
+fn a_lone_process_stops_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    // A hole: as many bytes without quotes as there is time.
+    std::fs::write(dir.path().join("x"), "k,v\n").unwrap();
+    std::fs::File::options().write(true).open(dir.path().join("x")).unwrap().set_len(1 << 43).unwrap();
+    let args = ["--left", "x", "--right", "x", "--on", "k", "--output", "o"];
+    built::assert_stops_in_order(env!("CARGO_BIN_EXE_join"), dir.path(), &args);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left");
+}

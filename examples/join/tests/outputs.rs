@@ -20,12 +20,12 @@ fn without_arguments_the_bundled_flights_from_anywhere() {
     assert!(table.starts_with("inner join on tailnum: 445 rows, 1 rank on 1 node"), "{table}");
     assert!(table.contains("left: flights.csv (bundled), 684 rows of 19 columns"), "{table}");
     assert!(table.contains("right: planes.csv (bundled), 368 rows of 9 columns"), "{table}");
-    assert!(table.contains("written: flights-planes.csv"), "{table}");
-    let told = "join: no --left and --right: the bundled flights from New York on 9 February 2013, and their planes\n";
+    assert!(table.contains("written: join-demo.csv"), "{table}");
+    let told = "join: no --left and --right: reads the bundled flights from New York on 9 February 2013, and their planes, writes join-demo.csv (and replaces it)\n";
     assert!(said.starts_with(told), "{said}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary files");
 
-    let text = std::fs::read_to_string(dir.path().join("flights-planes.csv")).unwrap();
+    let text = std::fs::read_to_string(dir.path().join("join-demo.csv")).unwrap();
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(rows[0], COLUMNS.split(',').collect::<Vec<_>>());
     let column = |name: &str| {
@@ -54,7 +54,7 @@ fn json_is_one_object_and_quiet_is_quiet() {
     for (key, want) in [
         ("kind", "anti"),
         ("algorithm", "auto"),
-        ("output", "flights-planes.csv"),
+        ("output", "join-demo.csv"),
         ("transport", "self"),
         ("version", env!("CARGO_PKG_VERSION")),
     ] {

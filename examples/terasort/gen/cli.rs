@@ -7,6 +7,7 @@ use aeolian_examples::Error;
 use aeolian_examples::program::End;
 use aeolian_examples::tera::gensort::Format;
 use aeolian_examples::tera::record::SIZE;
+use aeolian_examples::whole::whole;
 use clap::Parser;
 
 const EXAMPLES: &str = "\
@@ -28,6 +29,7 @@ Exit codes: 0 done; 64 wrong command line; 73 output cannot be written; 75 stopp
 pub(crate) struct Options {
     /// How many records, of 100 bytes each
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) records: u64,
     /// Directory to be made
     #[arg(long, value_name = "DIR")]
@@ -37,12 +39,14 @@ pub(crate) struct Options {
     pub(crate) format: Format,
     /// Number of the first record, as of gensort -b
     #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) first: u64,
     /// Three of four keys begin with some bits of one of a few keys, as of gensort -s
     #[arg(long)]
     pub(crate) skew: bool,
     /// Other random numbers; those of seed 0 are gensort's
     #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// Replace the part files of a directory that is there
     #[arg(long)]

@@ -6,11 +6,12 @@ use aeolian::World;
 use aeolian_examples::agree::agree;
 use aeolian_examples::matrix::block;
 use aeolian_examples::progress::{Mode, Progress, seconds};
+use aeolian_examples::stop::{listen, not_stopped};
 use aeolian_examples::tera::checksum::{self, Checksum};
-use aeolian_examples::tera::directory::{Directory, Part};
+use aeolian_examples::tera::directory::{Directory, Part, Replace, Whole};
 use aeolian_examples::tera::gensort::Generator;
 use aeolian_examples::tera::record::SIZE;
-use aeolian_examples::{Error, Result, summary};
+use aeolian_examples::{Result, summary};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -39,12 +40,14 @@ pub(crate) struct Summary {
 /// Makes what `options` say. Errors are the same on every rank, except those of the wires.
 pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let begin = Instant::now();
+    listen(world)?;
     let progress = Progress::new("teragen", Mode::choose(world.rank() as usize, options.quiet));
-    let directory = Directory::create(world, &options.output, options.overwrite)?;
+    let replace = if options.overwrite { Replace::Parts } else { Replace::Nothing };
+    let directory = Directory::create(world, &options.output, replace)?;
     let made = directory.part().and_then(|part| make(world, options, part, &progress));
-    let made = agree(world, made)?;
-    let checksum = checksum::of_all(world, made)?;
-    directory.finish(world)?;
+    let (part, checksum) = agree(world, made)?;
+    let checksum = checksum::of_all(world, checksum)?;
+    directory.finish(world, part)?;
     let summary = Summary {
         ranks: world.size(),
         nodes: world.layout().hosts.len(),
@@ -76,7 +79,7 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
 }
 
 /// Makes and writes this rank's records.
-fn make(world: &World, options: &Options, mut part: Part, progress: &Progress) -> Result<Checksum> {
+fn make(world: &World, options: &Options, mut part: Part, progress: &Progress) -> Result<(Whole, Checksum)> {
     let range = block(options.records, world.rank() as usize, world.size() as usize);
     let mut generator =
         Generator::new(options.format, options.seed, options.skew, options.first + range.start);
@@ -84,18 +87,14 @@ fn make(world: &World, options: &Options, mut part: Part, progress: &Progress) -
     let mut buffer = vec![0; PIECE as usize * SIZE];
     let all = range.end - range.start;
     for at in range.clone().step_by(PIECE as usize) {
-        if world.stop_requested() {
-            return Err(Error::Stopped {
-                what: "stopped on request; nothing is written".into(),
-                help: "run again".into(),
-            });
-        }
+        not_stopped(world)?;
+        // Nothing else tells this rank that another one is gone.
+        world.progress()?;
         let records = &mut buffer[..PIECE.min(range.end - at) as usize * SIZE];
         generator.fill(records);
         checksum.add(records);
         part.write(records)?;
         progress.tick(at - range.start + (records.len() / SIZE) as u64, all, String::new);
     }
-    part.finish()?;
-    Ok(checksum)
+    Ok((part.finish()?, checksum))
 }

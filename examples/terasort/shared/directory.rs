@@ -1,53 +1,96 @@
 //! A directory of part files, one for each rank, that is either whole or not there.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use aeolian::World;
+use aeolian::harp::{Sum, allreduce_slice};
 
 use crate::agree::{agree, from_first};
+use crate::draft::{Draft, beside, number_apart, parent, tell_of_others};
 use crate::error::plain;
 use crate::{Error, Result};
 
 /// Bytes that are written at once.
 const BUFFER: usize = 1 << 20;
 
-/// Where part files go: to a directory beside the one that was asked for, which takes its name when all are there.
+/// What may be in a directory that is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// Nothing.
+    Nothing,
+    /// Part files.
+    Parts,
+    /// Part files of so many bytes in all.
+    PartsOf(u64),
+}
+
+/// Where part files go: when all are whole, to a directory beside the one that was asked for, which takes its name. Before, they have no names,
+/// so that nothing is left of ranks that are killed; where the file system has no such files they are in that directory from the beginning.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
     /// In one spelling and without links.
     real: PathBuf,
+    number: u64,
     temp: PathBuf,
     /// The part that this rank is writing.
     part: PathBuf,
-    /// Rank 0 makes the directory, and removes it if it has not become the output.
+    /// Whether parts have names while they are written.
+    is_named: bool,
+    /// Rank 0 makes the directory.
     is_maker: bool,
+    /// Whether it has been made, and has not become the output.
+    is_there: bool,
 }
 
 impl Directory {
-    /// Makes the directory that is written to. Collective.
+    /// Prepares the directory that is written to. Collective.
     ///
     /// # Errors
     /// There is something under this name, and it may not be replaced; the system refuses.
-    pub fn create(world: &mut World, path: &Path, overwrite: bool) -> Result<Directory> {
-        let mine = if world.rank() == 0 { check(path, overwrite) } else { Ok(()) };
-        agree(world, mine)?;
+    pub fn create(world: &mut World, path: &Path, replace: Replace) -> Result<Directory> {
+        let made = if world.rank() == 0 { Directory::make(path, replace).map(Some) } else { Ok(None) };
+        let made = agree(world, made)?;
         // All ranks see the same name, on hosts that have other process numbers.
-        let number = from_first(world, vec![f64::from(std::process::id())])?.first().copied().unwrap_or(0.0);
-        let real = real(path);
-        let temp = beside(&real, number as u64, "part");
-        let part = temp.join(name(world.rank()));
-        let mut directory = Directory { path: path.to_owned(), real, temp, part, is_maker: false };
-        let made = match world.rank() {
-            0 => std::fs::create_dir(&directory.temp)
-                .map(|()| directory.is_maker = true)
-                .map_err(|e| failed(path, "cannot be created", &e)),
-            _ => Ok(()),
-        };
-        agree(world, made)?;
+        let number = made.as_ref().map_or(0.0, |made| made.number as f64);
+        let number = from_first(world, vec![number])?.first().copied().unwrap_or(0.0);
+        let mut directory = made.unwrap_or_else(|| Directory::new(path, number as u64, world.rank()));
+        let is_named = Draft::unnamed(parent(&directory.temp), &directory.part).is_err();
+        let mut named = [u64::from(is_named)];
+        allreduce_slice(world, &mut named, Sum)?;
+        directory.is_named = named[0] > 0;
+        if !directory.is_named {
+            // It was there to see whether it can be.
+            let removed = if directory.is_maker { std::fs::remove_dir(&directory.temp) } else { Ok(()) };
+            agree(world, removed.map_err(|e| failed(path, "cannot be created", &e)))?;
+            directory.is_there = false;
+        }
         Ok(directory)
+    }
+
+    fn make(path: &Path, replace: Replace) -> Result<Directory> {
+        check(path, replace)?;
+        let real = real(path);
+        tell_of_others(&real);
+        let made = number_apart(|number| std::fs::create_dir(beside(&real, number, "part")).map(|()| number));
+        let number = made.map_err(|e| failed(path, "cannot be created", &e))?;
+        Ok(Directory::new(path, number, 0))
+    }
+
+    fn new(path: &Path, number: u64, rank: u32) -> Directory {
+        let real = real(path);
+        let temp = beside(&real, number, "part");
+        Directory {
+            path: path.to_owned(),
+            part: temp.join(name(rank)),
+            real,
+            number,
+            temp,
+            is_named: true,
+            is_maker: rank == 0,
+            is_there: true,
+        }
     }
 
     /// This rank's part.
@@ -55,28 +98,46 @@ impl Directory {
     /// # Errors
     /// The system refuses.
     pub fn part(&self) -> Result<Part> {
-        match File::create_new(&self.part) {
-            Ok(file) => Ok(Part {
+        let draft = match self.is_named {
+            true => Draft::named(&self.part),
+            false => Draft::nameless(parent(&self.temp), &self.part),
+        };
+        match draft {
+            Ok(draft) => Ok(Part {
                 shown: self.path.join(self.part.file_name().unwrap_or_default()),
-                file: BufWriter::with_capacity(BUFFER, file),
+                file: BufWriter::with_capacity(BUFFER, draft),
             }),
             Err(e) => Err(failed(&self.path, "its part files cannot be created", &e)),
         }
     }
 
-    /// Gives the directory its name; all ranks have [finished](Part::finish) their parts. Collective.
+    /// Gives all parts, and then the directory, their names. Collective.
     ///
     /// # Errors
     /// The system refuses: what was there before is still there.
-    pub fn finish(mut self, world: &mut World) -> Result<()> {
+    pub fn finish(mut self, world: &mut World, part: Whole) -> Result<()> {
+        let fail = |e: &std::io::Error| failed(&self.path, "cannot be given the written files", e);
+        let made = match self.is_maker && !self.is_named {
+            true => std::fs::create_dir(&self.temp).map_err(|e| fail(&e)),
+            false => Ok(()),
+        };
+        self.is_there |= self.is_maker && made.is_ok();
+        agree(world, made)?;
+        self.is_there = true;
+        let Whole(mut part) = part;
+        let named = part.name().map_err(|e| fail(&e));
+        agree(world, named)?;
+        part.keep();
         let done = if self.is_maker { self.replace() } else { Ok(()) };
-        agree(world, done)
+        agree(world, done)?;
+        self.is_there = false;
+        Ok(())
     }
 
     fn replace(&mut self) -> Result<()> {
         let fail = |e: &std::io::Error| failed(&self.path, "cannot be given the written files", e);
         // An empty directory is replaced by a rename.
-        let old = beside(&self.real, u64::from(std::process::id()), "old");
+        let old = beside(&self.real, self.number, "old");
         let is_full = std::fs::read_dir(&self.real).is_ok_and(|mut all| all.next().is_some());
         if is_full {
             std::fs::rename(&self.real, &old).map_err(|e| fail(&e))?;
@@ -87,7 +148,7 @@ impl Directory {
             }
             return Err(fail(&e));
         }
-        self.is_maker = false;
+        self.is_there = false;
         if is_full {
             std::fs::remove_dir_all(&old)
                 .map_err(|e| failed(&old, "what was there before cannot be removed", &e))?;
@@ -98,19 +159,30 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if self.is_maker {
-            let _ = std::fs::remove_dir_all(&self.temp);
+        if !self.is_there {
+            return;
         }
+        // The maker may be killed, or be done before others have removed their parts: whoever is the last removes the directory.
+        let _ = match self.is_maker {
+            true => std::fs::remove_dir_all(&self.temp),
+            false => {
+                std::fs::remove_file(&self.part).or(Ok(())).and_then(|()| std::fs::remove_dir(&self.temp))
+            }
+        };
     }
 }
 
-/// A part that is being written.
+/// A part that is being written. It goes with this, unless it is finished.
 #[derive(Debug)]
 pub struct Part {
     /// What it will be called.
     shown: PathBuf,
-    file: BufWriter<File>,
+    file: BufWriter<Draft>,
 }
+
+/// A part that is on the disk.
+#[derive(Debug)]
+pub struct Whole(Draft);
 
 impl Part {
     /// Writes whole records.
@@ -125,12 +197,12 @@ impl Part {
     ///
     /// # Errors
     /// As [`Part::write`].
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(self) -> Result<Whole> {
         let done = self
             .file
             .into_inner()
             .map_err(std::io::IntoInnerError::into_error)
-            .and_then(|file| file.sync_all());
+            .and_then(|draft| draft.flush_to_disk().map(|()| Whole(draft)));
         done.map_err(|e| failed(&self.shown, "cannot be written", &e))
     }
 }
@@ -147,18 +219,13 @@ fn name(rank: u32) -> String {
 
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| {
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir = parent(path);
         dir.canonicalize().unwrap_or(dir.to_owned()).join(path.file_name().unwrap_or_default())
     })
 }
 
-fn beside(real: &Path, number: u64, what: &str) -> PathBuf {
-    let name = real.file_name().unwrap_or_default().to_string_lossy();
-    real.with_file_name(format!(".{name}.{number}.{what}"))
-}
-
 /// Whether a directory may come to be here.
-fn check(path: &Path, overwrite: bool) -> Result<()> {
+fn check(path: &Path, replace: Replace) -> Result<()> {
     let fail = |what: String, help: &str| {
         Err(Error::CannotWrite { place: path.display().to_string(), what, help: help.into() })
     };
@@ -173,10 +240,11 @@ fn check(path: &Path, overwrite: bool) -> Result<()> {
             return fail("is there, and is not a directory".into(), "name another one, or one to be made");
         }
     };
+    let mut bytes = 0;
     for entry in all {
         let found = entry.map_err(|e| failed(path, "cannot be read", &e))?.path();
         let name = found.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !overwrite {
+        if replace == Replace::Nothing {
             return fail(
                 format!("is not empty: {name} is in it"),
                 "name another directory, or replace the part files in this one with --overwrite",
@@ -186,11 +254,20 @@ fn check(path: &Path, overwrite: bool) -> Result<()> {
         if !is_part(&found) || !found.is_file() {
             return fail(
                 format!("is not replaced: {name} in it is not a part file"),
-                "--overwrite removes only files part-00000, part-00001, ...: name another directory",
+                "only files part-00000, part-00001, ... are replaced: name another directory",
             );
         }
+        bytes += found.metadata().map_err(|e| failed(path, "cannot be read", &e))?.len();
     }
-    Ok(())
+    match replace {
+        Replace::PartsOf(own) if bytes != 0 && bytes != own => fail(
+            format!(
+                "is not replaced: there are {bytes} bytes in its part files, not {own} as of a demonstration"
+            ),
+            "name another directory with --output, or replace its part files with --overwrite",
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn failed(path: &Path, what: &str, e: &std::io::Error) -> Error {

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use aeolian_examples::Error;
 use aeolian_examples::flow::FlowArgs;
 use aeolian_examples::program::End;
+use aeolian_examples::tera::directory::Replace;
 use aeolian_examples::tera::input;
+use aeolian_examples::tera::record::SIZE;
+use aeolian_examples::whole::whole;
 use clap::Parser;
 
 const EXAMPLES: &str = "\
@@ -39,8 +42,9 @@ pub(crate) struct Options {
     pub(crate) input: Vec<PathBuf>,
     /// Sort so many records of teragen, made in memory, instead of reading some
     #[arg(long, value_name = "N", conflicts_with = "input", requires = "output")]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) generate: Option<u64>,
-    /// Directory to be made (without an input: terasort-demo)
+    /// Directory to be made (without an input: terasort-demo, where a demonstration of before is replaced)
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
     /// Replace the part files of a directory that is there
@@ -63,7 +67,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options,
 
 impl Options {
     /// Whether there is nothing to sort but what is bundled.
-    fn is_demo(&self) -> bool {
+    pub(crate) fn is_demo(&self) -> bool {
         self.input.is_empty() && self.generate.is_none()
     }
 
@@ -90,9 +94,13 @@ impl Options {
         self.output.as_deref().unwrap_or(Path::new(DEMO_OUTPUT))
     }
 
-    /// Whether a directory of part files that is there is replaced: the demonstration may be run again.
-    pub(crate) fn overwrite(&self) -> bool {
-        self.overwrite || self.output.is_none()
+    /// What is replaced: the demonstration may be run again.
+    pub(crate) fn replace(&self) -> Replace {
+        match &self.output {
+            _ if self.overwrite => Replace::Parts,
+            Some(_) => Replace::Nothing,
+            None => Replace::PartsOf(DEMO * SIZE as u64),
+        }
     }
 
     /// How many records are made in memory, if no input is read.

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use aeolian::World;
 use aeolian::harp::{Max, Sum, allreduce_slice};
-use aeolian::ops::{Batch, ByKey, Dataflow, Insert, LogicalPlan, Operator, Sort, drive, taking};
+use aeolian::ops::{Batch, ByKey, Dataflow, Insert, LogicalPlan, Operator, Sort, taking};
 use aeolian_examples::agree::agree;
 use aeolian_examples::matrix::block;
 use aeolian_examples::progress::{Mode, Progress};
+use aeolian_examples::stop::{complete, listen, not_stopped};
 use aeolian_examples::tera::directory::{Directory, Part};
 use aeolian_examples::tera::record::{Record, SIZE};
 use aeolian_examples::{Error, Result, rss, summary};
@@ -56,9 +57,16 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let begin = Instant::now();
     let mode = Mode::choose(world.rank() as usize, options.quiet);
     agree(world, options.check())?;
+    if options.is_demo() {
+        let output = options.output().display();
+        Progress::new("terasort", mode).finish(&format!(
+            "no --input: sorts records of teragen, made in memory, to the directory {output}"
+        ));
+    }
+    listen(world)?;
     let source = Source::look(world, options)?;
     let flow = options.flow.dataflow(world)?;
-    let directory = Directory::create(world, options.output(), options.overwrite())?;
+    let directory = Directory::create(world, options.output(), options.replace())?;
     let part = agree(world, directory.part())?;
 
     let mine = block(source.records(), world.rank() as usize, world.size() as usize);
@@ -81,9 +89,9 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let finished = match (output.failed.into_inner(), output.part.into_inner()) {
         (Some(e), _) => Err(e),
         (None, Some(part)) => part.finish(),
-        (None, None) => Ok(()),
+        (None, None) => Err(Error::Os { what: "there is no part".into(), help: "please report this".into() }),
     };
-    agree(world, finished)?;
+    let part = agree(world, finished)?;
     agree(world, not_stopped(world))?;
     let report = flow.spill().report();
     let mut sums = [records, report.files, report.bytes_written, report.stored_bytes];
@@ -96,7 +104,7 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
             help: "please report this".into(),
         });
     }
-    directory.finish(world)?;
+    directory.finish(world, part)?;
     let total = begin.elapsed().as_secs_f64();
     progress.finish("");
     let summary = Summary {
@@ -142,6 +150,8 @@ fn sort(
     let mut done = 0;
     let inserted = source.read(world, |records| {
         not_stopped(world)?;
+        // Nothing else tells this rank that another one is gone.
+        world.progress()?;
         op.insert_all(
             rank,
             records.as_chunks::<SIZE>().0.iter().map(|r| bytemuck::pod_read_unaligned::<Record>(r)),
@@ -153,21 +163,6 @@ fn sort(
     agree(world, inserted)?;
     read();
     op.finish(rank)?;
-    // A stop request comes to all ranks: none waits here for one that has left.
-    let stopped = drive(&mut op, |op| match not_stopped(world) {
-        Ok(()) => Ok(op.is_complete().then_some(Ok(()))),
-        Err(e) => Ok(Some(Err(e))),
-    })?;
-    agree(world, stopped)
-}
-
-/// An error if somebody wants the job to end.
-fn not_stopped(world: &World) -> Result<()> {
-    match world.stop_requested() {
-        false => Ok(()),
-        true => Err(Error::Stopped {
-            what: "stopped on request; nothing is written".into(),
-            help: "run again".into(),
-        }),
-    }
+    let completed = complete(world, &mut op);
+    agree(world, completed)
 }

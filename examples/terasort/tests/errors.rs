@@ -59,6 +59,8 @@ fn every_mistake_has_its_message_and_code() {
                 "no/out: cannot be created: no such file or directory",
             ),
             (&["--output", "x", "--input", "in", "--memory", "0"], 64, "no rank can work with 0 bytes"),
+            (&["--output", "x", "--input", "in", "--memory", "-5"], 64, "it must not be negative"),
+            (&["--output", "x", "--input", "in", "--memory", "-5GiB"], 64, "it must not be negative"),
             (&["--output", "x", "--input", "in", "--generate", "5"], 64, "cannot be used with"),
         ],
     );
@@ -68,7 +70,9 @@ fn every_mistake_has_its_message_and_code() {
         &[
             (&["--output", "x"], 64, "--records"),
             (&["--records", "5"], 64, "--output"),
-            (&["--records", "-5", "--output", "x"], 64, "-5"),
+            (&["--records", "-5", "--output", "x"], 64, "it must not be negative"),
+            (&["--records", "1e6", "--output", "x"], 64, "give a whole number up to 18446744073709551615"),
+            (&["--records", "18446744073709551616", "--output", "x"], 64, "give a whole number up to 1844"),
             (
                 &["--records", "1000000000000000000", "--output", "x"],
                 64,
@@ -132,4 +136,39 @@ fn a_lone_process_stops_in_order() {
     let sort = ["--generate", "100000000000", "--output", "y", "--memory", "64MiB", "--scratch", "."];
     built::assert_stops_in_order(TERASORT, dir.path(), &sort);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left");
+}
+
+#[test]
+fn a_killed_run_leaves_nothing() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let make = ["--records", "100000000000", "--output", "x"];
+    built::assert_killed_leaves_nothing(TERAGEN, dir.path(), &make);
+}
+
+#[test]
+fn what_a_killed_run_has_left_is_named_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(".x.17.part")).unwrap();
+    std::fs::write(dir.path().join(".x.17.part/part-00000"), "left").unwrap();
+    let (code, _, said) = built::run(TERAGEN, dir.path(), &["--records", "5", "--output", "x", "--quiet"]);
+    assert!(code == 0 && said.contains("/.x.17.part is there"), "{code} {said}");
+    assert!(dir.path().join(".x.17.part/part-00000").exists() && dir.path().join("x/part-00000").exists());
+}
+
+#[test]
+fn a_demonstration_replaces_only_one_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("terasort-demo/part-00000");
+    std::fs::create_dir(dir.path().join("terasort-demo")).unwrap();
+    std::fs::write(&file, [7; 500]).unwrap();
+    built::assert_mistakes(
+        TERASORT,
+        dir.path(),
+        &[(&[], 73, "terasort-demo: is not replaced: there are 500 bytes")],
+    );
+    assert_eq!(std::fs::read(&file).unwrap(), [7; 500]);
+    let (code, _, said) = built::run(TERASORT, dir.path(), &["--overwrite"]);
+    let told =
+        "terasort: no --input: sorts records of teragen, made in memory, to the directory terasort-demo\n";
+    assert!(code == 0 && said.starts_with(told), "{code} {said}");
 }

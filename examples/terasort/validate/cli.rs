@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use aeolian_examples::program::End;
 use aeolian_examples::tera::checksum::Checksum;
+use aeolian_examples::whole::whole;
 use clap::Parser;
 
 const EXAMPLES: &str = "\
@@ -30,6 +31,7 @@ pub(crate) struct Options {
     pub(crate) input: Vec<PathBuf>,
     /// There must be so many records
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole::<u64>, allow_negative_numbers = true)]
     pub(crate) records: Option<u64>,
     /// They must have this checksum, as teragen has printed it
     #[arg(long, value_name = "HEX")]

@@ -31,6 +31,8 @@ fn every_mistake_has_its_message_and_code() {
         (&["--input", "ok.txt", "--memory", "0"], 64, "no rank can work with 0 bytes"),
         (&["--input", "ok.txt", "--memory", "much"], 64, "invalid value 'much'"),
         (&["--input", "ok.txt", "--top", "100001"], 64, "--top 100001: the table is for people"),
+        (&["--input", "ok.txt", "--top", "-1"], 64, "it must not be negative"),
+        (&["--input", "ok.txt", "--top", "many"], 64, "give a whole number up to"),
         (&["--inptu", "ok.txt"], 64, "--input"),
     ];
     built::assert_mistakes(env!("CARGO_BIN_EXE_wordcount"), dir.path(), cases);
@@ -52,4 +54,17 @@ fn a_scratch_directory_that_is_none_is_named() {
     let (code, _, text) = wordcount(dir.path(), &args);
     assert!(code != 0 && text.contains("nowhere") && !text.contains("panicked"), "{code} {text}");
     assert!(!dir.path().join("w").exists(), "whole or none");
+}
+
+#[test]
+fn a_lone_process_stops_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    // A hole: as much to read as there is time.
+    std::fs::File::create(dir.path().join("x")).unwrap().set_len(1 << 43).unwrap();
+    built::assert_stops_in_order(
+        env!("CARGO_BIN_EXE_wordcount"),
+        dir.path(),
+        &["--input", "x", "--output", "w"],
+    );
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left");
 }
