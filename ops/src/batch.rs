@@ -170,6 +170,9 @@ impl<T: Record> FromIterator<T> for Batch<T> {
         let mut out = Writer::new(&mut bytes, 0);
         let whole = records.iter().try_for_each(|record| put(record, &mut out));
         assert!(whole.is_some(), "a record of {} is longer than it says", std::any::type_name::<T>());
+        // What a record says of its size may be more than it takes: what is behind the last one is none.
+        let written = out.position();
+        bytes.truncate(written);
         Batch::new(bytes, Rc::default())
     }
 }
@@ -206,5 +209,31 @@ mod tests {
         let mut batch = Batch::<bool>::new(Buf::from_slice(&[1, 9, 0]), damaged.clone());
         assert_eq!((batch.next(), damaged.get()), (Some(true), false));
         assert_eq!((batch.next(), batch.next(), damaged.get()), (None, None, true));
+    }
+
+    /// A number that says it takes more than it does.
+    #[derive(Debug, PartialEq)]
+    struct Roomy(u8);
+
+    impl Record for Roomy {
+        const SIZE: Option<usize> = None;
+
+        fn size(&self) -> usize {
+            4
+        }
+
+        fn put(&self, out: &mut Writer<'_>) -> Option<()> {
+            self.0.put(out)
+        }
+
+        fn get(input: &mut Reader<'_>) -> Option<Roomy> {
+            u8::get(input).map(Roomy)
+        }
+    }
+
+    #[test]
+    fn records_that_are_shorter_than_they_say() {
+        let batch: Batch<Roomy> = (1..4).map(Roomy).collect();
+        assert_eq!(batch.collect::<Vec<_>>(), [Roomy(1), Roomy(2), Roomy(3)]);
     }
 }
