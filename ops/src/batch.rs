@@ -56,8 +56,11 @@ impl<T: Record> Batch<T> {
 }
 
 impl<T: Plain> Batch<T> {
-    /// The records that are left.
+    /// The records that are left. (One that is cut off at the end is not among them, and told as damage.)
     pub fn as_slice(&self) -> &[T] {
+        if !self.bytes.len().is_multiple_of(size_of::<T>()) {
+            self.damaged.set(true);
+        }
         // A record of a plain type has its size, and the first lies on a boundary of 64 bytes.
         self.bytes.cast::<T>().get(self.at / size_of::<T>()..).unwrap_or_default()
     }
@@ -209,6 +212,19 @@ mod tests {
         let mut batch = Batch::<bool>::new(Buf::from_slice(&[1, 9, 0]), damaged.clone());
         assert_eq!((batch.next(), damaged.get()), (Some(true), false));
         assert_eq!((batch.next(), batch.next(), damaged.get()), (None, None, true));
+    }
+
+    #[test]
+    fn a_slice_tells_of_what_is_cut_off() {
+        let damaged = Rc::new(Cell::new(false));
+        let slice = |bytes: &[u8]| {
+            let mut batch = Batch::<u32>::new(Buf::from_slice(bytes), damaged.clone());
+            let all = batch.as_slice().len();
+            batch.next();
+            (all, batch.as_slice().len(), damaged.replace(false))
+        };
+        assert_eq!((slice(&[0; 8]), slice(&[])), ((2, 1, false), (0, 0, false)));
+        assert_eq!((slice(&[0; 7]), slice(&[0; 3])), ((1, 0, true), (0, 0, true)));
     }
 
     /// A number that says it takes more than it does.
