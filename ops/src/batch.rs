@@ -127,6 +127,14 @@ pub struct Records<'a, T> {
     records: PhantomData<fn() -> T>,
 }
 
+impl<T> Records<'_, T> {
+    /// Whether none is left.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.input.is_empty()
+    }
+}
+
 impl<T: Record> Iterator for Records<'_, T> {
     type Item = T;
 

@@ -51,6 +51,11 @@ impl<R: Rule> Sorter<R> {
         }
     }
 
+    /// The same, which stays in memory: whoever has it sees to it that it does not take too much.
+    pub(crate) fn in_memory(common: Common) -> Sorter<R> {
+        Sorter { may_spill: false, ..Sorter::new(common) }
+    }
+
     /// A batch from a rank.
     pub(crate) fn add(&mut self, from: u32, batch: Buf) -> Result<()> {
         let bytes = batch.len() as u64;
@@ -66,6 +71,11 @@ impl<R: Rule> Sorter<R> {
         Ok(())
     }
 
+    /// Bytes that it takes in memory.
+    pub(crate) fn held(&self) -> u64 {
+        self.room.bytes()
+    }
+
     /// All that is in memory, sorted; and the rank that each batch is from.
     fn sort(&mut self) -> Result<(InOrder<R>, Vec<u32>)> {
         let mut batches = std::mem::take(&mut self.batches);
@@ -79,7 +89,7 @@ impl<R: Rule> Sorter<R> {
     }
 
     /// Writes what is in memory as a run.
-    fn spill(&mut self) -> Result<()> {
+    pub(crate) fn spill(&mut self) -> Result<()> {
         let (mut sorted, from) = self.sort()?;
         let mut out = RunOf::new(&self.common);
         while let Some((batch, bytes)) = sorted.peek() {
@@ -185,8 +195,10 @@ pub(crate) enum Sorted<R: Rule> {
 impl<R: Rule> Sorted<R> {
     /// All of a part. What was not on disk is not put there now.
     pub(crate) fn of(common: &Common, stored: Stored) -> Result<Sorted<R>> {
-        let mut sorter = Sorter::new(common.clone());
-        sorter.may_spill = stored.is_spilled();
+        let mut sorter = match stored.is_spilled() {
+            true => Sorter::new(common.clone()),
+            false => Sorter::in_memory(common.clone()),
+        };
         let mut reading = stored.read();
         while let Some((from, batch)) = reading.next()? {
             sorter.add(from, batch)?;
