@@ -5,5 +5,6 @@ aeolian_fuzz::target!(
     aeolian_ops::damaged::vectors,
     aeolian_ops::damaged::options,
     aeolian_ops::damaged::tuples,
-    aeolian_ops::damaged::serde_types
+    aeolian_ops::damaged::serde_types,
+    aeolian_ops::damaged::wide
 );

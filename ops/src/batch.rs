@@ -56,8 +56,11 @@ impl<T: Record> Batch<T> {
 }
 
 impl<T: Plain> Batch<T> {
-    /// The records that are left.
+    /// The records that are left. (One that is cut off at the end is not among them, and told as damage.)
     pub fn as_slice(&self) -> &[T] {
+        if !self.bytes.len().is_multiple_of(size_of::<T>()) {
+            self.damaged.set(true);
+        }
         // A record of a plain type has its size, and the first lies on a boundary of 64 bytes.
         self.bytes.cast::<T>().get(self.at / size_of::<T>()..).unwrap_or_default()
     }
@@ -124,6 +127,14 @@ pub struct Records<'a, T> {
     records: PhantomData<fn() -> T>,
 }
 
+impl<T> Records<'_, T> {
+    /// Whether none is left.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.input.is_empty()
+    }
+}
+
 impl<T: Record> Iterator for Records<'_, T> {
     type Item = T;
 
@@ -170,6 +181,9 @@ impl<T: Record> FromIterator<T> for Batch<T> {
         let mut out = Writer::new(&mut bytes, 0);
         let whole = records.iter().try_for_each(|record| put(record, &mut out));
         assert!(whole.is_some(), "a record of {} is longer than it says", std::any::type_name::<T>());
+        // What a record says of its size may be more than it takes: what is behind the last one is none.
+        let written = out.position();
+        bytes.truncate(written);
         Batch::new(bytes, Rc::default())
     }
 }
@@ -206,5 +220,44 @@ mod tests {
         let mut batch = Batch::<bool>::new(Buf::from_slice(&[1, 9, 0]), damaged.clone());
         assert_eq!((batch.next(), damaged.get()), (Some(true), false));
         assert_eq!((batch.next(), batch.next(), damaged.get()), (None, None, true));
+    }
+
+    #[test]
+    fn a_slice_tells_of_what_is_cut_off() {
+        let damaged = Rc::new(Cell::new(false));
+        let slice = |bytes: &[u8]| {
+            let mut batch = Batch::<u32>::new(Buf::from_slice(bytes), damaged.clone());
+            let all = batch.as_slice().len();
+            batch.next();
+            (all, batch.as_slice().len(), damaged.replace(false))
+        };
+        assert_eq!((slice(&[0; 8]), slice(&[])), ((2, 1, false), (0, 0, false)));
+        assert_eq!((slice(&[0; 7]), slice(&[0; 3])), ((1, 0, true), (0, 0, true)));
+    }
+
+    /// A number that says it takes more than it does.
+    #[derive(Debug, PartialEq)]
+    struct Roomy(u8);
+
+    impl Record for Roomy {
+        const SIZE: Option<usize> = None;
+
+        fn size(&self) -> usize {
+            4
+        }
+
+        fn put(&self, out: &mut Writer<'_>) -> Option<()> {
+            self.0.put(out)
+        }
+
+        fn get(input: &mut Reader<'_>) -> Option<Roomy> {
+            u8::get(input).map(Roomy)
+        }
+    }
+
+    #[test]
+    fn records_that_are_shorter_than_they_say() {
+        let batch: Batch<Roomy> = (1..4).map(Roomy).collect();
+        assert_eq!(batch.collect::<Vec<_>>(), [Roomy(1), Roomy(2), Roomy(3)]);
     }
 }

@@ -19,7 +19,7 @@ const PAYS: u64 = 2;
 
 /// Batches for slots of other ranks, which are not sent but added up here as at a target, until they take too much or their sources end. What is sent then
 /// is a pair a key: the more often keys come again, the less.
-pub(crate) struct Combining<K, V> {
+pub(crate) struct Combining<K: Key, V: Record> {
     memory: Rc<Memory>,
     parts: Parts<K, V>,
     slots: usize,
@@ -34,7 +34,7 @@ pub(crate) struct Combining<K, V> {
 }
 
 /// What is being given.
-struct Giving<K, V> {
+struct Giving<K: Key, V: Record> {
     /// Slots that are left.
     left: std::ops::Range<usize>,
     pairs: Option<(u32, Pairs<K, V>)>,

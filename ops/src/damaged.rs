@@ -99,6 +99,15 @@ decoder!(
     (u64, [String; 2], Box<i16>, (u8, f64)),
     vec![vec![(1, ["a".into(), "bcd".into()], Box::new(-1), (2, 0.5)); 5]]
 );
+decoder!(
+    /// Vectors of what takes much more memory than bytes.
+    wide,
+    (Vec<Option<[u64; 512]>>, Vec<Box<()>>),
+    vec![
+        vec![(vec![None; 5], vec![Box::new(()); 3]); 4],
+        vec![(vec![Some([u64::MAX; 512]), None], vec![Box::new(()); 300])],
+    ]
+);
 
 /// A type of `serde`.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -188,6 +197,11 @@ mod tests {
     #[test]
     fn batches_of_tuples() {
         withstands("a batch of tuples", &tuples::good(), tuples::decode);
+    }
+
+    #[test]
+    fn batches_of_wide_values() {
+        withstands("a batch of wide values", &wide::good(), wide::decode);
     }
 
     #[test]

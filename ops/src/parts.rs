@@ -8,6 +8,9 @@ use crate::filling::Filling;
 use crate::key::Key;
 use crate::memory::Reservation;
 use crate::record::Record;
+use crate::sorting::by::Together;
+use crate::sorting::reduced::Reduced;
+use crate::sorting::sorter::{Sorter, run_block};
 use crate::spill::{Run, RunWriter};
 use crate::table::{Table, TakenPairs};
 use aeolian_net::Buf;
@@ -16,7 +19,7 @@ use aeolian_net::Buf;
 const HEAP: u64 = 16 << 20;
 /// A part that was spilled is cut into so many, and each of them again if need be,
 const CUTS: usize = 16;
-/// so often at most: who is still too large then has keys whose hashes were made to be the same, and goes beyond the budget.
+/// so often at most: what is still too large then has keys whose hashes were made to be the same, and is sorted.
 const DEPTH: u32 = 8;
 /// Bytes of a batch that is read from the disk and cut.
 const CUT: usize = 32 << 10;
@@ -25,13 +28,32 @@ const SMALL: u64 = 4 << 20;
 /// A part with less than this, or than its share of a quarter of the budget, is not worth a block of its own.
 const LEAST: u64 = 128 << 10;
 
-struct Part<K, V> {
-    table: Table<K, V>,
-    /// Batches that are not in the table yet.
+/// Where the pairs of a part are.
+enum Held<K: Key, V: Record> {
+    Table(Table<K, V>),
+    /// On disk, once the part was spilled, with all that comes for it later.
+    Run(RunWriter),
+    /// Where they are sorted, once there were too many keys with the same hash for a table.
+    Sorter(Sorter<Together<K, V>>),
+}
+
+struct Part<K: Key, V: Record> {
+    held: Held<K, V>,
+    /// Batches that are not there yet.
     heap: Vec<Buf>,
     bytes: u64,
-    /// Where the pairs are, once the part was spilled: its table stays empty from then on.
-    run: Option<RunWriter>,
+}
+
+impl<K: Key, V: Record> Part<K, V> {
+    /// Bytes that it takes in memory.
+    fn holds(&self) -> u64 {
+        let held = match &self.held {
+            Held::Table(table) => table.bytes(),
+            Held::Run(_) => 0,
+            Held::Sorter(sorter) => sorter.held(),
+        };
+        self.bytes + held
+    }
 }
 
 /// The parts of a rank's targets.
@@ -41,11 +63,14 @@ struct Part<K, V> {
 ///
 /// When the budget is used up, the largest part goes to disk, with all that comes for it later (*hybrid hashing*: DeWitt et al.,
 /// *Implementation techniques for main memory database systems*, 1984). At the end it comes back, and if it is too large still, is cut by
-/// other bits of the hash.
-pub(crate) struct Parts<K, V> {
+/// other bits of the hash. What that does not make smaller is sorted, and so are parts with too many keys of the same hash: keys that were
+/// chosen to be alike cost no more than that, and stay in the budget.
+pub(crate) struct Parts<K: Key, V: Record> {
     common: Common,
-    /// How often what is here was cut after it had been spilled.
+    may_spill: bool,
+    /// How often what is here was cut after it had been spilled, and the bytes that it had before the last time.
     depth: u32,
+    whole: u64,
     /// place -> its part
     parts: Vec<Part<K, V>>,
     /// Bytes of all heaps, and how many there may be.
@@ -57,30 +82,31 @@ pub(crate) struct Parts<K, V> {
 impl<K: Key, V: Record> Parts<K, V> {
     /// So many parts of an operator.
     pub(crate) fn new(flow: &Dataflow, whose: Whose, parts: usize) -> Parts<K, V> {
-        let common = Common::new(flow, whose);
-        Parts::of(common, 0, parts)
+        Parts::of(Common::new(flow, whose), parts)
     }
 
     /// The same, which never go to disk: whoever has them sees to it that they do not take too much.
     pub(crate) fn in_memory(flow: &Dataflow, whose: Whose, parts: usize) -> Parts<K, V> {
-        Parts::of(Common::new(flow, whose), DEPTH, parts)
+        Parts { may_spill: false, ..Parts::new(flow, whose, parts) }
     }
 
-    fn of(common: Common, depth: u32, parts: usize) -> Parts<K, V> {
-        let part = |_| Part { table: Table::new(&common.memory), heap: Vec::new(), bytes: 0, run: None };
+    fn of(common: Common, parts: usize) -> Parts<K, V> {
+        let part = |_| Part { held: Held::Table(Table::new(&common.memory)), heap: Vec::new(), bytes: 0 };
         Parts {
             parts: (0..parts).map(part).collect(),
             heaped: 0,
             most: HEAP.min(common.memory.limit() / 8),
             room: common.memory.reserve(),
             common,
-            depth,
+            may_spill: true,
+            depth: 0,
+            whole: u64::MAX,
         }
     }
 
     /// Bytes that all take in memory.
     pub(crate) fn bytes(&self) -> u64 {
-        self.heaped + self.parts.iter().map(|part| part.table.bytes()).sum::<u64>()
+        self.parts.iter().map(Part::holds).sum()
     }
 
     /// A batch of a part.
@@ -105,74 +131,100 @@ impl<K: Key, V: Record> Parts<K, V> {
                 }
             }
         }
-        while self.common.memory.is_over() && self.depth < DEPTH && self.spill_largest(combine)? {}
+        while self.may_spill && self.common.memory.is_over() && self.spill_largest(combine)? {}
         Ok(())
     }
 
-    /// Puts a part's heap into its table, or to its run.
+    /// Puts a part's heap where its pairs are.
     fn work_off(&mut self, place: usize, combine: &mut impl FnMut(&mut V, V)) -> Result<()> {
-        let part = &mut self.parts[place];
-        match &mut part.run {
-            Some(run) => run.write_together(part.heap.drain(..), self.common.block_bytes)?,
-            None => {
-                for bytes in part.heap.drain(..) {
-                    part.table.add_all(&Batch::new(bytes, self.common.damaged.clone()), combine);
+        let Part { held, heap, bytes } = &mut self.parts[place];
+        let mut heap = heap.drain(..);
+        if let Held::Table(table) = held {
+            for bytes in &mut heap {
+                let batch = Batch::new(bytes, self.common.damaged.clone());
+                if let Some(left) = table.add_all(&batch, combine) {
+                    let pairs = table.take().chain(left);
+                    *held = Held::Sorter(sorter_of(&self.common, self.may_spill, pairs)?);
+                    break;
                 }
-                self.common.check::<(K, V)>()?;
             }
+            self.common.check::<(K, V)>()?;
         }
-        self.heaped -= part.bytes;
-        self.room.shrink(part.bytes);
-        part.bytes = 0;
+        self.heaped -= *bytes;
+        self.room.shrink(std::mem::take(bytes));
+        match held {
+            Held::Table(_) => {}
+            Held::Run(run) => run.write_together(heap, run_block(&self.common))?,
+            Held::Sorter(sorter) => heap.try_for_each(|batch| sorter.add(0, batch))?,
+        }
         Ok(())
     }
 
     /// Writes the part that takes the most memory to disk; false if that is too little to help.
     fn spill_largest(&mut self, combine: &mut impl FnMut(&mut V, V)) -> Result<bool> {
         let least = LEAST.min(self.common.memory.limit() / 4 / self.parts.len() as u64);
-        let holds = |part: &Part<K, V>| part.bytes + part.table.bytes();
-        let largest = (0..self.parts.len()).max_by_key(|place| holds(&self.parts[*place]));
-        let Some(place) = largest.filter(|place| holds(&self.parts[*place]) > least) else {
+        let largest = (0..self.parts.len()).max_by_key(|place| self.parts[*place].holds());
+        let Some(place) = largest.filter(|place| self.parts[*place].holds() > least) else {
             return Ok(false);
         };
-        let part = &mut self.parts[place];
-        let run = part.run.get_or_insert_with(|| self.common.spill.run());
-        let mut out = Filling::new(self.common.block_bytes);
-        for pair in part.table.take() {
-            if let Some(full) = self.common.put(&mut out, &pair)? {
-                run.write(full)?;
+        let held = &mut self.parts[place].held;
+        if let Held::Table(table) = held {
+            let mut run = self.common.spill.run();
+            let mut out = Filling::new(run_block(&self.common));
+            for pair in table.take() {
+                if let Some(full) = self.common.put(&mut out, &pair)? {
+                    run.write(full)?;
+                }
             }
-        }
-        if let Some(rest) = out.finish() {
-            run.write(rest)?;
+            if let Some(rest) = out.finish() {
+                run.write(rest)?;
+            }
+            *held = Held::Run(run);
         }
         self.work_off(place, combine)?;
+        if let Held::Sorter(sorter) = &mut self.parts[place].held {
+            sorter.spill()?;
+        }
         Ok(true)
     }
 
-    /// Whether a part was spilled: those are best taken last, when the memory of others is free.
+    /// Whether a part was spilled or is sorted: those are best taken last, when the memory of others is free.
     pub(crate) fn is_spilled(&self, place: usize) -> bool {
-        self.parts[place].run.is_some()
+        !matches!(self.parts[place].held, Held::Table(_))
     }
 
     /// All pairs of a part; none are left there.
     pub(crate) fn take(&mut self, place: usize, combine: &mut impl FnMut(&mut V, V)) -> Result<Pairs<K, V>> {
         self.work_off(place, combine)?;
-        let part = &mut self.parts[place];
-        match part.run.take() {
-            None => Ok(Pairs::Table(part.table.take())),
-            Some(run) => self.bring_back(run.finish()?, combine),
+        let none = Held::Table(Table::new(&self.common.memory));
+        match std::mem::replace(&mut self.parts[place].held, none) {
+            Held::Table(mut table) => Ok(Pairs::Table(table.take())),
+            Held::Run(run) => self.bring_back(run.finish()?, combine),
+            Held::Sorter(sorter) => self.sorted(sorter),
         }
     }
 
-    /// The pairs of a spilled part: through a table if that has room, else cut once more.
+    fn sorted(&self, sorter: Sorter<Together<K, V>>) -> Result<Pairs<K, V>> {
+        Ok(Pairs::Sorted(Box::new(Reduced::new(sorter.finish()?, self.common.whose.clone()))))
+    }
+
+    /// The pairs of a spilled part: through a table if that has room, else cut once more, or sorted where that does not help.
     fn bring_back(&self, run: Run, combine: &mut impl FnMut(&mut V, V)) -> Result<Pairs<K, V>> {
         let common = self.common.of_disk();
         let Common { memory, damaged, .. } = &common;
         let depth = self.depth + 1;
+        let whole = run.bytes();
+        if depth == DEPTH || whole > self.whole / 2 {
+            let mut sorter = Sorter::new(common.clone());
+            let mut blocks = run.read();
+            while let Some(block) = blocks.next()? {
+                sorter.add(0, block)?;
+            }
+            return self.sorted(sorter);
+        }
         let free = memory.limit().saturating_sub(memory.used());
-        let cuts = if run.bytes() <= SMALL.max(free / 4) || depth == DEPTH { 1 } else { CUTS };
-        let mut parts = Parts::of(common.clone(), depth, cuts);
+        let cuts = if whole <= SMALL.max(free / 4) { 1 } else { CUTS };
+        let mut parts = Parts { depth, whole, ..Parts::of(common.clone(), cuts) };
         let mut filling: Vec<Filling> = (0..cuts).map(|_| Filling::new(CUT)).collect();
         let mut blocks = run.read();
         while let Some(block) = blocks.next()? {
@@ -199,9 +251,32 @@ impl<K: Key, V: Record> Parts<K, V> {
     }
 }
 
+/// A sorter with these pairs.
+fn sorter_of<K: Key, V: Record>(
+    common: &Common,
+    may_spill: bool,
+    pairs: impl Iterator<Item = (K, V)>,
+) -> Result<Sorter<Together<K, V>>> {
+    let mut sorter = match may_spill {
+        true => Sorter::new(common.clone()),
+        false => Sorter::in_memory(common.clone()),
+    };
+    let mut out = Filling::new(run_block(common));
+    for pair in pairs {
+        if let Some(full) = common.put(&mut out, &pair)? {
+            sorter.add(0, full)?;
+        }
+    }
+    if let Some(rest) = out.finish() {
+        sorter.add(0, rest)?;
+    }
+    Ok(sorter)
+}
+
 /// Pairs that were taken out of a part.
-pub(crate) enum Pairs<K, V> {
+pub(crate) enum Pairs<K: Key, V: Record> {
     Table(TakenPairs<K, V>),
+    Sorted(Box<Reduced<K, V>>),
     /// Of a part that had been spilled and was cut: parts that are left, and those of the one before.
     Cut {
         parts: Box<Parts<K, V>>,
@@ -212,9 +287,19 @@ pub(crate) enum Pairs<K, V> {
 
 impl<K: Key, V: Record> Pairs<K, V> {
     /// The next one. (`combine` by a pointer: cuts of cuts would else want functions without end.)
-    pub(crate) fn next(&mut self, mut combine: &mut dyn FnMut(&mut V, V)) -> Result<Option<(K, V)>> {
+    #[inline]
+    pub(crate) fn next(&mut self, combine: &mut dyn FnMut(&mut V, V)) -> Result<Option<(K, V)>> {
         match self {
             Pairs::Table(pairs) => Ok(pairs.next()),
+            others => others.next_of_spilled(combine),
+        }
+    }
+
+    /// The same where there is no table. (Apart, so that the loops over a table have only that in them.)
+    fn next_of_spilled(&mut self, mut combine: &mut dyn FnMut(&mut V, V)) -> Result<Option<(K, V)>> {
+        match self {
+            Pairs::Table(pairs) => Ok(pairs.next()),
+            Pairs::Sorted(pairs) => pairs.next(combine),
             Pairs::Cut { parts, left, now } => loop {
                 if let Some(pairs) = now
                     && let Some(pair) = pairs.next(combine)?
@@ -236,8 +321,14 @@ mod tests {
     use crate::dataflow::Options;
     use crate::record::{Reader, Writer};
     use aeolian_net::World;
+    use std::cell::Cell;
     use std::cmp::Ordering;
     use std::collections::HashMap;
+
+    thread_local! {
+        /// How often two [`Same`] were compared.
+        static COMPARED: Cell<u64> = const { Cell::new(0) };
+    }
 
     /// A key whose hashes are all the same.
     #[derive(Debug, Clone, Copy, PartialEq)]
@@ -265,6 +356,38 @@ mod tests {
         }
 
         fn order(&self, other: &Same) -> Ordering {
+            COMPARED.set(COMPARED.get() + 1);
+            self.0.cmp(&other.0)
+        }
+    }
+
+    /// A key whose hashes are good below a million, and all the same beyond.
+    #[derive(Debug, Clone, Copy)]
+    struct Mixed(u64);
+
+    impl Record for Mixed {
+        const SIZE: Option<usize> = None;
+
+        fn size(&self) -> usize {
+            self.0.to_string().size()
+        }
+
+        fn put(&self, out: &mut Writer<'_>) -> Option<()> {
+            self.0.to_string().put(out)
+        }
+
+        fn get(input: &mut Reader<'_>) -> Option<Mixed> {
+            String::get(input)?.parse().ok().map(Mixed)
+        }
+    }
+
+    impl Key for Mixed {
+        fn hash(&self, seed: u64) -> u64 {
+            if self.0 < 1_000_000 { self.0.hash(seed) } else { 7 }
+        }
+
+        fn order(&self, other: &Mixed) -> Ordering {
+            COMPARED.set(COMPARED.get() + 1);
             self.0.cmp(&other.0)
         }
     }
@@ -339,6 +462,64 @@ mod tests {
     fn keys_of_one_hash_and_one_key() {
         sums(3000, 1 << 12, |i| Same(i % 1000), |key| key.0);
         sums(100_000, 1 << 12, |_| 5u64, |key| *key);
+        sums(100_000, 1 << 12, |_| Same(5), |key| key.0);
+    }
+
+    /// How often keys were compared by this.
+    fn counting<T>(run: impl FnOnce() -> T) -> (u64, T) {
+        COMPARED.set(0);
+        let outcome = run();
+        (COMPARED.get(), outcome)
+    }
+
+    #[test]
+    fn many_keys_of_one_hash_are_sorted() {
+        // All of a part with all would be 200 million.
+        let (compared, (written, _)) = counting(|| sums(40_000, 1 << 30, Same, |key| key.0));
+        assert!(compared < 4_000_000, "{compared}");
+        assert_eq!(written, 0, "there is memory for all");
+        let (compared, (written, peak)) =
+            counting(|| sums(80_000, 1 << 18, |i| Same(i % 40_000), |key| key.0));
+        assert!(compared < 8_000_000, "{compared}");
+        assert!(written > 1 << 19 && peak < 1 << 19, "{written} {peak}");
+    }
+
+    #[test]
+    fn keys_of_one_hash_that_come_late() {
+        let late = |i| Mixed(if i < 50_000 { i } else { i % 20_000 + 1_000_000 });
+        for memory in [1 << 30, 1 << 18] {
+            let (compared, (_, peak)) = counting(|| sums(100_000, memory, late, |key| key.0));
+            assert!(compared < 8_000_000, "{compared}");
+            assert!(memory > 1 << 18 || peak < 1 << 19, "{peak}");
+        }
+    }
+
+    #[test]
+    fn they_are_sorted_in_memory_where_nothing_may_go_to_disk() {
+        let world = World::alone();
+        let options = Options { memory: 1 << 16, ..Options::detect(world.layout(), 0).unwrap() };
+        let flow = Dataflow::with(&world, options);
+        let mut parts = Parts::<Same, u64>::in_memory(&flow, Whose { operator: "test".into(), rank: 0 }, 2);
+        let mut combine = |a: &mut u64, b: u64| *a += b;
+        // Twice, as what is given is followed by more.
+        for _ in 0..2 {
+            for _ in 0..3 {
+                let batch: Batch<(Same, u64)> = (0..10_000).map(|i| (Same(i), i)).collect();
+                parts.add(1, batch.into_bytes(), &mut combine).unwrap();
+            }
+            assert!(parts.bytes() > 3 * 160_000);
+            let mut pairs = parts.take(1, &mut combine).unwrap();
+            let mut got = Vec::new();
+            while let Some((key, sum)) = pairs.next(&mut combine).unwrap() {
+                assert_eq!(sum, 3 * key.0);
+                got.push(key.0);
+            }
+            got.sort();
+            assert!(got.into_iter().eq(0..10_000));
+            assert!(parts.take(0, &mut combine).unwrap().next(&mut combine).unwrap().is_none());
+        }
+        drop(parts);
+        assert_eq!((flow.memory().used(), flow.spill().report().bytes_written), (0, 0));
     }
 
     /// A value that cannot be read once it is two.

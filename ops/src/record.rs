@@ -49,11 +49,12 @@ pub trait Record: Sized + 'static {
 
     /// Reads `len`.
     fn get_vec(len: usize, input: &mut Reader<'_>) -> Option<Vec<Self>> {
-        // What is announced may be damage: allocate by what is there. (A record has a byte at least, as a rule.)
-        if Self::SIZE == Some(0) && u32::try_from(len).is_err() {
+        if !may_have::<Self>(len) {
             return None;
         }
-        let most = input.rest().len() / Self::SIZE.unwrap_or(1).max(1);
+        // What is announced may be damage: allocate no more bytes than are there, and more only as records come. (In memory one may take
+        // a thousand times the byte that it was read from.)
+        let most = input.rest().len() / Self::SIZE.unwrap_or(1).max(size_of::<Self>()).max(1);
         let mut all = Vec::with_capacity(len.min(most));
         for _ in 0..len {
             all.push(Self::get(input)?);
@@ -65,6 +66,15 @@ pub trait Record: Sized + 'static {
     fn get_array<const N: usize>(input: &mut Reader<'_>) -> Option<[Self; N]> {
         Self::get_vec(N, input)?.try_into().ok()
     }
+}
+
+/// Memory that values of no bytes may take together: there is nothing to hold their announced number against.
+const OF_NO_BYTES: usize = 1 << 20;
+
+/// Whether a vector may have so many of these: else none is written, and what announces it is damage.
+fn may_have<T: Record>(len: usize) -> bool {
+    let most = OF_NO_BYTES.checked_div(size_of::<T>()).unwrap_or(u32::MAX as usize);
+    T::SIZE != Some(0) || len <= most
 }
 
 /// Records that lie in a batch as in memory: implemented by [`plain!`](crate::plain!).
@@ -491,6 +501,9 @@ impl<T: Record> Record for Vec<T> {
     }
 
     fn put(&self, out: &mut Writer<'_>) -> Option<()> {
+        if !may_have::<T>(self.len()) {
+            return None;
+        }
         out.len(self.len())?;
         T::put_all(self, out)
     }
@@ -503,6 +516,7 @@ impl<T: Record> Record for Vec<T> {
     fn skip(input: &mut Reader<'_>) -> Option<()> {
         let len = input.length()?;
         match T::SIZE {
+            Some(0) => may_have::<T>(len).then_some(()),
             Some(size) => input.bytes(len.checked_mul(size)?).map(drop),
             None => (0..len).try_for_each(|_| T::skip(input)),
         }
@@ -664,6 +678,36 @@ mod tests {
         there_and_back(&((), [(); 4]));
         there_and_back::<[String; 0]>(&[]);
         there_and_back(&vec![[(); 3]; 300]);
+    }
+
+    /// A vector that announces so many values, and what is behind that.
+    fn announced(len: usize, rest: usize) -> Vec<u8> {
+        let mut bytes = vec![9; 9 + rest];
+        Writer::new(&mut bytes, 0).len(len).unwrap();
+        bytes
+    }
+
+    /// A value may take more memory than bytes: room for as many values as there are bytes would be a terabyte here.
+    #[test]
+    fn what_is_announced_is_no_allocation_of_wide_values() {
+        let bytes = announced(1 << 40, 16 << 20);
+        assert_eq!(Vec::<Option<[u8; 1 << 16]>>::get(&mut Reader::new(&bytes)), None);
+        // What is there is read all the same.
+        there_and_back(&vec![None::<[u16; 300]>; 40]);
+        there_and_back(&vec![Some([7u16; 300]), None]);
+    }
+
+    #[test]
+    fn values_of_no_bytes_that_take_memory_are_bounded() {
+        let most = OF_NO_BYTES / size_of::<Box<()>>();
+        let read = |len| Vec::<Box<()>>::get(&mut Reader::new(&announced(len, 0)));
+        assert_eq!((read(most + 1), read(u32::MAX as usize), read(usize::MAX)), (None, None, None));
+        assert_eq!(Vec::<Box<()>>::skip(&mut Reader::new(&announced(most + 1, 0))), None);
+        assert_eq!(read(most).unwrap().len(), most);
+        // What would not be read is not written.
+        let boxes = vec![Box::new(()); most + 1];
+        assert_eq!(boxes.put(&mut Writer::new(&mut [0; 99], 0)), None);
+        there_and_back(&vec![Box::new(()); 300]);
     }
 
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -22,6 +22,9 @@ const LEAST: usize = 64;
 /// So many eighths of the places are taken before there are twice as many: with more, one looks for a key at too many places.
 const FULL: usize = 5;
 
+/// Places that a key may be behind its own. With hashes whose bits are good, and so many places free, none in 2^30 keys ever gets there.
+const FARTHEST: usize = 512;
+
 /// Places of pairs.
 struct Places<K, V> {
     /// Of each place 0, or some bits of the hash of the pair that is there.
@@ -64,6 +67,8 @@ pub(crate) struct Table<K, V> {
     /// A power of two, or none at first.
     places: Places<K, V>,
     len: usize,
+    /// Keys that there may be before there must be more places; none any more, once one of them is too far from its own.
+    most: usize,
     /// Bytes that keys and values have elsewhere, about.
     elsewhere: u64,
     room: Reservation,
@@ -71,7 +76,7 @@ pub(crate) struct Table<K, V> {
 
 impl<K: Key, V: Record> Table<K, V> {
     pub(crate) fn new(memory: &Rc<Memory>) -> Table<K, V> {
-        Table { places: Places::new(0), len: 0, elsewhere: 0, room: memory.reserve() }
+        Table { places: Places::new(0), len: 0, most: 0, elsewhere: 0, room: memory.reserve() }
     }
 
     /// Bytes that it takes.
@@ -79,14 +84,24 @@ impl<K: Key, V: Record> Table<K, V> {
         self.room.bytes()
     }
 
-    /// Adds pairs, those of keys that are there by `combine`.
-    pub(crate) fn add_all(&mut self, batch: &Batch<(K, V)>, combine: &mut impl FnMut(&mut V, V)) {
-        if <(K, V)>::SIZE.is_some() {
+    /// Adds pairs, those of keys that are there by `combine`. Returns those that are left if too many keys have the same hash: then each
+    /// would be looked for at all places of the others, and the table takes none any more.
+    pub(crate) fn add_all<'a>(
+        &mut self,
+        batch: &'a Batch<(K, V)>,
+        combine: &mut impl FnMut(&mut V, V),
+    ) -> Option<Records<'a, (K, V)>> {
+        let left = if <(K, V)>::SIZE.is_some() {
             let (mut ahead, mut pairs) = (batch.iter(), batch.iter());
             let (mut now, mut next) = ([0; BLOCK], [0; BLOCK]);
             let mut many = self.look_ahead(&mut ahead, &mut now);
-            while many > 0 {
-                self.make_room(BLOCK);
+            loop {
+                if many == 0 {
+                    break None;
+                }
+                if !self.make_room(BLOCK) {
+                    break Some(pairs);
+                }
                 let more = self.look_ahead(&mut ahead, &mut next);
                 for (hash, (key, value)) in now[..many].iter().zip(&mut pairs) {
                     self.add(*hash, key, value, combine);
@@ -96,17 +111,25 @@ impl<K: Key, V: Record> Table<K, V> {
             }
         } else {
             // (To read these twice may cost more than it saves.)
-            for (key, value) in batch {
-                self.make_room(1);
+            let mut pairs = batch.iter();
+            loop {
+                if pairs.is_empty() {
+                    break None;
+                }
+                if !self.make_room(1) {
+                    break Some(pairs);
+                }
+                let Some((key, value)) = pairs.next() else { break None };
                 self.add(key.hash(SEED), key, value, combine);
             }
-        }
+        };
         let places = self.places.tags.len() * (size_of::<(K, V)>() + 1);
         let holds = places as u64 + self.elsewhere;
         match holds.checked_sub(self.room.bytes()) {
             Some(more) => self.room.take(more),
             None => self.room.shrink(self.room.bytes() - holds),
         }
+        left
     }
 
     /// The hashes of the next keys, whose places are going to be looked at; how many.
@@ -123,16 +146,22 @@ impl<K: Key, V: Record> Table<K, V> {
         many
     }
 
-    /// There is room for so many keys more.
+    /// There is room for so many keys more; or false, if keys are too far from their places.
     #[inline]
-    fn make_room(&mut self, more: usize) {
-        while (self.len + more) * 8 > self.places.tags.len() * FULL {
-            self.grow();
+    fn make_room(&mut self, more: usize) -> bool {
+        while self.len + more > self.most {
+            if !self.grow() {
+                return false;
+            }
         }
+        true
     }
 
     #[cold]
-    fn grow(&mut self) {
+    fn grow(&mut self) -> bool {
+        if self.most == 0 && self.len > 0 {
+            return false;
+        }
         let places = (2 * self.places.tags.len()).max(LEAST);
         let mut old = std::mem::replace(&mut self.places, Places::new(places));
         for at in 0..old.tags.len() {
@@ -146,6 +175,8 @@ impl<K: Key, V: Record> Table<K, V> {
                 self.places.tags[at] = tag(hash);
             }
         }
+        self.most = places / 8 * FULL;
+        true
     }
 
     /// Adds a pair; there is room for it.
@@ -171,6 +202,10 @@ impl<K: Key, V: Record> Table<K, V> {
             }
             at = (at + 1) & mask;
         }
+        if at.wrapping_sub(hash as usize) & mask > FARTHEST {
+            // It is told when there is to be room for more: so nothing is asked where keys are looked for.
+            self.most = 0;
+        }
         self.elsewhere += elsewhere(&key) + elsewhere(&value);
         pairs[at].write((key, value));
         tags[at] = tag;
@@ -180,7 +215,7 @@ impl<K: Key, V: Record> Table<K, V> {
     /// All pairs; none are left.
     pub(crate) fn take(&mut self) -> TakenPairs<K, V> {
         let room = self.room.split(u64::MAX);
-        (self.elsewhere, self.len) = (0, 0);
+        (self.elsewhere, self.len, self.most) = (0, 0, 0);
         TakenPairs { places: std::mem::replace(&mut self.places, Places::new(0)), at: 0, _room: room }
     }
 }
@@ -287,7 +322,7 @@ mod tests {
         let mut table: Table<Counted<SAME>, u64> = Table::new(&memory);
         for keys in batches {
             let batch = keys.iter().map(|key| (Counted::new(*key), 1)).collect();
-            table.add_all(&batch, &mut |a, b| *a += b);
+            assert!(table.add_all(&batch, &mut |a, b| *a += b).is_none());
             keys.iter().for_each(|key| *want.entry(*key).or_default() += 1);
         }
         assert_eq!(ALIVE.get(), want.len() as i64);
@@ -300,7 +335,8 @@ mod tests {
         drop(taken);
         assert_eq!((ALIVE.get(), memory.used(), table.bytes()), (0, 0, 0));
         // It can be filled again.
-        table.add_all(&std::iter::once((Counted::new(3), 4)).collect(), &mut |a, b| *a += b);
+        let again = std::iter::once((Counted::new(3), 4)).collect();
+        assert!(table.add_all(&again, &mut |a, b| *a += b).is_none());
         assert_eq!(table.take().map(|(key, sum)| (key.0, sum)).collect::<Vec<_>>(), [(3, 4)]);
     }
 
@@ -313,5 +349,30 @@ mod tests {
             check::<false>(&batches, take);
             check::<true>(&batches, take);
         }
+    }
+
+    /// Too many keys of one hash: what is left and what was taken are all that came.
+    fn refuse<K: Key>(key: impl Fn(u64) -> K, number: impl Fn(&K) -> u64) {
+        let mut table: Table<K, u64> = Table::new(&Memory::new(1 << 30));
+        let batch: Batch<(K, u64)> = (0..2000).map(|i| (key(i), i)).collect();
+        let left: Vec<(K, u64)> = table.add_all(&batch, &mut |a, b| *a += b).unwrap().collect();
+        assert!((1400..2000 - FARTHEST).contains(&left.len()), "{}", left.len());
+        // From then on it takes none.
+        assert_eq!(table.add_all(&batch, &mut |a, b| *a += b).unwrap().count(), 2000);
+        let mut all: Vec<u64> = table.take().chain(left).map(|pair| number(&pair.0)).collect();
+        all.sort();
+        assert!(all.into_iter().eq(0..2000));
+        // And then it does again.
+        let few: Batch<(K, u64)> = (0..300).map(|i| (key(i), i)).collect();
+        assert!(table.add_all(&few, &mut |a, b| *a += b).is_none());
+        assert_eq!(table.take().count(), 300);
+    }
+
+    #[test]
+    fn too_many_keys_of_one_hash_are_refused() {
+        refuse(Counted::<true>::new, |key| key.0);
+        // Of no one size.
+        refuse(|key| (Counted::<true>::new(key), "x".repeat(9)), |key| key.0.0);
+        assert_eq!(ALIVE.get(), 0);
     }
 }

@@ -34,7 +34,7 @@ static NAME: OpName = OpName("distinct");
 /// assert_eq!(words, ["a", "is", "rose"]);
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
-pub struct Distinct<T, R> {
+pub struct Distinct<T: Key, R> {
     reduce: KeyedReduce<T, (), Nothing, WithoutValues<R>>,
 }
 

@@ -32,7 +32,8 @@ const AT_ONCE: usize = 64;
 /// ranks are added up where they are, and what is sent at the end is a pair a key; not where that is more than half of what came.
 /// *Memory*: one batch for each part of each target at each rank with sources, and up to 64 MiB, or an eighth of the budget, of pairs for other ranks; at the
 /// targets one pair a key, and at most 16 MiB, or an eighth of the budget, of pairs that wait for their part's turn.
-/// When that is more than the budget, parts go to disk, the largest first, and come back one after another at the end.
+/// When that is more than the budget, parts go to disk, the largest first, and come back one after another at the end. A part with hundreds of
+/// keys whose hashes are the same is sorted instead.
 ///
 /// ```
 /// use aeolian_ops::{Dataflow, Insert, KeyedReduce, LogicalPlan, Operator, taking};
@@ -54,7 +55,7 @@ const AT_ONCE: usize = 64;
 /// assert_eq!(counts, [("a".into(), 4), ("is".into(), 2), ("rose".into(), 4)]);
 /// # Ok::<(), aeolian_net::NetError>(())
 /// ```
-pub struct KeyedReduce<K, V, F, R> {
+pub struct KeyedReduce<K: Key, V: Record, F, R> {
     pub(crate) exchange: Exchange<(K, V)>,
     grouping: Grouping,
     combine: F,

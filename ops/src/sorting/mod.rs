@@ -5,6 +5,7 @@
 //! * [`radix`]: 64 bits at a time, in the cache.
 //! * [`memory`]: batches that are in memory. Records stay where they are; what moves is (prefix, place), and each record once, at the end.
 //! * [`sampling`]: how records are spread over ranges.
+//! * [`reduced`]: sorted pairs, those of the same key as one.
 //! * [`sorter`], [`merge`]: runs on disk, and many of them as one (external merge sort: Knuth, *The Art of Computer Programming* 3, 5.4).
 //!
 //! All are stable: records that compare equal come by the rank that they are from, then in the order in which they came from there.
@@ -13,6 +14,7 @@ pub(crate) mod by;
 pub(crate) mod memory;
 pub(crate) mod merge;
 mod radix;
+pub(crate) mod reduced;
 pub(crate) mod sampling;
 pub(crate) mod sorter;
 

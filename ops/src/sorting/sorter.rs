@@ -31,6 +31,7 @@ pub(crate) struct Sorter<R: Rule> {
     bytes: u64,
     records: u64,
     runs: Vec<Run>,
+    may_spill: bool,
     /// Of batches, and what it takes to sort them.
     room: Reservation,
     rule: PhantomData<R>,
@@ -45,9 +46,15 @@ impl<R: Rule> Sorter<R> {
             bytes: 0,
             records: 0,
             runs: Vec::new(),
+            may_spill: true,
             room,
             rule: PhantomData,
         }
+    }
+
+    /// The same, which stays in memory: whoever has it sees to it that it does not take too much.
+    pub(crate) fn in_memory(common: Common) -> Sorter<R> {
+        Sorter { may_spill: false, ..Sorter::new(common) }
     }
 
     /// A batch from a rank.
@@ -60,10 +67,18 @@ impl<R: Rule> Sorter<R> {
         self.records += records;
         self.batches.push((from, batch));
         let memory = &self.common.memory;
-        if memory.is_over() && (self.bytes >= LEAST || self.room.bytes() >= memory.limit() / 4) {
+        if self.may_spill
+            && memory.is_over()
+            && (self.bytes >= LEAST || self.room.bytes() >= memory.limit() / 4)
+        {
             self.spill()?;
         }
         Ok(())
+    }
+
+    /// Bytes that it takes in memory.
+    pub(crate) fn held(&self) -> u64 {
+        self.room.bytes()
     }
 
     /// All that is in memory, sorted; and the rank that each batch is from.
@@ -78,7 +93,7 @@ impl<R: Rule> Sorter<R> {
     }
 
     /// Writes what is in memory as a run.
-    fn spill(&mut self) -> Result<()> {
+    pub(crate) fn spill(&mut self) -> Result<()> {
         let (mut sorted, from) = self.sort()?;
         let mut out = RunOf::new(&self.common);
         while let Some((batch, bytes)) = sorted.peek() {
