@@ -21,7 +21,7 @@ fn in_ranges(bytes: &[u8], ranges: usize) -> Vec<Vec<String>> {
             rows.push((0..fields.len()).map(text).collect());
             Ok(())
         };
-        table.each(&|_| (), take).unwrap();
+        table.each(&|_| Ok(()), take).unwrap();
     }
     rows
 }
