@@ -206,14 +206,14 @@ mod tests {
             draft.write_all(b"whole").unwrap();
             draft.flush_to_disk().unwrap();
             draft.replace(&path).unwrap();
-            assert_eq!(names(dir.path()), [path.clone()]);
+            assert_eq!(names(dir.path()), std::slice::from_ref(&path));
             assert_eq!(std::fs::read(&path).unwrap(), b"whole");
 
             let mut draft = make(&temp).unwrap();
             draft.write_all(b"other").unwrap();
             assert!(draft.replace(&dir.path().join("no/out")).is_err());
             assert_eq!(std::fs::read(&path).unwrap(), b"whole");
-            assert_eq!(names(dir.path()), [path.clone()], "the other one is gone");
+            assert_eq!(names(dir.path()), std::slice::from_ref(&path), "the other one is gone");
             std::fs::remove_file(&path).unwrap();
         }
     }
