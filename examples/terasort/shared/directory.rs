@@ -159,16 +159,10 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if !self.is_there {
-            return;
+        // On every rank: the maker may be killed, and be gone before others have removed their parts.
+        if self.is_there {
+            let _ = std::fs::remove_dir_all(&self.temp);
         }
-        // The maker may be killed, or be done before others have removed their parts: whoever is the last removes the directory.
-        let _ = match self.is_maker {
-            true => std::fs::remove_dir_all(&self.temp),
-            false => {
-                std::fs::remove_file(&self.part).or(Ok(())).and_then(|()| std::fs::remove_dir(&self.temp))
-            }
-        };
     }
 }
 
