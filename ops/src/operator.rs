@@ -191,7 +191,7 @@ pub trait Operator {
 ///
 /// ```
 /// # use aeolian_ops::{Batch, Dataflow, Insert, LogicalPlan, Operator, Partition, RoundRobin, complete_all, taking};
-/// # let world = aeolian_net::World::local_one();
+/// # let world = aeolian_net::World::alone();
 /// # let (flow, plan) = (Dataflow::new(&world)?, LogicalPlan::each_rank(&world));
 /// let mut counts = [0, 0];
 /// let [few, many] = &mut counts;
