@@ -41,14 +41,16 @@ impl<T: Record, O: Insert<T>> Receiver<Batch<T>> for Chain<'_, T, O> {
     }
 }
 
-/// Moves `first`, whose sources have finished, and what is behind it on until all of it is there.
+/// Moves `first`, whose sources have finished, and what is behind it on until all of it is there. Meanwhile `tick` is called often.
 pub fn complete<A: Operator, B: Operator>(
     first: &mut A,
     next: &RefCell<B>,
     source: u32,
     failed: &RefCell<Option<OpsError>>,
+    tick: impl Fn(),
 ) -> Result<(), OpsError> {
     drive(first, |first| {
+        tick();
         while next.borrow_mut().progress()? {}
         match failed.borrow_mut().take() {
             Some(e) => Err(e),
@@ -57,7 +59,10 @@ pub fn complete<A: Operator, B: Operator>(
     })?;
     let mut next = next.borrow_mut();
     next.finish(source)?;
-    next.complete()
+    drive(&mut *next, |next| {
+        tick();
+        Ok(next.is_complete().then_some(()))
+    })
 }
 
 /// What came of reading: after an error of the wires nothing goes on, after one of a file this rank's part of the operators does.

@@ -56,7 +56,7 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let begin = Instant::now();
     let mode = Mode::choose(world.rank() as usize, options.quiet);
     let source = Source::look(world, options)?;
-    let flow = options.flow.dataflow(world)?;
+    let flow = options.flow.dataflow(world, "terasort", mode)?;
     let directory = Directory::create(world, options.output(), options.overwrite())?;
     let part = agree(world, directory.part())?;
 
