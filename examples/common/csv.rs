@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::lines::{content, line_at, number_at, shown, starting_in};
 use crate::matrix::{Element, Matrix};
 use crate::readat::{ReadAt, reserve};
+use crate::summary::plural;
 use crate::workers::Workers;
 use crate::{Error, Result};
 
@@ -163,7 +164,11 @@ impl Bad {
         };
         let (what, help) = match self {
             Bad::Count(found) => (
-                format!("the row has {found} fields, but the first row of the file has {}", layout.d),
+                format!(
+                    "the row has {}, but the first row of the file has {}",
+                    plural(found as u64, "field"),
+                    layout.d
+                ),
                 "give every row the same number of fields (is a line cut off, or a text with the separator in it?)",
             ),
             Bad::Field { column, text } => (

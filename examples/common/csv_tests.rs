@@ -56,7 +56,7 @@ fn lines_longer_and_shorter_than_a_piece() {
 #[test]
 fn errors_name_line_and_column() {
     for (text, want) in [
-        ("1,2\n3\n", "t.csv:2: the row has 1 fields, but the first row of the file has 2"),
+        ("1,2\n3\n", "t.csv:2: the row has 1 field, but the first row of the file has 2"),
         ("1,2\n3,4,5\n", "t.csv:2: the row has 3 fields"),
         ("1,2\n\n#\n3,x\n", "t.csv:4: column 2: \"x\" is not a number"),
         ("a,b\n1,2\n3,4z\n", "t.csv:3: column 2 (b): \"4z\" is not a number"),

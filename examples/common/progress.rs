@@ -29,8 +29,18 @@ impl Mode {
 struct State {
     shown_at: Option<Instant>,
     tenth: u64,
+    /// When the next line of a stretch without a known end is due, and how long it is from there to the one after it.
+    due: Duration,
+    pause: Duration,
     out: Box<dyn Write + Send>,
 }
+
+/// How long a log waits for the first line of a stretch without a known end. It waits twice as long for each line after it,
+const PAUSE: Duration = Duration::from_secs(2);
+/// and so long at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A bar is drawn again after so long.
+const REDRAW: Duration = Duration::from_millis(80);
 
 /// The progress of one stretch of work. Any thread may report.
 pub struct Progress {
@@ -49,7 +59,7 @@ impl Progress {
 
     /// The same, written to `out`.
     pub fn with_output(title: &str, mode: Mode, out: Box<dyn Write + Send>) -> Self {
-        let state = Mutex::new(State { shown_at: None, tenth: 0, out });
+        let state = Mutex::new(State { shown_at: None, tenth: 0, due: PAUSE, pause: PAUSE, out });
         Progress { title: title.to_owned(), mode, start: Instant::now(), silence: Duration::ZERO, state }
     }
 
@@ -72,7 +82,7 @@ impl Progress {
         let percent = share(100);
         // A closed standard error is no reason to stop a computation.
         if self.mode == Mode::Bar {
-            if state.shown_at.is_some_and(|t| t.elapsed() < Duration::from_millis(80)) && done < total {
+            if state.shown_at.is_some_and(|t| t.elapsed() < REDRAW) && done < total {
                 return;
             }
             let bar: String = (0..24).map(|i| if i * 100 < percent * 24 { '#' } else { '.' }).collect();
@@ -83,6 +93,29 @@ impl Progress {
         } else if share(10) > state.tenth {
             state.tenth = share(10);
             let _ = writeln!(state.out, "{}: {percent:3} %  {}  ETA {eta}", self.title, note());
+        }
+    }
+
+    /// Reports how far work is of which nobody knows how much there is. A terminal shows it all the time, a log now and then. `note` is
+    /// called only if something will be shown.
+    pub fn step(&self, note: impl FnOnce() -> String) {
+        let time = self.start.elapsed();
+        if self.mode == Mode::Silent || time < self.silence {
+            return;
+        }
+        let Ok(mut state) = self.state.lock() else { return };
+        if self.mode == Mode::Bar {
+            if state.shown_at.is_none_or(|t| t.elapsed() >= REDRAW) {
+                let line = format!("{} {}  {}", self.title, note(), seconds(time));
+                let _ = write!(state.out, "\r\x1b[2K{}", line.chars().take(columns()).collect::<String>());
+                let _ = state.out.flush();
+                state.shown_at = Some(Instant::now());
+            }
+        } else if time >= state.due {
+            state.pause = (2 * state.pause).min(LONGEST_PAUSE);
+            let next = state.due + state.pause;
+            state.due = if next < time { time + state.pause } else { next };
+            let _ = writeln!(state.out, "{}: {}  {}", self.title, note(), seconds(time));
         }
     }
 
@@ -144,6 +177,21 @@ mod tests {
         (1..=1000).for_each(|i| progress.tick(i, 1000, || format!("step {i}")));
         progress.finish("done");
         String::from_utf8(out.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn without_a_known_end_lines_get_rare() {
+        let out = Shared::default();
+        let mut progress = Progress::with_output("t", Mode::Lines, Box::new(out.clone()));
+        for second in 0..300 {
+            let Some(start) = Instant::now().checked_sub(Duration::from_secs(second)) else { return };
+            progress.start = start;
+            progress.step(|| format!("at {second}"));
+        }
+        let log = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        let told: Vec<&str> = log.lines().filter_map(|l| l.split("  ").next()).collect();
+        let times = [2, 6, 14, 30, 62, 122, 182, 242];
+        assert_eq!(told, times.map(|second| format!("t: at {second}")), "{log}");
     }
 
     #[test]

@@ -25,8 +25,8 @@ FILE is CSV with a header line; a field in double quotes may have delimiters and
 Types of columns are found out over the whole file: int (64 bits), float, or text. NULL is a key like others, and comes first; \
 aggregates leave NULL out. The output is CSV with a header, sorted by key.
 
-Exit codes: 0 done; 64 wrong command line; 65 unusable input, or a sum beyond 64 bits; 66 no input; 73 output cannot be written; 74 a \
-read failed half-way; 75 stopped on request (nothing is written).";
+Exit codes: 0 done; 64 wrong command line; 65 unusable input, or a sum beyond 64 bits; 66 no input; 73 output cannot be written, or \
+there is no room to spill to; 74 a read failed half-way; 75 stopped on request (nothing is written).";
 
 /// Aggregates of the bundled flights.
 const BUNDLED: &str = "count,count:dep_time,mean:dep_delay,max:dep_delay,sum:distance";
@@ -60,10 +60,10 @@ pub(crate) struct Options {
     pub(crate) table: TableArgs,
     #[command(flatten)]
     pub(crate) flow: FlowArgs,
-    /// No progress and no table
+    /// No progress and no summary
     #[arg(long)]
     pub(crate) quiet: bool,
-    /// End with one JSON object on standard output instead of the table
+    /// End with one JSON object on standard output instead of the summary
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -11,8 +11,9 @@ use aeolian_examples::output::Target;
 use aeolian_examples::progress::{Mode, Progress, seconds};
 use aeolian_examples::readat::ReadAt;
 use aeolian_examples::stop::{insert, listen};
+use aeolian_examples::summary::{self, plural, ranks_on, spilled};
 use aeolian_examples::tabular::{Chain, Dialect, Kind, Table, Value, check, complete, unless_wires, write};
-use aeolian_examples::{Error, Result, agree::agree, flights, rss, summary};
+use aeolian_examples::{Error, Result, agree::agree, flights, rss};
 use serde::Serialize;
 
 use crate::aggregate::{Part, Wanted, What};
@@ -25,7 +26,7 @@ struct Column {
     r#type: Kind,
 }
 
-/// What `--json` prints, and the table shows.
+/// What `--json` prints, and the text shows.
 #[derive(Debug, Clone, Serialize)]
 struct Summary {
     ranks: u32,
@@ -60,29 +61,31 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let mode = Mode::choose(world.rank() as usize, options.quiet);
     listen(world)?;
     let target = check(world, options.output(), &options.input.iter().collect::<Vec<_>>())?;
-    let progress = Progress::new("groupby: types", mode).after(Duration::from_millis(500));
-    let table = match &options.input {
-        Some(path) => Table::open(world, ReadAt::open(path), &options.table.dialect()?, &progress)?,
+    let mut table = match &options.input {
+        Some(path) => Table::open(world, ReadAt::open(path), &options.table.dialect()?)?,
         None => {
             Progress::new("groupby", mode).finish(&format!(
                 "no --input: reads the bundled {}, writes {} (and replaces it)",
                 flights::DAY,
                 options.output().display()
             ));
-            Table::open(world, Ok(flights::flights()), &Dialect::default(), &progress)?
+            Table::open(world, Ok(flights::flights()), &Dialect::default())?
         }
     };
-    let columns = Columns::new(&table, options)?;
+    // Before the file is read as a whole.
+    let mut columns = Columns::new(&table, options)?;
+    let progress = Progress::new("groupby: types", mode).after(Duration::from_millis(500));
+    table.scan(world, &progress)?;
+    columns.take_types(world, &table)?;
     let types = begin.elapsed();
-    progress.finish(&format!("{} rows of {} columns in {}", table.rows, table.names.len(), seconds(types)));
+    progress.finish(&format!("{} in {}", table.size(), seconds(types)));
 
     let grouping = Instant::now();
-    let progress = Progress::new("groupby", mode).after(Duration::from_millis(500));
-    let (groups, spilled) = group(world, target.as_ref(), &table, &columns, options, &progress)?;
+    let (groups, on_disk) = group(world, target.as_ref(), &table, &columns, options, mode)?;
     let time = grouping.elapsed();
-    progress.finish(&format!("{groups} groups in {}", seconds(time)));
+    Progress::new("groupby", mode).finish(&format!("{} in {}", plural(groups, "group"), seconds(time)));
 
-    let mut sums = [groups, spilled];
+    let mut sums = [groups, on_disk];
     allreduce_slice(world, &mut sums, Sum)?;
     let mut peak = [rss::peak()];
     allreduce_slice(world, &mut peak, Max)?;
@@ -120,7 +123,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// Checks that the columns are there, and that sums are of numbers. All ranks alike.
+    /// Checks that the columns are there. All ranks alike.
     fn new(table: &Table, options: &'a Options) -> Result<Columns<'a>> {
         let mut read = Vec::new();
         for name in &options.key {
@@ -134,16 +137,9 @@ impl<'a> Columns<'a> {
                 continue;
             };
             let column = table.column(name)?;
-            let kind = table.kinds[column];
-            if kind == Kind::Text && matches!(wanted.what, What::Sum | What::Mean) {
-                return Err(Error::data(
-                    table.name(),
-                    format!("column {} ({name}) has text in it: it has no sum and no mean", column + 1),
-                    "take count, min or max, or say what stands for missing numbers (--null NA)",
-                ));
-            }
             read.push(column);
-            aggregates.push((wanted, kind));
+            // Its type is not known yet.
+            aggregates.push((wanted, Kind::Null));
         }
         let columns = Columns { keys, read, aggregates };
         let mut names = columns.names(table);
@@ -155,6 +151,18 @@ impl<'a> Columns<'a> {
             ));
         }
         Ok(columns)
+    }
+
+    /// Takes the columns' types, and checks that sums are of numbers. Collective.
+    fn take_types(&mut self, world: &mut World, table: &Table) -> Result<()> {
+        let of_columns = self.aggregates.iter_mut().filter(|(wanted, _)| wanted.column.is_some());
+        for ((wanted, kind), column) in of_columns.zip(&self.read[self.keys..]) {
+            *kind = table.kinds[*column];
+            if *kind == Kind::Text && matches!(wanted.what, What::Sum | What::Mean) {
+                agree(world, table.numbers(*column))?;
+            }
+        }
+        Ok(())
     }
 
     /// Names of the output's columns.
@@ -209,9 +217,9 @@ fn group(
     table: &Table,
     columns: &Columns<'_>,
     options: &Options,
-    progress: &Progress,
+    mode: Mode,
 ) -> Result<(u64, u64)> {
-    let flow = agree(world, options.flow.dataflow(world))?;
+    let flow = agree(world, options.flow.dataflow(world, "groupby", mode))?;
     let dialect = options.table.dialect()?;
     write(world, target, |world, lines| {
         let me = world.rank();
@@ -236,13 +244,19 @@ fn group(
         };
         let each = LogicalPlan::each_rank(world);
         let mut reduce = KeyedReduce::new(&flow, &each, combine, Chain::new(&sort, me, &failed))?;
-        let read = table.read(world, &columns.read, progress, |row| {
+        let progress = |what: &str| Progress::new(what, mode).after(Duration::from_millis(500));
+        let reading = progress("groupby: read");
+        let read = table.read(world, &columns.read, &reading, |row| {
             insert(world, &mut reduce, columns.pair(row), |reduce, pair| reduce.insert(me, pair))
         });
         let read = unless_wires(read)?;
+        reading.finish("");
         // Also after an error of the file: the others count on this rank.
         reduce.finish(me)?;
-        let done = complete(world, &mut reduce, &sort, &failed);
+        let writing = progress("groupby: write");
+        let tick = || writing.step(|| format!("{} written", plural(groups.get(), "group")));
+        let done = complete(world, &mut reduce, &sort, &failed, tick);
+        writing.finish("");
         // Here, not only by the caller: what is under way must find its operators.
         agree(world, read.and(done))?;
         let wrong = wrong.borrow_mut().take();
@@ -254,22 +268,24 @@ fn group(
 /// The text on standard output.
 fn text(s: &Summary) -> String {
     let mut out = String::new();
-    let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    let (ranks, nodes) = (plural(s.ranks as usize, "rank"), plural(s.nodes, "node"));
     let _ = writeln!(
         out,
-        "{}: {} rows, {} groups, {ranks} on {nodes}, wires: {}",
-        s.input, s.rows, s.groups, s.transport
+        "{}: {}, {}, {}, wires: {}",
+        s.input,
+        plural(s.rows, "row"),
+        plural(s.groups, "group"),
+        ranks_on(s.ranks, s.nodes),
+        s.transport
     );
     let time = |x: f64| seconds(Duration::from_secs_f64(x));
     let Seconds { types, groups, total } = s.seconds;
     let _ = writeln!(
         out,
-        "{} (types {}, groups {}), {:.1} MiB spilled to disk",
+        "{} (types {}, groups {}), {}",
         time(total),
         time(types),
         time(groups),
-        s.spilled_bytes as f64 / f64::from(1 << 20)
+        spilled(s.spilled_bytes)
     );
     let columns: Vec<String> =
         s.columns.iter().map(|c| format!("{} ({})", c.name, c.r#type.name())).collect();

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use aeolian::ops::{JoinAlgorithm, JoinKind};
+use aeolian::ops::{JoinAlgorithm, JoinKind, JoinReport};
 use aeolian_examples::Error;
 use aeolian_examples::flow::FlowArgs;
 use aeolian_examples::program::End;
@@ -25,8 +25,8 @@ Types of columns are found out over the whole files. NULL in a key matches nothi
 columns of the left side, then those of the right side; one whose name is there already gets `_right` behind it. Of semi and anti \
 joins it has the left side's columns only.
 
-Exit codes: 0 done; 64 wrong command line; 65 unusable input; 66 no input; 73 output cannot be written; 74 a read failed half-way; \
-75 stopped on request (nothing is written).";
+Exit codes: 0 done; 64 wrong command line; 65 unusable input; 66 no input; 73 output cannot be written, or there is no room to spill \
+to; 74 a read failed half-way; 75 stopped on request (nothing is written).";
 
 /// Which rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -94,10 +94,10 @@ pub(crate) struct Options {
     pub(crate) table: TableArgs,
     #[command(flatten)]
     pub(crate) flow: FlowArgs,
-    /// No progress and no table
+    /// No progress and no summary
     #[arg(long)]
     pub(crate) quiet: bool,
-    /// End with one JSON object on standard output instead of the table
+    /// End with one JSON object on standard output instead of the summary
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -158,6 +158,17 @@ impl From<Kind> for JoinKind {
             Kind::Full => JoinKind::Full,
             Kind::Semi => JoinKind::Semi,
             Kind::Anti => JoinKind::Anti,
+        }
+    }
+}
+
+impl Algorithm {
+    /// The one by which a join with this report was made.
+    pub(crate) fn chosen(self, report: &JoinReport) -> Algorithm {
+        match self {
+            Algorithm::Auto if report.broadcast => Algorithm::Broadcast,
+            Algorithm::Auto => Algorithm::Hash,
+            told => told,
         }
     }
 }

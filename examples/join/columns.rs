@@ -19,16 +19,11 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// Finds the columns, and gives those of the key one type on both sides. All ranks alike.
-    pub(crate) fn new(left: &mut Table, right: &mut Table, options: &Options) -> Result<Columns> {
+    /// Finds the columns. All ranks alike.
+    pub(crate) fn new(left: &Table, right: &Table, options: &Options) -> Result<Columns> {
         let find =
             |table: &Table| options.on.iter().map(|name| table.column(name)).collect::<Result<Vec<usize>>>();
         let (mut l, mut r) = (find(left)?, find(right)?);
-        for (i, j) in l.iter().zip(&r) {
-            // What is a number on one side and text on the other is compared as text.
-            let kind = left.kinds[*i].max(right.kinds[*j]);
-            (left.kinds[*i], right.kinds[*j]) = (kind, kind);
-        }
         let keys = l.len();
         l.extend((0..left.names.len()).filter(|i| !l.contains(i)).collect::<Vec<_>>());
         let mut names: Vec<String> = l.iter().map(|i| left.names[*i].clone()).collect();
@@ -45,6 +40,14 @@ impl Columns {
             names.push(name);
         }
         Ok(Columns { keys, left: l, right: r, names, kind: options.kind })
+    }
+
+    /// Gives the columns of the key one type on both sides: what is a number on one and text on the other is compared as text.
+    pub(crate) fn align(&self, left: &mut Table, right: &mut Table) {
+        for (i, j) in self.left.iter().zip(&self.right).take(self.keys) {
+            let kind = left.kinds[*i].max(right.kinds[*j]);
+            (left.kinds[*i], right.kinds[*j]) = (kind, kind);
+        }
     }
 
     /// A left row for the join: `None` if it gives nothing. `number` is that of the row on this rank.

@@ -15,6 +15,7 @@ use aeolian_examples::output::Target;
 use aeolian_examples::progress::{Mode, Progress, seconds};
 use aeolian_examples::readat::ReadAt;
 use aeolian_examples::stop::{insert, listen};
+use aeolian_examples::summary::plural;
 use aeolian_examples::tabular::{Chain, Dialect, Lines, Table, Value, check, complete, unless_wires, write};
 use aeolian_examples::{Result, flights, rss};
 
@@ -36,22 +37,36 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
             options.output().display()
         ));
     }
-    let mut left = open(world, "left", options.left.as_deref(), flights::flights, options, mode)?;
-    let mut right = open(world, "right", options.right.as_deref(), flights::planes, options, mode)?;
-    let columns = Columns::new(&mut left, &mut right, options)?;
+    let mut left = open(world, options.left.as_deref(), flights::flights, options)?;
+    let mut right = open(world, options.right.as_deref(), flights::planes, options)?;
+    // Before either file is read as a whole.
+    let columns = Columns::new(&left, &right, options)?;
+    scan(world, "left", &mut left, mode)?;
+    scan(world, "right", &mut right, mode)?;
+    columns.align(&mut left, &mut right);
     let types = begin.elapsed();
 
     let joining = Instant::now();
     let job = Joining { left: &left, right: &right, columns: &columns, options, mode };
-    let (rows, report, spilled) = job.run(world, target.as_ref())?;
+    let (rows, report, on_disk) = job.run(world, target.as_ref())?;
     let time = joining.elapsed();
 
-    let JoinReport { broadcast, hashed, sorted, cut, spilled: on_disk, shared, got, bytes, largest_part } =
-        report;
-    let mut sums = [rows, spilled, hashed, sorted, cut, on_disk, shared, got, bytes];
+    let JoinReport { broadcast, hashed, sorted, cut, spilled, shared, got, bytes, largest_part } = report;
+    let mut sums = [rows, on_disk, hashed, sorted, cut, spilled, shared, got, bytes];
     allreduce_slice(world, &mut sums, Sum)?;
     let mut most = [rss::peak(), largest_part, u64::from(broadcast)];
     allreduce_slice(world, &mut most, Max)?;
+    let way = JoinReport {
+        broadcast: most[2] > 0,
+        hashed: sums[2],
+        sorted: sums[3],
+        cut: sums[4],
+        spilled: sums[5],
+        shared: sums[6],
+        got: sums[7],
+        bytes: sums[8],
+        largest_part: most[1],
+    };
     let side = |table: &Table| Side { file: table.name(), rows: table.rows, columns: table.names.len() };
     let summary = Summary {
         ranks: world.size(),
@@ -59,6 +74,7 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
         transport: world.transport(),
         kind: word(options.kind),
         algorithm: word(options.algorithm),
+        chosen: word(options.algorithm.chosen(&way)),
         on: options.on.clone(),
         left: side(&left),
         right: side(&right),
@@ -66,17 +82,7 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
         columns: columns.names.clone(),
         sorted: options.sorted,
         output: options.output().display().to_string(),
-        way: JoinReport {
-            broadcast: most[2] > 0,
-            hashed: sums[2],
-            sorted: sums[3],
-            cut: sums[4],
-            spilled: sums[5],
-            shared: sums[6],
-            got: sums[7],
-            bytes: sums[8],
-            largest_part: most[1],
-        },
+        way,
         spilled_bytes: sums[1],
         seconds: Seconds {
             types: types.as_secs_f64(),
@@ -90,25 +96,21 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     agree(world, printed)
 }
 
-/// Finds out what is in a file, or without one in what is bundled.
-fn open(
-    world: &mut World,
-    side: &str,
-    path: Option<&Path>,
-    bundled: fn() -> ReadAt,
-    options: &Options,
-    mode: Mode,
-) -> Result<Table> {
+/// Opens a file, or without one what is bundled.
+fn open(world: &mut World, path: Option<&Path>, bundled: fn() -> ReadAt, options: &Options) -> Result<Table> {
+    match path {
+        Some(path) => Table::open(world, ReadAt::open(path), &options.table.dialect()?),
+        None => Table::open(world, Ok(bundled()), &Dialect::default()),
+    }
+}
+
+/// Finds out what is in a file.
+fn scan(world: &mut World, side: &str, table: &mut Table, mode: Mode) -> Result<()> {
     let begin = Instant::now();
     let progress = Progress::new(&format!("join: {side} types"), mode).after(Duration::from_millis(500));
-    let (source, dialect) = match path {
-        Some(path) => (ReadAt::open(path), options.table.dialect()?),
-        None => (Ok(bundled()), Dialect::default()),
-    };
-    let table = Table::open(world, source, &dialect, &progress)?;
-    let time = seconds(begin.elapsed());
-    progress.finish(&format!("{} rows of {} columns in {time}", table.rows, table.names.len()));
-    Ok(table)
+    table.scan(world, &progress)?;
+    progress.finish(&format!("{} in {}", table.size(), seconds(begin.elapsed())));
+    Ok(())
 }
 
 /// What a join is made from.
@@ -123,7 +125,7 @@ struct Joining<'a> {
 impl Joining<'_> {
     /// Reads, joins and writes. Returns the rows that this rank wrote, how it went here, and the bytes that were spilled. Collective.
     fn run(&self, world: &mut World, target: Option<&Target>) -> Result<(u64, JoinReport, u64)> {
-        let flow = self.options.flow.dataflow(world);
+        let flow = self.options.flow.dataflow(world, "join", self.mode);
         let flow = agree(world, flow)?;
         let dialect = self.options.table.dialect()?;
         write(world, target, |world, lines: &Lines<'_>| {
@@ -139,25 +141,28 @@ impl Joining<'_> {
             });
             let to_first = LogicalPlan::new(world, world.size(), 1).targets_on(&[0])?;
             let report = if self.options.sorted {
-                self.join(world, &flow, &RefCell::new(Sort::new(&flow, &to_first, Ascending, take)?))
+                self.join(world, &flow, &RefCell::new(Sort::new(&flow, &to_first, Ascending, take)?), &rows)
             } else {
                 let out = Partition::new(&flow, &to_first, RoundRobin::default(), take)?;
-                self.join(world, &flow, &RefCell::new(out))
+                self.join(world, &flow, &RefCell::new(out), &rows)
             }?;
             Ok((rows.get(), report, flow.spill().report().bytes_written))
         })
     }
 
-    /// Joins into `out`.
+    /// Joins into `out`, from which so many rows have been written.
     fn join<O: Insert<Vec<Value>>>(
         &self,
         world: &mut World,
         flow: &Dataflow,
         out: &RefCell<O>,
+        written: &Cell<u64>,
     ) -> Result<JoinReport> {
         let me = world.rank();
         let failed = RefCell::new(None);
+        let joined = Cell::new(0);
         let joiner = |key: &Vec<Value>, left: Option<&Vec<Value>>, right: Option<&Vec<Value>>| {
+            joined.set(joined.get() + 1);
             self.columns.row(key, left, right)
         };
         let mut join = Join::new(
@@ -172,22 +177,33 @@ impl Joining<'_> {
             |side: &str| Progress::new(&format!("join: {side}"), self.mode).after(Duration::from_millis(500));
         let mut number = 0;
         // The right side first: if it is small, it goes to all ranks, and the left side stays where it is.
-        let right = self.right.read(world, &self.columns.right, &progress("right"), |values| {
+        let reading = progress("right");
+        let right = self.right.read(world, &self.columns.right, &reading, |values| {
             number += 1;
             let row = self.columns.right_row(values, number);
             row.map_or(Ok(()), |row| insert(world, &mut join, row, |join, row| join.insert_right(me, row)))
         });
         let right = unless_wires(right)?;
+        reading.finish("");
         join.finish_right(me)?;
-        let left = self.left.read(world, &self.columns.left, &progress("left"), |values| {
+        let reading = progress("left");
+        let left = self.left.read(world, &self.columns.left, &reading, |values| {
             number += 1;
             let row = self.columns.left_row(values, number);
             row.map_or(Ok(()), |row| insert(world, &mut join, row, |join, row| join.insert_left(me, row)))
         });
         let left = unless_wires(left)?;
+        reading.finish("");
         // Also after an error of a file: the others count on this rank.
         join.finish(me)?;
-        let done = complete(world, &mut join, out, &failed);
+        let joining = progress("join");
+        let tick = || {
+            joining.step(|| {
+                format!("{} joined on rank {me}, {} written", plural(joined.get(), "row"), written.get())
+            });
+        };
+        let done = complete(world, &mut join, out, &failed, tick);
+        joining.finish("");
         // Here, not only by the caller: what is under way must find its operators.
         agree(world, right.and(left).and(done))?;
         Ok(join.report())

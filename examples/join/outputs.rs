@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use aeolian::ops::JoinReport;
+use aeolian_examples::Result;
 use aeolian_examples::progress::seconds;
-use aeolian_examples::{Result, summary};
+use aeolian_examples::summary::{self, plural, ranks_on, spilled};
 use serde::Serialize;
 
 use crate::cli::Options;
@@ -28,7 +29,7 @@ pub(crate) struct Seconds {
     pub(crate) total: f64,
 }
 
-/// What `--json` prints, and the table shows.
+/// What `--json` prints, and the text shows.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Summary {
     pub(crate) ranks: u32,
@@ -36,6 +37,8 @@ pub(crate) struct Summary {
     pub(crate) transport: String,
     pub(crate) kind: String,
     pub(crate) algorithm: String,
+    /// What was done: with `auto`, what it has decided.
+    pub(crate) chosen: String,
     pub(crate) on: Vec<String>,
     pub(crate) left: Side,
     pub(crate) right: Side,
@@ -62,32 +65,62 @@ pub(crate) fn print(summary: &Summary, options: &Options) -> Result<()> {
 /// The text on standard output.
 fn text(s: &Summary) -> String {
     let mut out = String::new();
-    let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    let (ranks, nodes) = (plural(s.ranks as usize, "rank"), plural(s.nodes, "node"));
     let _ = writeln!(
         out,
-        "{} join on {}: {} rows, {ranks} on {nodes}, wires: {}",
+        "{} join on {}: {}, {}, wires: {}",
         s.kind,
         s.on.join(", "),
-        s.rows,
+        plural(s.rows, "row"),
+        ranks_on(s.ranks, s.nodes),
         s.transport
     );
     for (name, side) in [("left", &s.left), ("right", &s.right)] {
-        let _ =
-            writeln!(out, "{name}: {}, {} rows of {}", side.file, side.rows, plural(side.columns, "column"));
+        let (rows, columns) = (plural(side.rows, "row"), plural(side.columns as u64, "column"));
+        let _ = writeln!(out, "{name}: {}, {rows} of {columns}", side.file);
     }
-    let _ = writeln!(out, "way: {}", s.way);
+    let _ = writeln!(out, "algorithm: {}{}", algorithm(s), unusual(s));
     let time = |x: f64| seconds(Duration::from_secs_f64(x));
     let Seconds { types, join, total } = s.seconds;
     let _ = writeln!(
         out,
-        "{} (types {}, join {}), {:.1} MiB spilled to disk",
+        "{} (types {}, join {}), {}",
         time(total),
         time(types),
         time(join),
-        s.spilled_bytes as f64 / f64::from(1 << 20)
+        spilled(s.spilled_bytes)
     );
     let _ = writeln!(out, "columns: {}", s.columns.join(", ").replace(char::is_control, " "));
     let _ = writeln!(out, "written: {}", s.output);
     out
+}
+
+/// The algorithm by the name that the command line has for it.
+fn algorithm(s: &Summary) -> String {
+    let what = match s.chosen.as_str() {
+        "broadcast" => "right side to all ranks",
+        "sort" => "rows to the rank of their key, both sides sorted",
+        _ => "rows to the rank of their key",
+    };
+    format!("{} ({what})", s.chosen)
+}
+
+/// What else there was to the join: nothing, most often.
+fn unusual(s: &Summary) -> String {
+    let JoinReport { hashed, sorted, cut, spilled, shared, .. } = s.way;
+    let parts = plural(hashed + sorted + cut, "part");
+    let sorted = if s.chosen == "sort" { 0 } else { sorted };
+    let all: Vec<String> = [
+        (spilled, "on disk"),
+        (cut, "cut into smaller ones"),
+        (sorted, "sorted, since they could not be cut"),
+        (shared, "shared among ranks, since few keys have most rows"),
+    ]
+    .iter()
+    .filter(|(n, _)| *n > 0)
+    .map(|(n, what)| format!("{n} {what}"))
+    .collect();
+    match all.is_empty() {
+        true => String::new(),
+        false => format!("; of {parts}: {}", all.join(", ")),
+    }
 }

@@ -1,14 +1,17 @@
 //! A run from the first byte read to the last one written.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use aeolian::World;
 use aeolian::harp::{Max, Sum, allreduce_slice};
+use aeolian::net::bytes::Bytes;
 use aeolian::ops::{Batch, Dataflow, Insert, KeyedReduce, LogicalPlan, Operator, taking};
 use aeolian_examples::agree::agree;
+use aeolian_examples::output::Target;
 use aeolian_examples::progress::{Mode, Progress, seconds};
-use aeolian_examples::stop::{complete, insert, listen, not_stopped};
+use aeolian_examples::stop::{insert, listen, not_stopped, until};
+use aeolian_examples::summary::plural;
 use aeolian_examples::{Error, Result, rss};
 use serde::Serialize;
 
@@ -22,17 +25,27 @@ use crate::sorter::{Row, Sorter};
 use crate::table::{Counted, Table};
 use crate::word::Word;
 
-/// Wall-clock seconds of rank 0, which waits for all ranks at the end of each stretch.
+/// Wall-clock seconds, each of the rank that took longest: a stretch ends when the last rank is through with it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Seconds {
-    /// Reading and counting what each rank reads.
+    /// Finding the files; reading and counting what each rank reads.
     pub(crate) count: f64,
     /// Bringing the counts of a word together.
     pub(crate) reduce: f64,
     /// Sorting, and writing the file.
     pub(crate) write: f64,
-    /// From the joined world on.
+    /// From the joined world on: the sum of these.
     pub(crate) total: f64,
+}
+
+impl Seconds {
+    /// Of the latest ends of the stretches on all ranks, in microseconds.
+    fn new([counted, reduced, written]: [u64; 3]) -> Seconds {
+        let seconds = |from, to: u64| to.saturating_sub(from) as f64 / 1e6;
+        let [count, reduce, write] =
+            [seconds(0, counted), seconds(counted, reduced), seconds(reduced, written)];
+        Seconds { count, reduce, write, total: count + reduce + write }
+    }
 }
 
 /// What `--json` prints, and the table shows.
@@ -69,7 +82,6 @@ struct Done {
 
 /// Counts words as `options` say. Errors are the same on every rank, except those of the wires.
 pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
-    let begin = Instant::now();
     let mode = Mode::choose(world.rank() as usize, options.quiet);
     listen(world)?;
     if options.input.is_empty()
@@ -81,13 +93,21 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
             output.display()
         ));
     }
+    let (summary, target) = work(world, options, mode)?;
+    let printed = if world.rank() == 0 { outputs::print(&summary, target.as_ref(), options) } else { Ok(()) };
+    agree(world, printed)
+}
+
+/// All but what is printed at the end. Collective; only rank 0 has a target.
+pub(crate) fn work(world: &mut World, options: &Options, mode: Mode) -> Result<(Summary, Option<Target>)> {
+    let begin = Instant::now();
     let files = Files::list(world, options)?;
     let target = if world.rank() == 0 { outputs::check(options, &files) } else { Ok(None) };
     let target = agree(world, target)?;
-    let flow = options.flow.dataflow(world);
+    let flow = options.flow.dataflow(world, "wordcount", mode);
     let flow = agree(world, flow)?;
 
-    let done = count(world, options, &flow, &files, mode)?;
+    let done = count(world, options, &flow, &files, (begin, mode))?;
     let reduced = begin.elapsed();
 
     let distinct = done.sorter.distinct;
@@ -96,16 +116,20 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     top.sort();
     top.truncate(options.top);
     if outputs::wanted(options) {
-        let written = rounds::write(world, target.as_ref(), samples, sorted, flow.memory().limit());
+        let progress = Progress::new("wordcount: write", mode).after(Duration::from_millis(500));
+        let written =
+            rounds::write(world, target.as_ref(), samples, sorted, flow.memory().limit(), &progress);
+        progress.finish("");
         agree(world, written)?;
     }
     let spilled = flow.spill().report().bytes_written;
     let mut sums = [done.words, distinct, spilled];
     allreduce_slice(world, &mut sums, Sum)?;
-    let mut most = [rss::peak(), done.counted.as_micros() as u64, reduced.as_micros() as u64];
+    let [counted, reduced, written] =
+        [done.counted, reduced, begin.elapsed()].map(|time| time.as_micros() as u64);
+    let mut most = [rss::peak(), counted, reduced, written];
     allreduce_slice(world, &mut most, Max)?;
-    let total = begin.elapsed().as_secs_f64();
-    let [counted, reduced] = [most[1], most[2]].map(|micros| micros as f64 / 1e6);
+    let [peak_rss_bytes, ends @ ..] = most;
     let summary = Summary {
         ranks: world.size(),
         nodes: world.layout().hosts.len(),
@@ -118,28 +142,34 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
         words: sums[0],
         distinct: sums[1],
         spilled_bytes: sums[2],
-        seconds: Seconds { count: counted, reduce: reduced - counted, write: total - reduced, total },
-        peak_rss_bytes: most[0],
+        seconds: Seconds::new(ends),
+        peak_rss_bytes,
         version: env!("CARGO_PKG_VERSION"),
         top: top.iter().map(Top::new).collect(),
     };
-    let printed = if world.rank() == 0 { outputs::print(&summary, target.as_ref(), options) } else { Ok(()) };
-    agree(world, printed)
+    Ok((summary, target))
 }
 
 /// Counts this rank's words and brings each to the rank that it belongs to. Collective.
-fn count(world: &mut World, options: &Options, flow: &Dataflow, files: &Files, mode: Mode) -> Result<Done> {
-    let begin = Instant::now();
+fn count(
+    world: &mut World,
+    options: &Options,
+    flow: &Dataflow,
+    files: &Files,
+    (begin, mode): (Instant, Mode),
+) -> Result<Done> {
     let progress = Progress::new("wordcount", mode).after(Duration::from_millis(500));
     let rank = world.rank();
     let (bytes, parts) = files.part(rank, world.size());
     let mut sorter = Sorter::new(flow, options.top, outputs::wanted(options));
     // A receiver cannot fail: what went wrong is told when the operator is complete.
     let kept = RefCell::new(Ok(()));
+    let came = Cell::new(0);
     let take = taking(|_, batch: Batch<(Word, u64)>| {
         let mut kept = kept.borrow_mut();
         if kept.is_ok() {
             *kept = batch.into_iter().try_for_each(|(word, count)| sorter.push(Row { count, word }));
+            came.set(sorter.distinct);
         }
     });
     let plan = LogicalPlan::each_rank(world);
@@ -172,7 +202,7 @@ fn count(world: &mut World, options: &Options, flow: &Dataflow, files: &Files, m
         let start = part.start;
         let mut ticked = |at: u64| {
             progress.tick(before + at.saturating_sub(start), bytes, || {
-                format!("{:.0} MiB", (before + at.saturating_sub(start)) as f64 / f64::from(1 << 20))
+                Bytes(before + at.saturating_sub(start)).to_string()
             });
             shared.borrow_mut().progress()?;
             not_stopped(world)
@@ -190,16 +220,16 @@ fn count(world: &mut World, options: &Options, flow: &Dataflow, files: &Files, m
     let words = pieces.counted;
     drop(pieces);
     let counted = begin.elapsed();
+    progress.finish(&format!("rank {rank} has counted its {} after {}", Bytes(bytes), seconds(counted)));
+    let progress = Progress::new("wordcount: reduce", mode).after(Duration::from_millis(500));
     op.finish(rank)?;
-    let completed = complete(world, &mut op);
+    let completed = until(world, &mut op, |op| {
+        progress.step(|| format!("{} on rank {rank}", plural(came.get(), "distinct word")));
+        Ok(op.is_complete())
+    });
     // The operator is still there: what is under way must find it.
     agree(world, read.and(completed).and_then(|()| kept.replace(Ok(()))))?;
     drop(op);
-    progress.finish(&format!(
-        "{:.1} MiB on this rank counted in {}, all together in {}",
-        bytes as f64 / f64::from(1 << 20),
-        seconds(counted),
-        seconds(begin.elapsed())
-    ));
+    progress.finish(&format!("the counts of all ranks are together after {}", seconds(begin.elapsed())));
     Ok(Done { sorter, words, counted })
 }

@@ -4,9 +4,11 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aeolian::net::bytes::Bytes;
 use aeolian_examples::output::Target;
 use aeolian_examples::progress::seconds;
-use aeolian_examples::{Error, Result, summary};
+use aeolian_examples::summary::{self, plural, ranks_on, spilled};
+use aeolian_examples::{Error, Result};
 use serde::Serialize;
 
 use crate::cli::Options;
@@ -63,28 +65,26 @@ pub(crate) fn print(summary: &Summary, target: Option<&Target>, options: &Option
 /// The text on standard output: what was done, the most frequent words, and where the others are.
 fn text(s: &Summary, file: Option<String>) -> String {
     let mut out = String::new();
-    let plural = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let _ = writeln!(
         out,
-        "{}: {}, {} words, {} distinct, on {}, {}, wires: {}",
+        "{}: {}, {}, {} distinct, {}, wires: {}",
         s.input,
         plural(s.files, "file"),
-        s.words,
+        plural(s.words, "word"),
         s.distinct,
-        plural(s.ranks.into(), "rank"),
-        plural(s.nodes as u64, "node"),
+        ranks_on(s.ranks, s.nodes),
         s.transport
     );
-    let time = |x: f64| seconds(Duration::from_secs_f64(x.max(0.0)));
+    let time = |x: f64| seconds(Duration::from_secs_f64(x));
     let _ = writeln!(
         out,
-        "{:.1} MiB in {} (count {}, reduce {}, write {}), {:.1} MiB spilled",
-        s.bytes as f64 / f64::from(1 << 20),
+        "{} in {} (count {}, reduce {}, write {}), {}",
+        Bytes(s.bytes),
         time(s.seconds.total),
         time(s.seconds.count),
         time(s.seconds.reduce),
         time(s.seconds.write),
-        s.spilled_bytes as f64 / f64::from(1 << 20),
+        spilled(s.spilled_bytes),
     );
     // Words go to terminals: short, and without control characters.
     let shown = |word: &str| -> String { word.replace(char::is_control, " ").chars().take(WIDE).collect() };

@@ -3,10 +3,14 @@
 //! Samples of what each rank has cut the whole order into stretches of a bounded size. In a round each rank gets one stretch from all others,
 //! merges it and makes its lines; rank 0 writes them one after another. Nobody holds more than a round.
 
+use std::cell::Cell;
+
 use aeolian::World;
 use aeolian::harp::{Array, Custom, Serde, Table, allgather};
+use aeolian::net::bytes::Bytes;
 use aeolian::ops::record::Reader;
 use aeolian_examples::output::Target;
+use aeolian_examples::progress::Progress;
 use aeolian_examples::stop::listen;
 use aeolian_examples::wires::{exchange, take};
 use aeolian_examples::{Error, Result, gathered};
@@ -24,10 +28,12 @@ pub(crate) fn write(
     samples: Vec<Row>,
     mut rows: Sorted,
     memory: u64,
+    progress: &Progress,
 ) -> Result<()> {
     let size = world.size() as usize;
     let borders = borders(world, samples, memory)?;
     let rounds = (borders.len() + 1).div_ceil(size);
+    let made = Cell::new(0);
     gathered::in_rounds(world, target, "", rounds, |world, round| {
         listen(world)?;
         let mine = world.rank() as usize;
@@ -61,6 +67,8 @@ pub(crate) fn write(
         }
         let mut lines = Vec::with_capacity(merged.len() * 20);
         merged.iter().for_each(|row| line(&mut lines, row));
+        made.set(made.get() + lines.len() as u64);
+        progress.tick(round as u64 + 1, rounds as u64, || format!("{} on rank {mine}", Bytes(made.get())));
         Ok(lines)
     })
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use aeolian::World;
 use aeolian::net::exit;
+use aeolian_examples::progress::Mode;
 use proptest::prelude::*;
 
 use crate::cli::{Options, parse};
@@ -180,5 +181,24 @@ fn a_file_that_grows_between_the_ranks_is_an_error() {
     for (text, code) in list.unwrap() {
         assert!(text.contains("this rank sees a file of 18 bytes, but rank 0 saw one of 13"), "{text}");
         assert_eq!(code, exit::DATA);
+    }
+}
+
+/// Ranks do not begin at the same time.
+#[test]
+fn stretches_are_times_whoever_began_first() {
+    let options = options(&[]);
+    let options = Options { output: Some("/dev/null".into()), ..options };
+    let all = World::local(4, |mut world| {
+        if world.rank() == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        let (summary, _) = job::work(&mut world, &options, Mode::Silent).unwrap();
+        world.finish()?;
+        Ok(summary.seconds)
+    });
+    for s in all.unwrap() {
+        let parts = [s.count, s.reduce, s.write];
+        assert!(parts.iter().all(|part| *part >= 0.0) && parts.iter().sum::<f64>() <= s.total, "{s:?}");
     }
 }

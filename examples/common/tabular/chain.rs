@@ -45,6 +45,7 @@ impl<T: Record, O: Insert<T>> Receiver<Batch<T>> for Chain<'_, T, O> {
 }
 
 /// Moves `first`, whose sources have finished, and what is behind it on until all of it is there, or somebody wants the job to end.
+/// Meanwhile `tick` is called often.
 ///
 /// # Errors
 /// [`Error::Stopped`](crate::Error::Stopped), or of the wires.
@@ -53,8 +54,10 @@ pub fn complete<A: Operator, B: Operator>(
     first: &mut A,
     next: &RefCell<B>,
     failed: &RefCell<Option<OpsError>>,
+    tick: impl Fn(),
 ) -> crate::Result<()> {
     stop::until(world, first, |first| {
+        tick();
         while next.borrow_mut().progress()? {}
         match failed.borrow_mut().take() {
             Some(e) => Err(e),
@@ -63,7 +66,10 @@ pub fn complete<A: Operator, B: Operator>(
     })?;
     let mut next = next.borrow_mut();
     next.finish(world.rank())?;
-    stop::complete(world, &mut *next)
+    stop::until(world, &mut *next, |next| {
+        tick();
+        Ok(next.is_complete())
+    })
 }
 
 /// What came of reading: after an error of the wires nothing goes on, after one of a file this rank's part of the operators does.

@@ -39,6 +39,22 @@ impl Kind {
         }
     }
 
+    /// Why a field is [`Kind::Text`], for messages.
+    pub(super) fn why_text(field: &[u8]) -> &'static str {
+        let number = field.trim_ascii();
+        let digits = match number {
+            [b'-' | b'+', rest @ ..] => rest,
+            all => all,
+        };
+        match digits {
+            [b'0', b'0'..=b'9', ..] if float(number).is_some() => {
+                "has zeros in front and is taken for a name"
+            }
+            [b'0'..=b'9', ..] if digits.iter().all(u8::is_ascii_digit) => "has more than 64 bits",
+            _ => "is not a number",
+        }
+    }
+
     /// The value of a field that is not NULL in a column of this type. `None` if it is none of this type, or no UTF-8.
     pub fn value(self, field: &[u8]) -> Option<Value> {
         match self {
@@ -106,6 +122,11 @@ mod tests {
         ] {
             assert_eq!(Kind::of(field.as_bytes()), kind, "{field:?}");
             assert!(Kind::of(field.as_bytes()).value(field.as_bytes()).is_some(), "{field:?}");
+        }
+        for (field, why) in
+            [("-007", "zeros in front"), ("9223372036854775808", "64 bits"), ("1 2", "not a number")]
+        {
+            assert!(Kind::why_text(field.as_bytes()).contains(why), "{field:?}");
         }
     }
 }

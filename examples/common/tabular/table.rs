@@ -12,6 +12,7 @@ use crate::matrix::block;
 use crate::progress::Progress;
 use crate::readat::ReadAt;
 use crate::stop::not_stopped;
+use crate::summary::plural;
 use crate::{Error, Result};
 
 /// How rows are written.
@@ -115,6 +116,9 @@ impl Dialect {
     }
 }
 
+/// What a rank finds out about its part: types, where the first text of each column is, how many rows.
+type Found = (Vec<Kind>, Vec<Option<(u64, String)>>, u64);
+
 /// A file, its columns, and which part of it is this rank's.
 #[derive(Debug)]
 pub struct Table {
@@ -124,6 +128,8 @@ pub struct Table {
     pub names: Vec<String>,
     /// Their types, over the whole file.
     pub kinds: Vec<Kind>,
+    /// Of each column, where this rank has found the first text, and what it is.
+    texts: Vec<Option<(u64, String)>>,
     /// Rows of all ranks together.
     pub rows: u64,
     /// Where the first row of the file begins, and this rank's range.
@@ -134,13 +140,9 @@ pub struct Table {
 }
 
 impl Table {
-    /// Finds out what is in the file, which this rank could open or not: all ranks its own part of it. Collective.
-    pub fn open(
-        world: &mut World,
-        source: Result<ReadAt>,
-        dialect: &Dialect,
-        progress: &Progress,
-    ) -> Result<Table> {
+    /// Reads the header of the file, which this rank could open or not: names are known then, types only after [`Table::scan`].
+    /// Collective.
+    pub fn open(world: &mut World, source: Result<ReadAt>, dialect: &Dialect) -> Result<Table> {
         let (rank, size) = (world.rank() as usize, world.size() as usize);
         let mut table = agree(world, source.and_then(|source| Table::header(source, dialect)))?;
         let lengths = all(world, table.source.len())?;
@@ -153,23 +155,29 @@ impl Table {
         }
         let share = block(table.source.len() - table.start, rank, size);
         table.range = (table.start + share.start, table.start + share.end);
-        let (from, to) = table.range;
+        Ok(table)
+    }
+
+    /// Finds out how many rows there are, and of which types: all ranks in their own parts of the file. Collective.
+    pub fn scan(&mut self, world: &mut World, progress: &Progress) -> Result<()> {
+        let (from, to) = self.range;
         // Two passes: one for the quotes, one for the types.
         let here = world.handle();
         let tick = |done| {
             progress.tick(done, 2 * (to - from), String::new);
             not_stopped(&here)
         };
-        let count = agree(world, quotes(&table.source, from, to, &tick))?;
-        let before: u64 = all(world, count)?[..rank].iter().sum();
-        table.inside = before % 2 == 1;
-        let found = table.infer(&|done| tick(to - from + done));
-        let (kinds, rows) = agree(world, found)?;
+        let count = agree(world, quotes(&self.source, from, to, &tick))?;
+        let before: u64 = all(world, count)?[..world.rank() as usize].iter().sum();
+        self.inside = before % 2 == 1;
+        let found = self.infer(&|done| tick(to - from + done));
+        let (kinds, texts, rows) = agree(world, found)?;
         let mut kinds: Vec<u64> = kinds.into_iter().map(|kind| kind as u64).collect();
         allreduce_slice(world, &mut kinds, Max)?;
-        table.kinds = kinds.into_iter().map(Kind::from_number).collect();
-        table.rows = all(world, rows)?.iter().sum();
-        Ok(table)
+        self.kinds = kinds.into_iter().map(Kind::from_number).collect();
+        self.texts = texts;
+        self.rows = all(world, rows)?.iter().sum();
+        Ok(())
     }
 
     /// Reads the header.
@@ -180,6 +188,7 @@ impl Table {
             dialect: dialect.clone(),
             names: Vec::new(),
             kinds: Vec::new(),
+            texts: Vec::new(),
             rows: 0,
             start,
             range: (start, source.len()),
@@ -214,6 +223,11 @@ impl Table {
         self.source.name()
     }
 
+    /// How large it is, for messages: `684 rows of 19 columns`.
+    pub fn size(&self) -> String {
+        format!("{} of {}", plural(self.rows, "row"), plural(self.names.len() as u64, "column"))
+    }
+
     /// A row for messages.
     pub fn shown(&self, row: &[Value]) -> String {
         let mut text = Vec::new();
@@ -239,15 +253,34 @@ impl Table {
         }
     }
 
-    /// The types of the columns in this rank's part, and its rows.
-    fn infer(&self, tick: &dyn Fn(u64) -> Result<()>) -> Result<(Vec<Kind>, u64)> {
+    /// An error if this rank has found text in a column, of which all ranks know that there is some. Its line is the first one if the
+    /// lowest rank's error is told, as [`agree`] does.
+    pub fn numbers(&self, column: usize) -> Result<()> {
+        let Some(Some((at, text))) = self.texts.get(column) else { return Ok(()) };
+        Err(self.error(
+            *at,
+            &format!(
+                "column {} ({}): {text}, so the column has no sum and no mean",
+                column + 1,
+                self.names[column]
+            ),
+            "mend it, take count, min or max, or say what stands for missing numbers (--null NA)",
+        ))
+    }
+
+    /// The types of the columns in this rank's part, its first texts, and its rows.
+    fn infer(&self, tick: &dyn Fn(u64) -> Result<()>) -> Result<Found> {
         let mut kinds = vec![Kind::Null; self.names.len()];
+        let mut texts = vec![None; self.names.len()];
         let mut count = 0;
         self.each(tick, |at, fields| {
             for (i, kind) in kinds.iter_mut().enumerate() {
                 let field = fields.get(i);
                 if *kind < Kind::Text && !self.dialect.is_null(field) {
                     *kind = (*kind).max(Kind::of(field.0));
+                    if *kind == Kind::Text {
+                        texts[i] = Some((at, format!("{} {}", shown(field.0), Kind::why_text(field.0))));
+                    }
                 }
                 if std::str::from_utf8(field.0).is_err() {
                     return Err(self.not_utf8(at, i));
@@ -256,7 +289,7 @@ impl Table {
             count += 1;
             Ok(())
         })?;
-        Ok((kinds, count))
+        Ok((kinds, texts, count))
     }
 
     /// The values of some columns, of this rank's rows.
@@ -301,7 +334,11 @@ impl Table {
             if fields.len() != self.names.len() {
                 return Err(self.error(
                     at,
-                    &format!("the row has {} fields, but the header {}", fields.len(), self.names.len()),
+                    &format!(
+                        "the row has {}, but the header {}",
+                        plural(fields.len() as u64, "field"),
+                        self.names.len()
+                    ),
                     "give every row as many fields as the header (a text with the delimiter in it needs quotes)",
                 ));
             }

@@ -92,6 +92,12 @@ proptest! {
     }
 }
 
+fn scanned(world: &mut World, path: &Path) -> Result<Table> {
+    let mut table = Table::open(world, ReadAt::open(path), &Dialect::default())?;
+    table.scan(world, &Progress::new("", Mode::Silent))?;
+    Ok(table)
+}
+
 #[test]
 fn types_are_those_of_the_whole_file_on_all_ranks() {
     let dir = tempfile::tempdir().unwrap();
@@ -99,8 +105,7 @@ fn types_are_those_of_the_whole_file_on_all_ranks() {
     std::fs::write(&path, "i,f,t,n,z\n1,1,1,,007\n,2.5,,,1\n-3,,\"x\ny\",,2\n4,4,4,,3\n").unwrap();
     for ranks in [1, 2, 3, 7] {
         let found = aeolian::World::local(ranks, |mut world| {
-            let progress = Progress::new("", Mode::Silent);
-            let table = Table::open(&mut world, ReadAt::open(&path), &Dialect::default(), &progress).unwrap();
+            let table = scanned(&mut world, &path).unwrap();
             world.finish()?;
             Ok((table.kinds, table.rows))
         });
@@ -114,7 +119,7 @@ fn a_mistake_is_told_with_its_line_by_all_ranks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.csv");
     for (text, want) in [
-        ("a,b\n1,\"x\ny\"\n3\n5,6\n7,8\n", "t.csv:4: the row has 1 fields, but the header 2"),
+        ("a,b\n1,\"x\ny\"\n3\n5,6\n7,8\n", "t.csv:4: the row has 1 field, but the header 2"),
         (
             "a,b\n1,2\n3,4\"\n5,6\n7,\"8\n\"\n",
             "t.csv:3: column 2: there is a quote inside of an unquoted field",
@@ -124,14 +129,37 @@ fn a_mistake_is_told_with_its_line_by_all_ranks() {
         std::fs::write(&path, text).unwrap();
         for ranks in [1, 2, 3, 5] {
             let texts = aeolian::World::local(ranks, |mut world| {
-                let progress = Progress::new("", Mode::Silent);
-                let e =
-                    Table::open(&mut world, ReadAt::open(&path), &Dialect::default(), &progress).unwrap_err();
+                let e = scanned(&mut world, &path).unwrap_err();
                 world.finish()?;
                 Ok(e.to_string())
             });
             for text in texts.unwrap() {
                 assert!(text.contains(want), "{ranks} ranks: {text}, not {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_text_of_a_column_is_told_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.csv");
+    std::fs::write(&path, "a,b,c\n1,\"x\ny\",1\n2,,abc\n3,z,007\n4,z,9223372036854775808\n").unwrap();
+    for ranks in [1, 2, 3, 7] {
+        let texts = aeolian::World::local(ranks, |mut world| {
+            let table = scanned(&mut world, &path).unwrap();
+            let told = (0..3).map(|i| agree(&mut world, table.numbers(i)).map_err(|e| e.to_string()));
+            let told = told.collect::<Vec<_>>();
+            world.finish()?;
+            Ok(told)
+        });
+        for told in texts.unwrap() {
+            assert_eq!(told[0], Ok(()), "{ranks} ranks");
+            for (told, want) in [
+                (&told[1], "t.csv:2: column 2 (b): \"x\\ny\" is not a number"),
+                (&told[2], "t.csv:4: column 3 (c): \"abc\" is"),
+            ] {
+                assert!(told.as_ref().unwrap_err().contains(want), "{ranks} ranks: {told:?}");
             }
         }
     }

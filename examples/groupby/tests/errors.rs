@@ -16,13 +16,10 @@ fn every_mistake_has_its_message_and_code() {
     write("latin.csv", b"k,v\na,1\n\xfc,2\n");
     write("twice.csv", b"k,v,v\na,1,1\n");
     write("big.csv", b"k,v\na,9223372036854775807\na,1\n");
+    write("bad.csv", b"k,v,w\na,x,1\nb,y,abc\nc,z,def\n");
     write("empty.csv", b"");
     let cases: &[(&[&str], i32, &str)] = &[
-        (
-            &["--input", "ragged.csv", "--key", "k"],
-            65,
-            "ragged.csv:5: the row has 1 fields, but the header 2",
-        ),
+        (&["--input", "ragged.csv", "--key", "k"], 65, "ragged.csv:5: the row has 1 field, but the header 2"),
         (&["--input", "stray.csv", "--key", "k"], 65, "stray.csv:3: column 1: there is a quote inside"),
         (&["--input", "open.csv", "--key", "k"], 65, "open.csv:3: column 1: the quote that opens it"),
         (&["--input", "latin.csv", "--key", "k"], 65, "latin.csv:3: column 1: this is not UTF-8"),
@@ -34,7 +31,12 @@ fn every_mistake_has_its_message_and_code() {
         ),
         (&["--input", "empty.csv", "--key", "k"], 65, "empty.csv: the file is empty"),
         (&["--input", "ok.csv", "--key", "x"], 65, "ok.csv:1: there is no column \"x\"; there are k, v, t"),
-        (&["--input", "ok.csv", "--key", "k", "--agg", "sum:t"], 65, "column 3 (t) has text in it"),
+        (
+            &["--input", "bad.csv", "--key", "k", "--agg", "count,mean:w"],
+            65,
+            "bad.csv:3: column 3 (w): \"abc\" is not a number",
+        ),
+        (&["--input", "ragged.csv", "--key", "x"], 65, "ragged.csv:1: there is no column \"x\""),
         (&["--input", "ok.csv", "--key", "k,k"], 64, "two columns with the name \"k\""),
         (&["--input", "ok.csv", "--key", "k", "--agg", "sum"], 64, "of which column? write sum:COL"),
         (&["--input", "ok.csv", "--key", "k", "--agg", "median:v"], 64, "write count, or count, sum"),

@@ -28,6 +28,17 @@ fn every_mistake_has_its_message_and_code() {
             65,
             "r.csv:1: there is no column \"v\"; there are k, w",
         ),
+        // Headers are looked at before files are read.
+        (
+            &["--left", "ragged.csv", "--right", "no.csv", "--on", "k", "--output", "o.csv"],
+            66,
+            "no.csv: cannot be read",
+        ),
+        (
+            &["--left", "ragged.csv", "--right", "r.csv", "--on", "v", "--output", "o.csv"],
+            65,
+            "r.csv:1: there is no column \"v\"",
+        ),
         (
             &["--left", "l.csv", "--right", "r.csv", "--on", "k,k", "--output", "o.csv"],
             64,

@@ -20,7 +20,8 @@ fn without_arguments_the_bundled_flights_from_anywhere() {
     assert!(table.starts_with("inner join on tailnum: 445 rows, 1 rank on 1 node"), "{table}");
     assert!(table.contains("left: flights.csv (bundled), 684 rows of 19 columns"), "{table}");
     assert!(table.contains("right: planes.csv (bundled), 368 rows of 9 columns"), "{table}");
-    assert!(table.contains("written: join-demo.csv"), "{table}");
+    assert!(table.contains("\nalgorithm: broadcast (right side to all ranks)\n"), "{table}");
+    assert!(table.contains("nothing spilled") && table.contains("written: join-demo.csv"), "{table}");
     let told = "join: no --left and --right: reads the bundled flights from New York on 9 February 2013, and their planes, writes join-demo.csv (and replaces it)\n";
     assert!(said.starts_with(told), "{said}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary files");
@@ -54,6 +55,7 @@ fn json_is_one_object_and_quiet_is_quiet() {
     for (key, want) in [
         ("kind", "anti"),
         ("algorithm", "auto"),
+        ("chosen", "broadcast"),
         ("output", "join-demo.csv"),
         ("transport", "self"),
         ("version", env!("CARGO_PKG_VERSION")),
@@ -68,6 +70,37 @@ fn json_is_one_object_and_quiet_is_quiet() {
     let seconds = &all["seconds"];
     let sum: f64 = ["types", "join"].iter().map(|s| seconds[s].as_f64().unwrap()).sum();
     assert!(seconds["total"].as_f64().unwrap() >= sum * (1.0 - 1e-12), "{json}");
+}
+
+#[test]
+fn the_algorithm_is_named_as_on_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, algorithm, chosen, what) in [
+        (&["--kind", "full"][..], "auto", "hash", "rows to the rank of their key"),
+        (&["--algorithm", "hash"], "hash", "hash", "rows to the rank of their key"),
+        (&["--algorithm", "sort"], "sort", "sort", "rows to the rank of their key, both sides sorted"),
+        (&["--algorithm", "broadcast"], "broadcast", "broadcast", "right side to all ranks"),
+    ] {
+        let (_, json, _) = join(dir.path(), &[args, &["--json", "--quiet"]].concat());
+        let all: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&all["algorithm"], &all["chosen"]), (&algorithm.into(), &chosen.into()), "{args:?}");
+        let (_, text, _) = join(dir.path(), args);
+        assert!(text.contains(&format!("\nalgorithm: {chosen} ({what})\n")), "{args:?}: {text}");
+    }
+}
+
+/// As the book's table says.
+#[test]
+fn numbers_are_written_anew_and_texts_as_they_stand() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("l.csv", "k,f,t\n+5,7,007\n-0,1e3,+5\n 7 ,.50,-0\n");
+    write("r.csv", "k\n5\n");
+    let args = ["--left", "l.csv", "--right", "r.csv", "--on", "k", "--kind", "left", "--sorted", "--quiet"];
+    let (code, _, said) = join(dir.path(), &[&args[..], &["--output", "o.csv"]].concat());
+    assert_eq!(code, 0, "{said}");
+    let text = std::fs::read_to_string(dir.path().join("o.csv")).unwrap();
+    assert_eq!(text, "k,f,t\n0,1000.0,+5\n5,7.0,007\n7,0.5,-0\n");
 }
 
 #[test]

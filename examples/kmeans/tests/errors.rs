@@ -36,7 +36,7 @@ fn every_mistake_has_its_message_and_code() {
     write("init.csv", b"1,2,3\n4,5,6\n");
     std::fs::create_dir(dir.path().join("sub")).unwrap();
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["--input", "ragged.csv", "--k", "2"], 65, "ragged.csv:3: the row has 1 fields"),
+        (&["--input", "ragged.csv", "--k", "2"], 65, "ragged.csv:3: the row has 1 field"),
         (&["--input", "text.csv", "--k", "2"], 65, "text.csv:3: column 2 (b): \"four\" is not a number"),
         (&["--input", "nan.csv", "--k", "2"], 65, "nan.csv:2: column 2: \"NaN\" is not a finite number"),
         (

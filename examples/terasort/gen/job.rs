@@ -1,21 +1,23 @@
 //! A run: each rank makes its records and writes them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aeolian::World;
 use aeolian_examples::agree::agree;
 use aeolian_examples::matrix::block;
 use aeolian_examples::progress::{Mode, Progress, seconds};
 use aeolian_examples::stop::{listen, not_stopped};
+use aeolian_examples::summary::{self, plural, ranks_on};
 use aeolian_examples::tera::checksum::{self, Checksum};
 use aeolian_examples::tera::directory::{Directory, Part, Replace, Whole};
 use aeolian_examples::tera::gensort::Generator;
 use aeolian_examples::tera::record::SIZE;
-use aeolian_examples::{Result, summary};
+use aeolian_examples::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::cli::Options;
+use crate::room;
 
 /// Records that are made at once: they stay in the cache.
 const PIECE: u64 = 2500;
@@ -41,9 +43,15 @@ pub(crate) struct Summary {
 pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let begin = Instant::now();
     listen(world)?;
-    let progress = Progress::new("teragen", Mode::choose(world.rank() as usize, options.quiet));
+    let mode = Mode::choose(world.rank() as usize, options.quiet);
+    let progress = Progress::new("teragen", mode).after(Duration::from_millis(500));
     let replace = if options.overwrite { Replace::Parts } else { Replace::Nothing };
     let directory = Directory::create(world, &options.output, replace)?;
+    let room = match world.rank() {
+        0 => room::check(&options.output, options.records * SIZE as u64),
+        _ => Ok(()),
+    };
+    agree(world, room)?;
     let made = directory.part().and_then(|part| make(world, options, part, &progress));
     let (part, checksum) = agree(world, made)?;
     let checksum = checksum::of_all(world, checksum)?;
@@ -63,11 +71,13 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     progress.finish("");
     let text = || {
         format!(
-            "{} records of {SIZE} bytes in {} part files in {}\nchecksum {}\nwritten: {}\n",
-            summary.records,
-            summary.ranks,
+            "{} of {SIZE} bytes, {}, wires: {}\nmade in {}\nchecksum {}\nwritten: {} in {}\n",
+            plural(summary.records, "record"),
+            ranks_on(summary.ranks, summary.nodes),
+            summary.transport,
             seconds(begin.elapsed()),
             summary.checksum,
+            plural(summary.ranks.into(), "part file"),
             summary.output
         )
     };

@@ -2,6 +2,7 @@
 
 mod cli;
 mod job;
+mod room;
 
 use std::process::ExitCode;
 

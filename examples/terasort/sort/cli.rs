@@ -25,8 +25,8 @@ PATH is a file of records of 100 bytes, or a directory of part files, which are 
 are sorted by their first 10 bytes; those with the same come in the order of the input. Every rank reads only its part, and \
 writes one part file. Those are in DIR when all are whole; before, there is no DIR.
 
-Exit codes: 0 done; 64 wrong command line; 65 unusable input; 66 no input; 73 output cannot be written; 74 a read failed \
-half-way; 75 stopped on request (nothing is written).";
+Exit codes: 0 done; 64 wrong command line; 65 unusable input; 66 no input; 73 output cannot be written, or there is no room \
+to spill to; 74 a read failed half-way; 75 stopped on request (nothing is written).";
 
 /// Records that are sorted without an input.
 const DEMO: u64 = 100_000;

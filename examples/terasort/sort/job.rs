@@ -65,7 +65,7 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     }
     listen(world)?;
     let source = Source::look(world, options)?;
-    let flow = options.flow.dataflow(world)?;
+    let flow = options.flow.dataflow(world, "terasort", mode)?;
     let directory = Directory::create(world, options.output(), options.replace())?;
     let part = agree(world, directory.part())?;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aeolian::net::bytes::Bytes;
 use aeolian_examples::progress::seconds;
+use aeolian_examples::summary::{plural, ranks_on, spilled};
 use aeolian_examples::tera::record::SIZE;
 use serde::Serialize;
 
@@ -57,17 +58,15 @@ pub(crate) struct Summary {
 impl Summary {
     /// The text on standard output.
     pub(crate) fn text(&self) -> String {
-        let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let time = |x: f64| seconds(Duration::try_from_secs_f64(x).unwrap_or_default());
         let s = &self.seconds;
         let mut out = String::new();
         let _ = writeln!(
             out,
-            "{}: {} records of {SIZE} bytes, {} on {}, wires: {}",
+            "{}: {} of {SIZE} bytes, {}, wires: {}",
             self.input,
-            self.records,
-            plural(self.ranks as usize, "rank"),
-            plural(self.nodes, "node"),
+            plural(self.records, "record"),
+            ranks_on(self.ranks, self.nodes),
             self.transport
         );
         let _ = writeln!(
@@ -81,12 +80,12 @@ impl Summary {
             self.bytes as f64 / 1e6 / s.total.max(1e-9)
         );
         let _ = match self.spilled.bytes {
-            0 => write!(out, "nothing spilled"),
+            0 => write!(out, "{}", spilled(0)),
             bytes => write!(
                 out,
-                "spilled {} to {}, {} on the disk",
-                Bytes(bytes),
-                plural(self.spilled.files as usize, "file"),
+                "{} ({}, {} there)",
+                spilled(bytes),
+                plural(self.spilled.files, "file"),
                 Bytes(self.spilled.stored_bytes)
             ),
         };
@@ -97,7 +96,7 @@ impl Summary {
             Bytes(self.memory_limit_bytes),
             Bytes(self.peak_rss_bytes)
         );
-        let _ = writeln!(out, "written: {} in {}", plural(self.ranks as usize, "part file"), self.output);
+        let _ = writeln!(out, "written: {} in {}", plural(self.ranks.into(), "part file"), self.output);
         out
     }
 }

@@ -1,15 +1,16 @@
 //! A run: each rank checks its part, and what is between the parts is checked of all together.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aeolian::World;
 use aeolian_examples::agree::agree;
 use aeolian_examples::matrix::block;
 use aeolian_examples::progress::{Mode, Progress, seconds};
+use aeolian_examples::summary::{self, plural, ranks_on};
 use aeolian_examples::tera::checksum::Checksum;
 use aeolian_examples::tera::input::{self, Input};
 use aeolian_examples::tera::record::{SIZE, shown};
-use aeolian_examples::{Error, Result, summary};
+use aeolian_examples::{Error, Result};
 use serde::Serialize;
 
 use crate::cli::Options;
@@ -40,7 +41,8 @@ pub(crate) struct Summary {
 /// Checks what `options` say. Errors are the same on every rank, except those of the wires.
 pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     let begin = Instant::now();
-    let progress = Progress::new("teravalidate", Mode::choose(world.rank() as usize, options.quiet));
+    let mode = Mode::choose(world.rank() as usize, options.quiet);
+    let progress = Progress::new("teravalidate", mode).after(Duration::from_millis(500));
     let input = input::look(world, &options.input)?;
     let range = block(input.records(), world.rank() as usize, world.size() as usize);
     let all = range.end - range.start;
@@ -77,19 +79,18 @@ pub(crate) fn run(world: &mut World, options: &Options) -> Result<()> {
     };
     let text = || {
         format!(
-            "{}: {} records in {}, checked in {}\nchecksum {}\nduplicate keys {}\n{}\n",
+            "{}: {} in {}, {}, wires: {}\nchecked in {}\nchecksum {}\nduplicate keys {}\n{}\n",
             summary.input,
-            summary.records,
-            match summary.files {
-                1 => "1 file".to_owned(),
-                n => format!("{n} files"),
-            },
+            plural(summary.records, "record"),
+            plural(summary.files as u64, "file"),
+            ranks_on(summary.ranks, summary.nodes),
+            summary.transport,
             seconds(begin.elapsed()),
             summary.checksum,
             summary.duplicate_keys,
             match summary.unordered {
                 0 => "all records are in order".to_owned(),
-                n => format!("not in order: {n} records have a smaller key than the one before them"),
+                n => format!("not in order: records with a smaller key than the one before: {n}"),
             }
         )
     };
@@ -107,12 +108,13 @@ fn verdict(input: &Input, whole: &Stretch, options: &Options) -> Result<()> {
         return Err(Error::data(
             input.place(it.at),
             format!(
-                "its key {} is smaller than {} of the record before it ({}); {} records of {} are not in order",
+                "its key {} is smaller than {} of the record before it ({}); {} of {} {} not in order",
                 shown(&it.keys[1]),
                 shown(&it.keys[0]),
                 input.place(it.at - 1),
-                whole.unordered,
-                whole.records
+                plural(whole.unordered, "record"),
+                whole.records,
+                if whole.unordered == 1 { "is" } else { "are" }
             ),
             "sort it with terasort; files are taken in the order in which they are named, part files by their numbers",
         ));
@@ -121,7 +123,7 @@ fn verdict(input: &Input, whole: &Stretch, options: &Options) -> Result<()> {
     match (options.records, options.checksum) {
         (Some(want), _) if want != whole.records => Err(Error::data(
             input::shown(&options.input),
-            format!("there are {} records, not {want}", whole.records),
+            format!("the number of records is {}, not {want}", whole.records),
             help,
         )),
         (_, Some(want)) if want != whole.checksum => Err(Error::data(
