@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use aeolian::World;
+use aeolian_examples::Result;
 use aeolian_examples::agree::agree;
 use aeolian_examples::matrix::block;
 use aeolian_examples::progress::{Mode, Progress, seconds};
@@ -12,7 +13,6 @@ use aeolian_examples::tera::checksum::{self, Checksum};
 use aeolian_examples::tera::directory::{Directory, Part, Replace, Whole};
 use aeolian_examples::tera::gensort::Generator;
 use aeolian_examples::tera::record::SIZE;
-use aeolian_examples::Result;
 use clap::ValueEnum;
 use serde::Serialize;
 
