@@ -22,6 +22,7 @@ use crate::operator::InsertError;
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record, Writer};
 use crate::relay::{Frames, Relay, Trouble};
+use crate::scatter::scatter;
 use crate::tags::{Kind, Tags};
 use aeolian_net::{Buf, Edge, Message, NetError, OpName, TrySendError, World};
 use std::hash::{Hash, Hasher};
@@ -355,20 +356,47 @@ impl<T: Record> Exchange<T> {
         }
     }
 
+    /// Takes records as long as there is certainly room for them in the batches of `slot_of`, and returns the first one for which there may be
+    /// none. (If there are few slots and records are of one size: else that is the very first.)
+    #[inline]
+    pub(crate) fn put_many(
+        &mut self,
+        records: &mut impl Iterator<Item = T>,
+        slot_of: impl FnMut(&T) -> u32,
+    ) -> Option<(u32, T)> {
+        scatter(&mut self.free, records, slot_of)
+    }
+
     /// As [`Exchange::put`] for the bytes of a record.
     #[inline]
     pub(crate) fn put_bytes(&mut self, slot: u32, record: &[u8]) -> Result<bool> {
-        if let Some(free) = self.free.get_mut(slot as usize)
-            && free.put_bytes::<T>(record)
-        {
-            return Ok(true);
+        let mut one = Some((slot, record));
+        Ok(self.put_all_bytes(|| one.take())?.is_none())
+    }
+
+    /// The same for the bytes of all records that `next` gives; returns the first that there is no room for now.
+    #[inline]
+    pub(crate) fn put_all_bytes<'b>(
+        &mut self,
+        mut next: impl FnMut() -> Option<(u32, &'b [u8])>,
+    ) -> Result<Option<&'b [u8]>> {
+        loop {
+            let free = &mut self.free[..];
+            let (slot, record) = loop {
+                let Some((slot, record)) = next() else { return Ok(None) };
+                if !free.get_mut(slot as usize).is_some_and(|free| free.put_bytes::<T>(record)) {
+                    break (slot, record);
+                }
+            };
+            let begin = |most: usize| {
+                let mut bytes = Buf::private(most.max(record.len()));
+                bytes[..record.len()].copy_from_slice(record);
+                Ok((bytes, record.len()))
+            };
+            if !self.put_by(slot, begin)? {
+                return Ok(Some(record));
+            }
         }
-        let begin = |most: usize| {
-            let mut bytes = Buf::private(most.max(record.len()));
-            bytes[..record.len()].copy_from_slice(record);
-            Ok((bytes, record.len()))
-        };
-        self.put_by(slot, begin)
     }
 
     /// Sends a whole batch of records for a slot, or gives it back.

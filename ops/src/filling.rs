@@ -50,6 +50,20 @@ impl Free {
         self.left
     }
 
+    /// Where its first byte is.
+    pub(crate) fn at(&self) -> *mut u8 {
+        self.at
+    }
+
+    /// What is before `at` is written.
+    ///
+    /// # Safety
+    /// It was free.
+    pub(crate) unsafe fn move_to(&mut self, at: *mut u8) {
+        self.left -= at as usize - self.at as usize;
+        self.at = at;
+    }
+
     fn room(&mut self, len: usize) -> Option<&mut [u8]> {
         // SAFETY: `left` bytes from `at` on are a batch's, which nobody else looks at, by the contract of `of`.
         (len <= self.left).then(|| unsafe { std::slice::from_raw_parts_mut(self.at, len) })

@@ -96,6 +96,7 @@ mod prefetch;
 pub mod record;
 mod reduction;
 mod relay;
+mod scatter;
 mod selector;
 mod sorting;
 pub mod spill;

@@ -226,7 +226,7 @@ pub fn drive<O: Operator + ?Sized, T>(
 }
 
 /// The same, with others that move beside it.
-fn drive_beside<O: Operator + ?Sized, T>(
+pub(crate) fn drive_beside<O: Operator + ?Sized, T>(
     op: &mut O,
     others: &mut [&mut dyn Operator],
     mut ready: impl FnMut(&mut O, &[&mut dyn Operator]) -> Result<Option<T>>,
@@ -331,7 +331,7 @@ pub trait Insert<T>: Operator {
 }
 
 /// Moves an operator on until `insert` takes this record.
-fn insert_when_there_is_room<T, O: Operator>(
+pub(crate) fn insert_when_there_is_room<T, O: Operator>(
     op: &mut O,
     record: T,
     others: &mut [&mut dyn Operator],

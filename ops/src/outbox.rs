@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 /// Bytes of a batch that an operator makes.
-const BYTES: usize = 64 << 10;
+const BYTES: usize = 32 << 10;
 
 /// So many of them are handed over in one call of `progress`: what is on its way to other ranks must move meanwhile, or they wait.
 pub(crate) const BATCHES: usize = 16;

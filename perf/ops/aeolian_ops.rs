@@ -169,50 +169,31 @@ impl<T: Plain> Part<T> {
     }
 }
 
-/// A rank's part of the result: in a file or in memory (of large pages, as in the C programs).
-struct Output {
+/// A rank's part of the result: in a file, or in memory as the batches in which it came.
+struct Output<T> {
     file: Option<(String, BufWriter<File>)>,
-    memory: Buf,
-    filled: usize,
+    batches: Vec<Batch<T>>,
 }
 
-impl Output {
-    fn create(path: &str, world: &World) -> Output {
+impl<T: Plain> Output<T> {
+    fn create(path: &str, world: &World) -> Output<T> {
         let file = (path != "-").then(|| {
             let path = format!("{path}.{:04}", world.rank());
             let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
             (path.clone(), BufWriter::with_capacity(1 << 20, file.unwrap_or_else(|e| panic!("{path}: {e}"))))
         });
-        Output { file, memory: Buf::empty(), filled: 0 }
-    }
-
-    /// About so many rows will come. (The pages are there then, as in the C programs.)
-    fn expect<T: Plain>(&mut self, rows: usize) {
-        if self.file.is_none() {
-            self.memory = Buf::private((rows + rows / 8) * size_of::<T>());
-            self.memory.fill(1);
-        }
+        Output { file, batches: Vec::new() }
     }
 
     fn clear(&mut self) {
         assert!(self.file.is_none(), "what is done several times stays in memory");
-        self.filled = 0;
+        self.batches.clear();
     }
 
-    fn put<T: Plain>(&mut self, batch: &Batch<T>) {
-        let bytes = bytemuck::cast_slice(batch.as_slice());
+    fn put(&mut self, batch: Batch<T>) {
         match &mut self.file {
-            Some((_, file)) => file.write_all(bytes).unwrap(),
-            None => {
-                let end = self.filled + bytes.len();
-                if end > self.memory.len() {
-                    let mut more = Buf::private(2 * end);
-                    more[..self.filled].copy_from_slice(&self.memory[..self.filled]);
-                    self.memory = more;
-                }
-                self.memory[self.filled..end].copy_from_slice(bytes);
-                self.filled = end;
-            }
+            Some((_, file)) => file.write_all(bytemuck::cast_slice(batch.as_slice())).unwrap(),
+            None => self.batches.push(batch),
         }
     }
 
@@ -249,7 +230,7 @@ fn run<T: Check>(
     world: &mut World,
     what: &str,
     output: &str,
-    work: impl FnOnce(&Dataflow, &LogicalPlan, &RefCell<Output>, &mut dyn FnMut(&'static str)) -> String,
+    work: impl FnOnce(&Dataflow, &LogicalPlan, &RefCell<Output<T>>, &mut dyn FnMut(&'static str)) -> String,
 ) {
     let mut flag = [0u64];
     allreduce_slice(world, &mut flag, Sum).unwrap();
@@ -270,8 +251,11 @@ fn run<T: Check>(
     // What follows is not timed.
     let out = out.into_inner();
     let read = out.file.map(|(path, _)| std::fs::read(path).unwrap());
-    let bytes = read.as_deref().unwrap_or(&out.memory[..out.filled]);
-    let rows = || bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned::<T>);
+    let read = read.iter().flat_map(|bytes| bytes.chunks_exact(size_of::<T>()));
+    let rows = || {
+        let kept = out.batches.iter().flat_map(|batch| batch.as_slice()).copied();
+        read.clone().map(bytemuck::pod_read_unaligned::<T>).chain(kept)
+    };
     let me = world.rank() as usize;
     let mut counts = vec![0u64; world.size() as usize];
     counts[me] = rows().count() as u64;
@@ -334,7 +318,7 @@ fn copy(world: &mut World, input: &str, repetitions: usize) {
         phase("read");
         let more = times(&mut handle, "copies", repetitions, || copied.copy_from_slice(&rows));
         phase("copy");
-        *out.borrow_mut() = Output { file: None, filled: copied.len(), memory: copied };
+        out.borrow_mut().put(copied.cast::<Pair>().iter().copied().collect());
         more
     });
 }
@@ -344,9 +328,8 @@ fn partition(world: &mut World, input: &str, output: &str, repetitions: usize) {
     run::<Pair>(world, "partition", output, |flow, plan, out, phase| {
         let rows = Part::<Pair>::open(input, &handle).read();
         let rows = rows.cast::<Pair>();
-        out.borrow_mut().expect::<Pair>(rows.len());
         phase("read");
-        let take = taking(|_, batch| out.borrow_mut().put(&batch));
+        let take = taking(|_, batch| out.borrow_mut().put(batch));
         let mut op = Partition::new(flow, plan, ByKey, take).unwrap();
         let mut is_first = true;
         let more = times(&mut handle, "partitions", repetitions, || {
@@ -367,9 +350,8 @@ fn sort(world: &mut World, input: &str, output: &str, repetitions: usize) {
     let (me, mut handle) = (world.rank(), world.handle());
     run::<u64>(world, "sort", output, |flow, plan, out, phase| {
         let part = Part::<u64>::open(input, &handle);
-        out.borrow_mut().expect::<u64>(part.records().count());
         phase("read");
-        let take = taking(|_, batch| out.borrow_mut().put(&batch));
+        let take = taking(|_, batch| out.borrow_mut().put(batch));
         let mut op = Sort::new(flow, plan, Ascending, take).unwrap();
         let mut is_first = true;
         let more = times(&mut handle, "sorts", repetitions, || {
@@ -392,8 +374,7 @@ fn terasort(world: &mut World, input: &str, output: &str) {
     run::<Record>(world, "terasort", output, |flow, plan, out, phase| {
         let part = Part::<Record>::open(input, &handle);
         phase("read");
-        out.borrow_mut().expect::<Record>(part.records().count());
-        let take = taking(|_, batch| out.borrow_mut().put(&batch));
+        let take = taking(|_, batch| out.borrow_mut().put(batch));
         let mut op = Sort::new(flow, plan, ByKey, take).unwrap();
         op.insert_all(me, part.records()).unwrap();
         op.finish(me).unwrap();
@@ -415,7 +396,7 @@ fn groupby(world: &mut World, input: &str, output: &str) {
         let take = taking(|_, batch: Batch<(u64, f64)>| {
             rows.clear();
             rows.extend(batch.map(|(key, value)| Pair { key, value }));
-            out.borrow_mut().put(&rows.iter().copied().collect::<Batch<Pair>>());
+            out.borrow_mut().put(rows.iter().copied().collect());
         });
         let mut op = KeyedReduce::new(flow, plan, |sum: &mut f64, more| *sum += more, take).unwrap();
         op.insert_all(me, part.records().map(|pair| (pair.key, pair.value))).unwrap();
@@ -444,7 +425,7 @@ fn join(world: &mut World, left: &str, right: &str, output: &str, kind: &str, ho
     run::<Joined>(world, "join", output, |flow, plan, out, phase| {
         let [left, right] = [left, right].map(|path| Part::<Row>::open(path, &handle));
         phase("read");
-        let take = taking(|_, batch| out.borrow_mut().put(&batch));
+        let take = taking(|_, batch| out.borrow_mut().put(batch));
         let make = |key: &u64, left: Option<&u64>, right: Option<&u64>| Joined {
             key: *key,
             left: left.copied().unwrap_or(NONE),

@@ -4,9 +4,12 @@ use crate::batch::Batch;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
 use crate::forward::Forward;
-use crate::operator::{Insert, InsertError, Operator, Receiver, insert_many, operator};
+use crate::operator::{
+    Insert, InsertError, Operator, Receiver, drive_beside, insert_many, insert_when_there_is_room, operator,
+};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
+use crate::scatter::suits;
 use crate::selector::Selector;
 use aeolian_net::OpName;
 
@@ -83,7 +86,32 @@ impl<T: Record, S: Selector<T>, R: Receiver<Batch<T>>> Insert<T> for Partition<T
         records: impl IntoIterator<Item = T>,
         others: &mut [&mut dyn Operator],
     ) -> Result<()> {
-        let may_insert = |op: &Self, source| op.forward.exchange.may_insert(source);
-        insert_many(self, source, records, others, may_insert, |op, record| op.put(source, record))
+        let may_insert = |op: &Self| op.forward.exchange.may_insert(source);
+        if !suits::<T>(self.targets as usize) {
+            let put = |op: &mut Self, record| op.put(source, record);
+            return insert_many(self, source, records, others, |op, _| may_insert(op), put);
+        }
+        let mut records = records.into_iter();
+        if !may_insert(self)? {
+            drive_beside(self, others, |op, _| Ok(may_insert(op)?.then_some(())))?;
+        }
+        loop {
+            let (selector, targets) = (&mut self.selector, self.targets);
+            let refused = self.forward.exchange.put_many(&mut records, |record| {
+                let target = selector.select(source, record, targets);
+                // (Where it goes is decided, though it may have to wait.)
+                selector.commit(source);
+                target
+            });
+            let Some((target, record)) = refused else { return Ok(()) };
+            match self.forward.exchange.put_own(target, record) {
+                Ok(()) => {}
+                Err(InsertError::Failed(e)) => return Err(e),
+                Err(InsertError::Full(record)) => {
+                    let insert = |op: &mut Self, record| op.forward.insert(source, target, record);
+                    insert_when_there_is_room(self, record, others, insert)?;
+                }
+            }
+        }
     }
 }

@@ -402,21 +402,27 @@ impl<T: Record, S: SortBy<T>> Sending<T, S> {
                 }
             }
             let mut input = Reader::new(&self.batch[self.at..]);
-            let mut place = self.place;
-            let mut is_full = false;
-            while !input.is_empty() && !is_full {
-                let before = input.clone();
-                let record: T =
-                    batch::get(&mut input).ok_or_else(|| exchange.whose().unreadable::<T>("a batch"))?;
-                let bytes = &before.rest()[..before.rest().len() - input.rest().len()];
-                let range = self.splitters.range_of(S::key(&record), rank, place);
-                place += 1;
-                if !exchange.put_bytes(range, bytes)? {
-                    (input, place, is_full) = (before, place - 1, true);
+            let (mut place, mut is_damaged) = (self.place, false);
+            let splitters = self.splitters.by_ref();
+            let refused = exchange.put_all_bytes(|| {
+                if input.is_empty() {
+                    return None;
                 }
+                let rest = input.rest();
+                let Some(record) = batch::get::<T>(&mut input) else {
+                    is_damaged = true;
+                    return None;
+                };
+                let range = splitters.range_of(S::key(&record), rank, place);
+                place += 1;
+                Some((range, &rest[..rest.len() - input.rest().len()]))
+            })?;
+            if is_damaged {
+                return Err(exchange.whose().unreadable::<T>("a batch"));
             }
-            (self.at, self.place) = (self.batch.len() - input.rest().len(), place);
-            if is_full {
+            let left = input.rest().len() + refused.map_or(0, <[u8]>::len);
+            (self.at, self.place) = (self.batch.len() - left, place - u64::from(refused.is_some()));
+            if refused.is_some() {
                 return Ok(false);
             }
         }

@@ -167,6 +167,22 @@ impl<T, S: SortBy<T>> Splitters<T, S> {
         Splitters { splitters, table, first, shift }
     }
 
+    /// The same, for a loop that looks up many.
+    pub(crate) fn by_ref(&self) -> SplittersRef<'_, T, S> {
+        let Splitters { splitters, table, first, shift } = self;
+        SplittersRef { splitters, table, first: *first, shift: *shift }
+    }
+}
+
+/// [`Splitters`] that lie in registers: what a loop writes may be them, for all that the compiler knows.
+pub(crate) struct SplittersRef<'a, T, S: SortBy<T>> {
+    splitters: &'a [(u64, Splitter<S::Key>)],
+    table: &'a [u32],
+    first: u64,
+    shift: u32,
+}
+
+impl<T, S: SortBy<T>> SplittersRef<'_, T, S> {
     /// The range of a record of a rank.
     #[inline]
     pub(crate) fn range_of(&self, key: &S::Key, rank: u32, place: u64) -> u32 {
@@ -222,7 +238,7 @@ mod tests {
         for rank in 0..2 {
             for i in 0..n {
                 let key = key(rank, i);
-                let range = splitters.range_of(&key, rank, i) as usize;
+                let range = splitters.by_ref().range_of(&key, rank, i) as usize;
                 counts[range] += 1;
                 let place = (if S::DESCENDING { !key } else { key }, rank, i);
                 last[range] = last[range].max(Some(place));
@@ -232,7 +248,7 @@ mod tests {
         for rank in 0..2 {
             for i in 0..n {
                 let key = key(rank, i);
-                let range = splitters.range_of(&key, rank, i) as usize;
+                let range = splitters.by_ref().range_of(&key, rank, i) as usize;
                 let place = (if S::DESCENDING { !key } else { key }, rank, i);
                 assert!(range == 0 || last[range - 1] < Some(place));
             }
