@@ -101,6 +101,7 @@ impl Draft {
         self.name()?;
         std::fs::rename(&self.path, path)?;
         self.keep();
+        sync_directory_of(path);
         Ok(())
     }
 
@@ -127,6 +128,11 @@ impl Drop for Draft {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Waits until the name of a file is on the disk as its bytes are, where the file system can say so.
+pub fn sync_directory_of(path: &Path) {
+    let _ = File::open(parent(path)).and_then(|dir| dir.sync_all());
 }
 
 /// The directory that a file is in.

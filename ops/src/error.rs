@@ -19,7 +19,7 @@ pub enum OpsError {
     /// An operator that is used as it cannot be.
     #[error("{operator} on rank {rank}: {what}")]
     Usage {
-        /// The operator, with its number on this world: `partition #3`.
+        /// The operator, with its number on this world, and its edge if it has several: `partition #3`, `join #4 (left side)`.
         operator: String,
         /// This rank.
         rank: u32,

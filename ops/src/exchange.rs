@@ -104,6 +104,8 @@ pub(crate) struct Exchange<T> {
     edge: Edge,
     name: &'static OpName,
     number: u64,
+    /// What goes on this edge, if the operator has others.
+    what: &'static str,
     plan: LogicalPlan,
     round: u32,
     tags: Tags,
@@ -161,14 +163,15 @@ impl<T: Record> Exchange<T> {
         plan: &LogicalPlan,
         route: Route,
     ) -> Result<Exchange<T>> {
-        Exchange::numbered(flow, name, flow.number(), plan, route)
+        Exchange::numbered(flow, name, flow.number(), "", plan, route)
     }
 
-    /// One more edge of the operator with this number.
+    /// One of several edges of the operator with this number; errors name it by what goes on it.
     pub(crate) fn numbered(
         flow: &Dataflow,
         name: &'static OpName,
         number: u64,
+        what: &'static str,
         plan: &LogicalPlan,
         route: Route,
     ) -> Result<Exchange<T>> {
@@ -207,6 +210,7 @@ impl<T: Record> Exchange<T> {
             edge,
             name,
             number,
+            what,
             round: 0,
             tags: Tags::default(),
             out: Vec::new(),
@@ -277,8 +281,17 @@ impl<T: Record> Exchange<T> {
         Whose { operator: format!("{} #{}", self.name.0, self.number), rank }
     }
 
+    /// The same, with this edge of the operator.
+    fn whose_edge(&self) -> Whose {
+        let Whose { operator, rank } = self.whose();
+        match self.what {
+            "" => Whose { operator, rank },
+            what => Whose { operator: format!("{operator} ({what})"), rank },
+        }
+    }
+
     pub(crate) fn usage(&self, what: String) -> OpsError {
-        self.whose().usage(what)
+        self.whose_edge().usage(what)
     }
 
     /// What all ranks must have in common, folded.
@@ -437,7 +450,7 @@ impl<T: Record> Exchange<T> {
                 self.room.take(room);
                 self.fill(slot, bytes, filled, room);
             }
-            return Err(self.whose().unwritable::<T>());
+            return Err(self.whose_edge().unwritable::<T>());
         };
         let room = bytes.len() as u64;
         self.room.take(room);
@@ -760,7 +773,7 @@ impl<T: Record> Exchange<T> {
     }
 
     fn mismatch(&self, from: u32) -> Result<OpsError> {
-        let Whose { operator, rank } = self.whose();
+        let Whose { operator, rank } = self.whose_edge();
         Ok(OpsError::Net(NetError::Mismatch {
             rank,
             ours: format!(

@@ -12,7 +12,7 @@ use crate::sorting::by::Together;
 use crate::sorting::reduced::Reduced;
 use crate::sorting::sorter::{Sorter, run_block};
 use crate::spill::{Run, RunWriter};
-use crate::table::{Table, TakenPairs};
+use crate::table::{SEED, Table, TakenPairs};
 use aeolian_net::Buf;
 
 /// Bytes of batches that wait until their part has enough of them.
@@ -68,6 +68,8 @@ impl<K: Key, V: Record> Part<K, V> {
 pub(crate) struct Parts<K: Key, V: Record> {
     common: Common,
     may_spill: bool,
+    /// Of the tables.
+    seed: u64,
     /// How often what is here was cut after it had been spilled, and the bytes that it had before the last time.
     depth: u32,
     whole: u64,
@@ -82,16 +84,17 @@ pub(crate) struct Parts<K: Key, V: Record> {
 impl<K: Key, V: Record> Parts<K, V> {
     /// So many parts of an operator.
     pub(crate) fn new(flow: &Dataflow, whose: Whose, parts: usize) -> Parts<K, V> {
-        Parts::of(Common::new(flow, whose), parts)
+        Parts::of(Common::new(flow, whose), parts, SEED)
     }
 
-    /// The same, which never go to disk: whoever has them sees to it that they do not take too much.
+    /// The same for sources, which never go to disk: whoever has them sees to it that they do not take too much.
     pub(crate) fn in_memory(flow: &Dataflow, whose: Whose, parts: usize) -> Parts<K, V> {
-        Parts { may_spill: false, ..Parts::new(flow, whose, parts) }
+        Parts { may_spill: false, ..Parts::of(Common::new(flow, whose), parts, SEED ^ 1 << 32) }
     }
 
-    fn of(common: Common, parts: usize) -> Parts<K, V> {
-        let part = |_| Part { held: Held::Table(Table::new(&common.memory)), heap: Vec::new(), bytes: 0 };
+    fn of(common: Common, parts: usize, seed: u64) -> Parts<K, V> {
+        let part =
+            |_| Part { held: Held::Table(Table::new(&common.memory, seed)), heap: Vec::new(), bytes: 0 };
         Parts {
             parts: (0..parts).map(part).collect(),
             heaped: 0,
@@ -99,6 +102,7 @@ impl<K: Key, V: Record> Parts<K, V> {
             room: common.memory.reserve(),
             common,
             may_spill: true,
+            seed,
             depth: 0,
             whole: u64::MAX,
         }
@@ -196,7 +200,7 @@ impl<K: Key, V: Record> Parts<K, V> {
     /// All pairs of a part; none are left there.
     pub(crate) fn take(&mut self, place: usize, combine: &mut impl FnMut(&mut V, V)) -> Result<Pairs<K, V>> {
         self.work_off(place, combine)?;
-        let none = Held::Table(Table::new(&self.common.memory));
+        let none = Held::Table(Table::new(&self.common.memory, self.seed));
         match std::mem::replace(&mut self.parts[place].held, none) {
             Held::Table(mut table) => Ok(Pairs::Table(table.take())),
             Held::Run(run) => self.bring_back(run.finish()?, combine),
@@ -224,7 +228,7 @@ impl<K: Key, V: Record> Parts<K, V> {
         }
         let free = memory.limit().saturating_sub(memory.used());
         let cuts = if whole <= SMALL.max(free / 4) { 1 } else { CUTS };
-        let mut parts = Parts { depth, whole, ..Parts::of(common.clone(), cuts) };
+        let mut parts = Parts { depth, whole, ..Parts::of(common.clone(), cuts, SEED ^ u64::from(depth)) };
         let mut filling: Vec<Filling> = (0..cuts).map(|_| Filling::new(CUT)).collect();
         let mut blocks = run.read();
         while let Some(block) = blocks.next()? {

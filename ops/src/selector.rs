@@ -1,7 +1,15 @@
 //! [`Selector`]: to which target a record goes.
 
+use crate::batch::Batch;
+use crate::dataflow::Dataflow;
+use crate::error::Result;
 use crate::key::Key;
+use crate::operator::{Insert, Operator, taking};
+use crate::operators::AllGather;
+use crate::plan::LogicalPlan;
 use crate::record::Record;
+use crate::sorting::by::Ascending;
+use crate::sorting::sampling::{SAMPLE, SAMPLE_SHARE, Sample, Sampler, split, takes};
 use std::cmp::Ordering;
 
 /// Chooses the target of each record.
@@ -95,7 +103,8 @@ impl<T> Selector<T> for RoundRobin {
     }
 }
 
-/// By the order of the whole record, which is a key: target `i` gets what is below splitter `i` and not below the one before.
+/// By the order of the whole record, which is a key: target `i` gets what is below splitter `i` and not below the one before. All that are equal come
+/// to one target. ([`Sort`](crate::Sort) spreads those too.)
 #[derive(Debug, Clone)]
 pub struct ByRange<K> {
     splitters: Vec<K>,
@@ -106,6 +115,58 @@ impl<K: Key> ByRange<K> {
     pub fn new(mut splitters: Vec<K>) -> ByRange<K> {
         splitters.sort_by(K::order);
         ByRange { splitters }
+    }
+
+    /// With splitters such that about as many of all ranks' `keys` come to each of so many targets. All ranks call it, in the same order as they make
+    /// operators, each with its own keys.
+    ///
+    /// Each rank chooses some of its keys at random, about 64 for each target and no more than a thirty-second of its budget, and sends them to all
+    /// ranks, which make the same splitters of them (Frazer and McKellar, *Samplesort*, 1970).
+    ///
+    /// ```
+    /// use aeolian_ops::{Batch, ByRange, Dataflow, Insert, LogicalPlan, Operator, Partition, taking};
+    /// let largest = aeolian_net::World::local(2, |world| {
+    ///     let flow = Dataflow::new(&world)?;
+    ///     let keys = || (0..1000u64).map(|i| i * i + u64::from(world.rank()));
+    ///     let ranges = ByRange::sampled(&flow, keys(), world.size())?;
+    ///     let mut largest = 0;
+    ///     let take = taking(|_target, batch: Batch<u64>| largest = batch.fold(largest, u64::max));
+    ///     let mut op = Partition::new(&flow, &LogicalPlan::each_rank(&world), ranges, take)?;
+    ///     op.insert_all(world.rank(), keys())?;
+    ///     op.finish(world.rank())?;
+    ///     op.complete()?;
+    ///     drop(op);
+    ///     world.finish()?;
+    ///     Ok(largest)
+    /// })?;
+    /// // Half of the squares are below a quarter of the largest.
+    /// assert!(largest[0] < 400_000 && largest[1] == 999 * 999 + 1);
+    /// # Ok::<(), aeolian_net::NetError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Operator::progress`].
+    pub fn sampled(flow: &Dataflow, keys: impl IntoIterator<Item = K>, targets: u32) -> Result<ByRange<K>> {
+        let world = flow.world();
+        let (rank, ranks) = (world.rank(), world.size() as usize);
+        let most_bytes = flow.memory().limit() / SAMPLE_SHARE / ranks as u64;
+        let sample = (2 * SAMPLE * targets as usize).div_ceil(ranks).max(2 * SAMPLE);
+        let mut sampler = Sampler::new(sample, most_bytes, flow.memory().reserve(), u64::from(rank));
+        keys.into_iter().for_each(|key| sampler.see(&key));
+        let (mut samples, mut room) = (Vec::new(), flow.memory().reserve());
+        let take = taking(|_, batch: Batch<(u32, Sample<K>)>| {
+            let before = samples.len();
+            samples.extend(batch.map(|(_, sample)| sample));
+            room.take(samples[before..].iter().map(|sample: &Sample<K>| takes(&sample.0)).sum());
+        });
+        let mut op = AllGather::new(flow, &LogicalPlan::each_rank(world), take)?;
+        op.insert_all(rank, sampler.take(rank))?;
+        sampler.clear();
+        op.finish(rank)?;
+        op.complete()?;
+        drop(op);
+        let splitters = split::<K, Ascending>(samples, targets as usize);
+        Ok(ByRange { splitters: splitters.into_iter().map(|splitter| splitter.0).collect() })
     }
 }
 

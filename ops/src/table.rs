@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::rc::Rc;
 
 /// Of hash tables inside targets: which keys come to one target, another seed has decided.
-const SEED: u64 = 0x7ab1_e5ee_d000_0001;
+pub(crate) const SEED: u64 = 0x7ab1_e5ee_d000_0001;
 
 /// What a value takes beside its own bytes where it has some elsewhere: of the allocator.
 const ELSEWHERE: usize = 16;
@@ -72,11 +72,14 @@ pub(crate) struct Table<K, V> {
     /// Bytes that keys and values have elsewhere, about.
     elsewhere: u64,
     room: Reservation,
+    seed: u64,
 }
 
 impl<K: Key, V: Record> Table<K, V> {
-    pub(crate) fn new(memory: &Rc<Memory>) -> Table<K, V> {
-        Table { places: Places::new(0), len: 0, most: 0, elsewhere: 0, room: memory.reserve() }
+    /// What was taken from a table goes to another one only if that has another seed: in the order of its own places, pairs of several tables would all
+    /// come to the same places at first.
+    pub(crate) fn new(memory: &Rc<Memory>, seed: u64) -> Table<K, V> {
+        Table { places: Places::new(0), len: 0, most: 0, elsewhere: 0, room: memory.reserve(), seed }
     }
 
     /// Bytes that it takes.
@@ -120,7 +123,7 @@ impl<K: Key, V: Record> Table<K, V> {
                     break Some(pairs);
                 }
                 let Some((key, value)) = pairs.next() else { break None };
-                self.add(key.hash(SEED), key, value, combine);
+                self.add(key.hash(self.seed), key, value, combine);
             }
         };
         let places = self.places.tags.len() * (size_of::<(K, V)>() + 1);
@@ -135,9 +138,9 @@ impl<K: Key, V: Record> Table<K, V> {
     /// The hashes of the next keys, whose places are going to be looked at; how many.
     #[inline]
     fn look_ahead(&self, pairs: &mut Records<'_, (K, V)>, hashes: &mut [u64; BLOCK]) -> usize {
-        let mut many = 0;
+        let (mut many, seed) = (0, self.seed);
         for (place, (key, _)) in hashes.iter_mut().zip(pairs) {
-            *place = key.hash(SEED);
+            *place = key.hash(seed);
             let at = *place as usize & self.places.tags.len().wrapping_sub(1);
             prefetch::to_write(self.places.tags.as_ptr().wrapping_add(at));
             prefetch::to_write(self.places.pairs.as_ptr().wrapping_add(at).cast());
@@ -166,7 +169,7 @@ impl<K: Key, V: Record> Table<K, V> {
         let mut old = std::mem::replace(&mut self.places, Places::new(places));
         for at in 0..old.tags.len() {
             if let Some((key, value)) = old.take(at) {
-                let (hash, mask) = (key.hash(SEED), places - 1);
+                let (hash, mask) = (key.hash(self.seed), places - 1);
                 let mut at = hash as usize & mask;
                 while self.places.tags[at] != 0 {
                     at = (at + 1) & mask;
@@ -319,7 +322,7 @@ mod tests {
     fn check<const SAME: bool>(batches: &[Vec<u64>], take: usize) {
         let memory = Memory::new(1 << 30);
         let mut want: BTreeMap<u64, u64> = BTreeMap::new();
-        let mut table: Table<Counted<SAME>, u64> = Table::new(&memory);
+        let mut table: Table<Counted<SAME>, u64> = Table::new(&memory, SEED);
         for keys in batches {
             let batch = keys.iter().map(|key| (Counted::new(*key), 1)).collect();
             assert!(table.add_all(&batch, &mut |a, b| *a += b).is_none());
@@ -353,7 +356,7 @@ mod tests {
 
     /// Too many keys of one hash: what is left and what was taken are all that came.
     fn refuse<K: Key>(key: impl Fn(u64) -> K, number: impl Fn(&K) -> u64) {
-        let mut table: Table<K, u64> = Table::new(&Memory::new(1 << 30));
+        let mut table: Table<K, u64> = Table::new(&Memory::new(1 << 30), SEED);
         let batch: Batch<(K, u64)> = (0..2000).map(|i| (key(i), i)).collect();
         let left: Vec<(K, u64)> = table.add_all(&batch, &mut |a, b| *a += b).unwrap().collect();
         assert!((1400..2000 - FARTHEST).contains(&left.len()), "{}", left.len());
@@ -374,5 +377,31 @@ mod tests {
         // Of no one size.
         refuse(|key| (Counted::<true>::new(key), "x".repeat(9)), |key| key.0.0);
         assert_eq!(ALIVE.get(), 0);
+    }
+
+    /// Whether a table takes all that several others have, in the order of their places and a batch of each in turn.
+    fn takes_those_of_others(seed: u64) -> bool {
+        let memory = Memory::new(1 << 30);
+        let mut others: Vec<TakenPairs<u64, u64>> = (0..8)
+            .map(|other| {
+                let mut table = Table::new(&memory, SEED);
+                let batch = (0..20_000).map(|i| (i * 8 + other, 1)).collect();
+                assert!(table.add_all(&batch, &mut |a, b| *a += b).is_none());
+                table.take()
+            })
+            .collect();
+        let mut table: Table<u64, u64> = Table::new(&memory, seed);
+        let mut round = || {
+            others.iter_mut().all(|other| {
+                let batch: Batch<(u64, u64)> = other.take(500).collect();
+                table.add_all(&batch, &mut |a, b| *a += b).is_none()
+            })
+        };
+        (0..40).all(|_| round())
+    }
+
+    #[test]
+    fn pairs_of_several_tables_go_to_one_with_another_seed() {
+        assert!(takes_those_of_others(SEED ^ 1) && !takes_those_of_others(SEED));
     }
 }

@@ -7,7 +7,7 @@ use aeolian::World;
 use aeolian::harp::{Sum, allreduce_slice};
 
 use crate::agree::{agree, from_first};
-use crate::draft::{Draft, beside, number_apart, parent, tell_of_others};
+use crate::draft::{Draft, beside, number_apart, parent, sync_directory_of, tell_of_others};
 use crate::error::plain;
 use crate::{Error, Result};
 
@@ -136,6 +136,8 @@ impl Directory {
 
     fn replace(&mut self) -> Result<()> {
         let fail = |e: &std::io::Error| failed(&self.path, "cannot be given the written files", e);
+        // The names of the parts are on the disk before that of the directory is, and that before the old one goes.
+        sync_directory_of(&self.temp.join("part"));
         // An empty directory is replaced by a rename.
         let old = beside(&self.real, self.number, "old");
         let is_full = std::fs::read_dir(&self.real).is_ok_and(|mut all| all.next().is_some());
@@ -149,6 +151,7 @@ impl Directory {
             return Err(fail(&e));
         }
         self.is_there = false;
+        sync_directory_of(&self.real);
         if is_full {
             std::fs::remove_dir_all(&old)
                 .map_err(|e| failed(&old, "what was there before cannot be removed", &e))?;

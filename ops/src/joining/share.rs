@@ -113,10 +113,10 @@ impl<K: Key, L: Record, R: Record> Sharing<K, L, R> {
         let from_root = none.sources_on(&roots)?.targets_on(&ranks)?;
         let route = Route::ToOne { parts: SHARES };
         Ok(Sharing {
-            loads: Exchange::numbered(flow, name, number, &to_root, Route::ToOne { parts: 1 })?,
-            shares: Exchange::numbered(flow, name, number, &from_root, Route::ToAll)?,
-            left: Exchange::numbered(flow, name, number, &among, route)?,
-            right: Exchange::numbered(flow, name, number, &among, route)?,
+            loads: Exchange::numbered(flow, name, number, "loads", &to_root, Route::ToOne { parts: 1 })?,
+            shares: Exchange::numbered(flow, name, number, "shares", &from_root, Route::ToAll)?,
+            left: Exchange::numbered(flow, name, number, "shared left side", &among, route)?,
+            right: Exchange::numbered(flow, name, number, "shared right side", &among, route)?,
             number: ranks.iter().position(|rank| *rank == world.rank()).map(|at| at as u32),
             is_root: roots.contains(&world.rank()),
             ranks,

@@ -221,8 +221,8 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
         };
         let grouping = Grouping::new(plan.targets().len());
         let route = Route::ToOne { parts: grouping.parts };
-        let left = Exchange::new(flow, &NAME, plan, route)?;
-        let right = Exchange::numbered(flow, &NAME, left.name().1, plan, route)?;
+        let left = Exchange::numbered(flow, &NAME, flow.number(), "left side", plan, route)?;
+        let right = Exchange::numbered(flow, &NAME, left.name().1, "right side", plan, route)?;
         let small = way.map(|way| SmallSide::new(flow, &NAME, left.name().1, plan, way)).transpose()?;
         let is_shared = kind.goes_by_left() && plan.target_ranks().len() > 1;
         let sharing = is_shared.then(|| Sharing::new(flow, &NAME, left.name().1, plan)).transpose()?;

@@ -14,7 +14,7 @@ use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record};
 use crate::sorting::by::{Of, SortBy};
 use crate::sorting::extra;
-use crate::sorting::sampling::{Sample, Sampler, Splitter, Splitters, split, takes};
+use crate::sorting::sampling::{SAMPLE, SAMPLE_SHARE, Sample, Sampler, Splitter, Splitters, split, takes};
 use crate::sorting::sorter::Sorted;
 use crate::stores::{Reading, Stores, UNCOUNTED, counted};
 use aeolian_net::{Buf, OpName};
@@ -25,12 +25,6 @@ static NAME: OpName = OpName("sort");
 
 /// Messages that are taken in one call of `progress`: other operators and the program want their turn.
 const AT_ONCE: usize = 64;
-/// Records of the sample for each range: with so many, the largest range is rarely half as large again as the mean.
-const SAMPLE: usize = 64;
-/// The samples of all ranks together take no more than this part of the budget of the one that they come to. (Of long records there are
-/// fewer then.)
-const SAMPLE_SHARE: u64 = 32;
-
 /// What this rank's sources are at.
 enum Stage<T: Record, S: SortBy<T>> {
     /// Keeping what is inserted; that of ranks without sources too.
@@ -168,8 +162,8 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
         let common = Common::new(flow, exchange.whose());
         let slots = grouping.slots();
         let mut op = Sort {
-            samples: Exchange::numbered(flow, &NAME, number, &to_root, Route::ToOne { parts: 1 })?,
-            splitters: Exchange::numbered(flow, &NAME, number, &from_root, Route::ToAll)?,
+            samples: Exchange::numbered(flow, &NAME, number, "samples", &to_root, Route::ToOne { parts: 1 })?,
+            splitters: Exchange::numbered(flow, &NAME, number, "splitters", &from_root, Route::ToAll)?,
             receiver,
             grouping,
             mine: plan.targets_of(world.rank()).collect(),

@@ -91,7 +91,7 @@ impl<T: Record, R: Receiver<Batch<(u64, T)>>> ZipWithIndex<T, R> {
         let ranks = plan.source_ranks();
         let to_all = LogicalPlan::new(world, 0, 0).sources_on(&ranks)?.targets_on(&plan.target_ranks())?;
         let mut op = ZipWithIndex {
-            counts: Exchange::numbered(flow, &NAME, exchange.name().1, &to_all, Route::ToAll)?,
+            counts: Exchange::numbered(flow, &NAME, exchange.name().1, "counts", &to_all, Route::ToAll)?,
             counter: ranks.iter().position(|rank| *rank == world.rank()).map(|at| at as u32),
             receiver,
             mine: plan.targets_of(world.rank()).collect(),

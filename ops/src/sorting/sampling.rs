@@ -15,6 +15,11 @@ pub(crate) type Sample<K> = (K, u32, u64, u64);
 /// (key, rank, place): the first record of a range.
 pub(crate) type Splitter<K> = (K, u32, u64);
 
+/// Records of the sample for each range: with so many, the largest range is rarely half as large again as the mean.
+pub(crate) const SAMPLE: usize = 64;
+/// The samples of all ranks together take no more than this part of the budget of one that they come to. (Of long records there are
+/// fewer then.)
+pub(crate) const SAMPLE_SHARE: u64 = 32;
 /// However long they are, a rank chooses from so many.
 const FEWEST: usize = 32;
 

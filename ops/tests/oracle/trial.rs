@@ -45,7 +45,7 @@ pub(crate) fn trials() -> impl Strategy<Value = Trial> {
     let sizes = (
         prop::sample::select(vec![1usize, 40, 1000, 64 << 10]),
         prop::sample::select(vec![0u64, 5000, 1 << 30]),
-        prop::sample::select(vec![1u64, 500, WINDOW]),
+        prop::sample::select(vec![1u64, 500, WINDOW, WINDOW]),
     );
     (
         (shape, ways),
