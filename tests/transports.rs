@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// For one run: no more than a bound, on cores that others use too.
 const LIMIT: Duration = Duration::from_secs(120);
-/// (What is not optimised takes its time: ci/test has this test in stage oracle too, with all sizes.)
+/// (What is not optimised takes its time: stage oracle of ci/test runs the self-test on more ranks.)
 const RANKS: &[u32] = if cfg!(debug_assertions) { &[1, 3] } else { &[1, 2, 3, 4, 7] };
 const MANY: [u32; 2] = if cfg!(debug_assertions) { [16, 6] } else { [64, 24] };
 
