@@ -75,6 +75,14 @@ pub(crate) fn put<T: Record>(value: &T, out: &mut Writer<'_>) -> Option<()> {
     }
 }
 
+/// Bytes that [`put`] writes of each record, if it is the same of all.
+pub(crate) const fn width<T: Record>() -> Option<usize> {
+    match T::SIZE {
+        Some(0) => Some(1),
+        size => size,
+    }
+}
+
 /// Bytes that [`put`] writes.
 pub(crate) fn size<T: Record>(value: &T) -> usize {
     value.size().max(1)

@@ -81,7 +81,7 @@ impl Free {
     #[inline(always)]
     pub(crate) fn put<T: Record>(&mut self, record: &T) -> bool {
         // Of records of one size the room is looked at once, not for each of their parts.
-        let most = T::SIZE.map_or(self.left, |size| size.max(1));
+        let most = batch::width::<T>().unwrap_or(self.left);
         let Some(room) = self.room(most) else { return false };
         let mut writer = Writer::new(room, 0);
         let is_written = batch::put(record, &mut writer).is_some();
@@ -96,7 +96,7 @@ impl Free {
     #[inline(always)]
     pub(crate) fn put_bytes<T: Record>(&mut self, record: &[u8]) -> bool {
         // (Of records of one size the compiler knows how much is copied.)
-        let len = T::SIZE.map_or(record.len(), |size| size.max(1));
+        let len = batch::width::<T>().unwrap_or(record.len());
         match (self.room(len), record.get(..len)) {
             (Some(room), Some(record)) => {
                 room.copy_from_slice(record);

@@ -4,7 +4,7 @@
 //! for as many records as there is certainly room for; and where there are two batches, as with two ranks, no branch and no address depends on
 //! where a record goes: it is written to both, and moves one of them on.
 
-use crate::batch;
+use crate::batch::{self, width};
 use crate::filling::Free;
 use crate::record::{Record, Writer};
 
@@ -27,7 +27,8 @@ pub(crate) fn scatter<T: Record>(
     records: &mut impl Iterator<Item = T>,
     mut slot_of: impl FnMut(&T) -> u32,
 ) -> Option<(u32, T)> {
-    let size = width::<T>();
+    // (No room is enough for records of which that is not known.)
+    let size = width::<T>().unwrap_or(usize::MAX);
     let room = free.iter().map(Free::left).min().unwrap_or(0) / size;
     let mut refused = None;
     match free {
@@ -73,15 +74,6 @@ pub(crate) fn scatter<T: Record>(
     refused.or_else(|| records.next().map(|record| (slot_of(&record), record)))
 }
 
-/// Bytes of a record in a batch.
-const fn width<T: Record>() -> usize {
-    match T::SIZE {
-        Some(0) => 1,
-        Some(size) => size,
-        None => usize::MAX,
-    }
-}
-
 /// Whether a record could be written.
 ///
 /// # Safety
@@ -89,7 +81,7 @@ const fn width<T: Record>() -> usize {
 #[inline(always)]
 unsafe fn write<T: Record>(record: &T, at: *mut u8) -> bool {
     // SAFETY: by the caller.
-    let place = unsafe { std::slice::from_raw_parts_mut(at, width::<T>()) };
+    let place = unsafe { std::slice::from_raw_parts_mut(at, width::<T>().unwrap_or(0)) };
     batch::put(record, &mut Writer::new(place, 0)).is_some()
 }
 
@@ -111,7 +103,7 @@ mod tests {
         let refused = scatter(&mut free, &mut given, |_| slots.next().unwrap());
         let taken = records.len() - given.len() - usize::from(refused.is_some());
         assert_eq!((refused.as_ref(), slots.len()), (records.get(taken), given.len()));
-        let room = bytes.iter().min().unwrap() / width::<T>();
+        let room = bytes.iter().min().unwrap() / width::<T>().unwrap();
         let most = if bytes.len() > FEW { 0 } else { room.min(records.len()) };
         let is_wrong =
             |(slot, record): &(u32, T)| *slot as usize >= bytes.len() || record.size() == usize::MAX;

@@ -17,7 +17,8 @@ pub trait Selector<T>: 'static {
     /// The target, below `targets`, of a record of this source.
     fn select(&mut self, source: u32, record: &T, targets: u32) -> u32;
 
-    /// The record that was asked for last has been taken. (One that does not fit yet is asked for again.)
+    /// The record that was asked for last has been taken, or waits for room there before all that are asked for later. (One that `insert` hands back is
+    /// asked for again.)
     fn commit(&mut self, source: u32) {
         let _ = source;
     }

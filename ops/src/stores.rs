@@ -1,5 +1,6 @@
 //! [`Stores`]: batches that operators keep until all have come, in parts that can go to disk.
 
+use crate::batch;
 use crate::common::Common;
 use crate::error::Result;
 use crate::memory::Reservation;
@@ -18,8 +19,8 @@ pub(crate) const UNCOUNTED: Count = |_| 0;
 
 /// How many records these bytes are; `None` if they are not. (Of those of one size it is told by the bytes.)
 pub(crate) fn count<T: Record>(bytes: &[u8]) -> Option<u64> {
-    if let Some(size) = T::SIZE {
-        return Some((bytes.len() / size.max(1)) as u64);
+    if let Some(width) = batch::width::<T>() {
+        return Some((bytes.len() / width) as u64);
     }
     let mut input = Reader::new(bytes);
     let mut records = 0;

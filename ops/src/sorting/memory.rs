@@ -2,10 +2,10 @@
 
 use super::Rule;
 use super::radix::{self, Entry};
-use crate::batch;
+use crate::batch::{self, width};
 use crate::error::{Result, Whose};
 use crate::memory::Reservation;
-use crate::record::{Reader, Record, Writer};
+use crate::record::{Reader, Writer};
 use aeolian_net::Buf;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -71,14 +71,6 @@ impl<R: Rule> PartialEq for Head<R> {
 }
 
 impl<R: Rule> Eq for Head<R> {}
-
-/// Bytes of each record in a batch.
-const fn width<T: Record>() -> Option<usize> {
-    match T::SIZE {
-        Some(0) => Some(1),
-        size => size,
-    }
-}
 
 impl<R: Rule> InOrder<R> {
     /// Sorts batches of so many records, whose order is that of equal ones. `room` has what they take, and what sorting them does.
