@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so and ends")]
 
 use crate::batch::{self, Batch};
-use crate::record::{Reader, Record};
+use crate::record::{Reader, Record, Writer};
 use aeolian_net::Buf;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -99,13 +99,36 @@ decoder!(
     (u64, [String; 2], Box<i16>, (u8, f64)),
     vec![vec![(1, ["a".into(), "bcd".into()], Box::new(-1), (2, 0.5)); 5]]
 );
+/// Takes 16 times the memory of its bytes.
+#[derive(Clone)]
+pub struct Wide(pub [u64; 128]);
+
+/// What the bytes of one are.
+const NARROW: [u8; 64] = [7; 64];
+
+impl Record for Wide {
+    const SIZE: Option<usize> = None;
+
+    fn size(&self) -> usize {
+        NARROW.len()
+    }
+
+    fn put(&self, out: &mut Writer<'_>) -> Option<()> {
+        out.array(NARROW)
+    }
+
+    fn get(input: &mut Reader<'_>) -> Option<Wide> {
+        (input.array()? == NARROW).then_some(Wide([7; 128]))
+    }
+}
+
 decoder!(
     /// Vectors of what takes much more memory than bytes.
     wide,
-    (Vec<Option<[u64; 512]>>, Vec<Box<()>>),
+    (Vec<Wide>, Vec<Box<()>>),
     vec![
-        vec![(vec![None; 5], vec![Box::new(()); 3]); 4],
-        vec![(vec![Some([u64::MAX; 512]), None], vec![Box::new(()); 300])],
+        vec![(vec![Wide([0; 128]); 2], vec![Box::new(()); 3]); 4],
+        vec![(vec![Wide([0; 128]); 60], vec![Box::new(()); 300])],
     ]
 );
 

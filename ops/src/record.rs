@@ -54,7 +54,10 @@ pub trait Record: Sized + 'static {
         }
         // What is announced may be damage: allocate no more bytes than are there, and more only as records come. (In memory one may take
         // a thousand times the byte that it was read from.)
-        let most = input.rest().len() / Self::SIZE.unwrap_or(1).max(size_of::<Self>()).max(1);
+        let most = match Self::SIZE {
+            Some(0) => len,
+            size => input.rest().len() / size.unwrap_or(1).max(size_of::<Self>()).max(1),
+        };
         let mut all = Vec::with_capacity(len.min(most));
         for _ in 0..len {
             all.push(Self::get(input)?);
