@@ -26,6 +26,7 @@ import sys
 import tempfile
 
 import numpy as np
+import sklearn
 from sklearn.decomposition import LatentDirichletAllocation
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -101,12 +102,15 @@ def opponents(documents, matrix):
 
 def kept_in(file, documents, matrix):
     """The same, out of `file` if it is there and of these texts."""
-    of = hashlib.sha256(pathlib.Path(__file__).read_bytes() + repr(documents).encode()).hexdigest()
+    versions = f"{np.__version__} {sklearn.__version__} "
+    of = hashlib.sha256(pathlib.Path(__file__).read_bytes() + (versions + repr(documents)).encode()).hexdigest()
     if file and file.exists() and (known := json.loads(file.read_text()))["of"] == of:
         return known["levels"], known["perplexity"]
     levels, theirs = opponents(documents, matrix)
     if file:
-        file.write_text(json.dumps({"of": of, "levels": levels, "perplexity": theirs}))
+        whole = file.with_name(file.name + ".new")
+        whole.write_text(json.dumps({"of": of, "levels": levels, "perplexity": theirs}))
+        whole.replace(file)
     return levels, theirs
 
 

@@ -33,7 +33,7 @@ pub enum OpsError {
         operator: String,
         /// This rank.
         rank: u32,
-        /// What they are in: `a batch`, or `a spilled run`.
+        /// What they are in: `a batch`, or `a spilled run`. (Batches that an operator has kept, or sorts, are batches also if they were on disk.)
         from: String,
         /// Their type.
         record: &'static str,

@@ -804,7 +804,8 @@ impl<T: Record> Exchange<T> {
     /// Ready for another round, if the operator `is_complete`.
     pub(crate) fn reset(&mut self, is_complete: bool) -> Result<()> {
         if !is_complete {
-            return Err(self.usage("reset before it was complete".into()));
+            // (Of the operator, whichever edge is not.)
+            return Err(self.whose().usage("reset before it was complete".into()));
         }
         self.another_round();
         Ok(())

@@ -53,7 +53,7 @@ pub trait Record: Sized + 'static {
             return None;
         }
         // What is announced may be damage: allocate no more bytes than are there, and more only as records come. (In memory one may take
-        // a thousand times the byte that it was read from.)
+        // a thousand times the byte that it was read from. Values of no bytes are as many as there may be: see above.)
         let most = match Self::SIZE {
             Some(0) => len,
             size => input.rest().len() / size.unwrap_or(1).max(size_of::<Self>()).max(1),

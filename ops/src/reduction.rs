@@ -151,12 +151,13 @@ impl<T: Record, F: FnMut(&mut T, T), R: Receiver<T>> Reduction<T, F, R> {
                     None => return Err(self.exchange.whose().unreadable::<T>("the result")),
                 },
             };
-            if let Err(Full(value)) = self.receiver.receive(*target, value) {
-                self.refused = Some(value);
-                return Ok(moved);
-            }
+            let taken = self.receiver.receive(*target, value);
             if let Some(error) = self.receiver.error() {
                 return Err(error);
+            }
+            if let Err(Full(value)) = taken {
+                self.refused = Some(value);
+                return Ok(moved);
             }
             *given += 1;
             moved = true;

@@ -121,8 +121,9 @@ impl<K: Key> ByRange<K> {
     /// With splitters such that about as many of all ranks' `keys` come to each of so many targets. All ranks call it, in the same order as they make
     /// operators, each with its own keys.
     ///
-    /// Each rank chooses some of its keys at random, about 64 for each target and no more than a thirty-second of its budget, and sends them to all
-    /// ranks, which make the same splitters of them (Frazer and McKellar, *Samplesort*, 1970).
+    /// Each rank chooses some of its keys at random, 64 to 128 or all it has, or as many more as make 64 for each target together; fewer if those of all
+    /// ranks would take more than a thirty-second of its budget. It sends them to all ranks, which make the same splitters of them (Frazer and
+    /// McKellar, *Samplesort*, 1970).
     ///
     /// ```
     /// use aeolian_ops::{Batch, ByRange, Dataflow, Insert, LogicalPlan, Operator, Partition, taking};

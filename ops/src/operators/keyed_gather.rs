@@ -210,12 +210,13 @@ impl<K: Key, V: Record, R: Receiver<Group<K, V>>> KeyedGather<K, V, R> {
                 refused => refused,
             };
             let Some((target, group)) = next else { break };
-            if let Err(Full(group)) = self.receiver.receive(target, group) {
-                self.refused = Some((target, group));
-                break;
-            }
+            let taken = self.receiver.receive(target, group);
             if let Some(error) = self.receiver.error() {
                 return Err(error);
+            }
+            if let Err(Full(group)) = taken {
+                self.refused = Some((target, group));
+                break;
             }
             if self.damaged.get() {
                 return Err(self.gathering.exchange.whose().unreadable::<(K, V)>("a batch"));

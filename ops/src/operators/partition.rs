@@ -5,7 +5,7 @@ use crate::dataflow::Dataflow;
 use crate::error::Result;
 use crate::forward::Forward;
 use crate::operator::{
-    Insert, InsertError, Operator, Receiver, drive_beside, insert_many, insert_when_there_is_room, operator,
+    Insert, InsertError, Operator, Receiver, insert_many, insert_when_there_is_room, operator,
 };
 use crate::plan::LogicalPlan;
 use crate::record::Record;
@@ -91,27 +91,33 @@ impl<T: Record, S: Selector<T>, R: Receiver<Batch<T>>> Insert<T> for Partition<T
             let put = |op: &mut Self, record| op.put(source, record);
             return insert_many(self, source, records, others, |op, _| may_insert(op), put);
         }
-        let mut records = records.into_iter();
+        // (Where a record goes is decided, though it may have to wait.)
+        fn choose<T, S: Selector<T>>(selector: &mut S, source: u32, record: &T, targets: u32) -> u32 {
+            let target = selector.select(source, record, targets);
+            selector.commit(source);
+            target
+        }
+        // Once it has ended it is not asked again, as there are some that would go on.
+        let mut records = records.into_iter().fuse();
+        let mut waiting = None;
         if !may_insert(self)? {
-            drive_beside(self, others, |op, _| Ok(may_insert(op)?.then_some(())))?;
+            let Some(record) = records.next() else { return Ok(()) };
+            waiting = Some((choose(&mut self.selector, source, &record, self.targets), record));
         }
         loop {
-            let (selector, targets) = (&mut self.selector, self.targets);
-            let refused = self.forward.exchange.put_many(&mut records, |record| {
-                let target = selector.select(source, record, targets);
-                // (Where it goes is decided, though it may have to wait.)
-                selector.commit(source);
-                target
-            });
-            let Some((target, record)) = refused else { return Ok(()) };
-            match self.forward.exchange.put_own(target, record) {
-                Ok(()) => {}
-                Err(InsertError::Failed(e)) => return Err(e),
-                Err(InsertError::Full(record)) => {
-                    let insert = |op: &mut Self, record| op.forward.insert(source, target, record);
-                    insert_when_there_is_room(self, record, others, insert)?;
-                }
+            if let Some((target, record)) = waiting {
+                let insert = |op: &mut Self, record| op.forward.insert(source, target, record);
+                insert_when_there_is_room(self, record, others, insert)?;
             }
+            let (selector, targets) = (&mut self.selector, self.targets);
+            let choose = |record: &T| choose(selector, source, record, targets);
+            let refused = self.forward.exchange.put_many(&mut records, choose);
+            let Some((target, record)) = refused else { return Ok(()) };
+            waiting = match self.forward.exchange.put_own(target, record) {
+                Ok(()) => None,
+                Err(InsertError::Full(record)) => Some((target, record)),
+                Err(InsertError::Failed(e)) => return Err(e),
+            };
         }
     }
 }

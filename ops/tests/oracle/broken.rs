@@ -3,8 +3,8 @@
 use aeolian_net::{NetError, World};
 use aeolian_ops::record::{Reader, Writer};
 use aeolian_ops::{
-    AllReduce, Ascending, Batch, Dataflow, Direct, Distinct, Full, Group, Insert, Join, JoinAlgorithm,
-    JoinKind, KeyedGather, KeyedReduce, LogicalPlan, Operator, OpsError, Order, Record, Reduce, Sort, TopK,
+    AllReduce, Ascending, Batch, Dataflow, Direct, Distinct, Full, Insert, Join, JoinAlgorithm, JoinKind,
+    KeyedGather, KeyedReduce, LogicalPlan, Operator, OpsError, Order, Receiver, Record, Reduce, Sort, TopK,
     taking, trying,
 };
 use std::cell::Cell;
@@ -109,36 +109,84 @@ fn what_cannot_be_read_says_whether_it_is_from_disk() {
     }
 }
 
-/// What a receiver fails with ends the operator.
+/// Has no room for anything, and says so when it is asked; meanwhile it gives back what it got, or drops it.
+struct NoRoom {
+    gives_back: bool,
+}
+
+impl<I> Receiver<I> for NoRoom {
+    fn receive(&mut self, _: u32, item: I) -> Result<(), Full<I>> {
+        if self.gives_back { Err(Full(item)) } else { Ok(()) }
+    }
+
+    fn error(&mut self) -> Option<OpsError> {
+        Some(no_room().into())
+    }
+}
+
+fn no_room() -> NetError {
+    NetError::Above { code: 73, what: "no room".into() }
+}
+
+/// What becomes of each operator whose receiver `take` makes.
+macro_rules! ends {
+    ($take:expr) => {{
+        let world = World::alone();
+        let flow = Dataflow::new(&world).unwrap();
+        let plan = LogicalPlan::each_rank(&world);
+        let pairs = || (0..10u64).map(|i| (i % 3, i));
+        let sum = |a: &mut u64, b: u64| *a += b;
+        let make = |key: &u64, _: Option<&u64>, _: Option<&u64>| *key;
+        [
+            Direct::new(&flow, &plan, $take).and_then(|op| run(op, 0..10u64)),
+            Reduce::new(&flow, &plan, sum, $take).and_then(|op| run(op, 0..10)),
+            TopK::new(&flow, &plan, 3, $take).and_then(|op| run(op, 0..10u64)),
+            Distinct::new(&flow, &plan, $take).and_then(|op| run(op, 0..10u64)),
+            Sort::new(&flow, &plan, Ascending, $take).and_then(|op| run(op, 0..10u64)),
+            KeyedReduce::new(&flow, &plan, sum, $take).and_then(|op| run(op, pairs())),
+            KeyedGather::new(&flow, &plan, Order::Any, $take).and_then(|op| run(op, pairs())),
+            Join::new(&flow, &plan, JoinKind::Left, JoinAlgorithm::Auto, make, $take).and_then(
+                |mut op: Join<u64, u64, u64, _, _>| {
+                    op.insert_all_left(0, pairs())?;
+                    run(op, [])
+                },
+            ),
+        ]
+    }};
+}
+
+/// What a receiver fails with ends the operator, also if it gives back what it could not use.
 #[test]
 fn a_receiver_may_fail() {
+    let all = [
+        ends!(trying(|_, _| Err(no_room()))),
+        ends!(NoRoom { gives_back: false }),
+        ends!(NoRoom { gives_back: true }),
+    ];
+    for (number, end) in all.into_iter().flatten().enumerate() {
+        let error = end.expect_err("there was no room");
+        assert_eq!((error.exit_code(), error.to_string().as_str()), (73, "no room"), "{number}");
+    }
+}
+
+/// Errors name the edge where there are several, and the operator where it is about all of them.
+#[test]
+fn errors_name_the_edge() {
     let world = World::alone();
     let flow = Dataflow::new(&world).unwrap();
     let plan = LogicalPlan::each_rank(&world);
-    fn full<I>(_: u32, _: I) -> Result<(), NetError> {
-        Err(NetError::Above { code: 73, what: "no room".into() })
-    }
-    let pairs = || (0..10u64).map(|i| (i % 3, i));
-    let sum = |a: &mut u64, b: u64| *a += b;
     let make = |key: &u64, _: Option<&u64>, _: Option<&u64>| *key;
-    let ends = [
-        Direct::new(&flow, &plan, trying(full::<Batch<u64>>)).and_then(|op| run(op, 0..10)),
-        Reduce::new(&flow, &plan, sum, trying(full::<u64>)).and_then(|op| run(op, 0..10)),
-        TopK::new(&flow, &plan, 3, trying(full::<Batch<u64>>)).and_then(|op| run(op, 0..10)),
-        Distinct::new(&flow, &plan, trying(full::<Batch<u64>>)).and_then(|op| run(op, 0..10)),
-        Sort::new(&flow, &plan, Ascending, trying(full::<Batch<u64>>)).and_then(|op| run(op, 0..10)),
-        KeyedReduce::new(&flow, &plan, sum, trying(full::<Batch<(u64, u64)>>))
-            .and_then(|op| run(op, pairs())),
-        KeyedGather::new(&flow, &plan, Order::Any, trying(full::<Group<u64, u64>>))
-            .and_then(|op| run(op, pairs())),
-        Join::new(&flow, &plan, JoinKind::Left, JoinAlgorithm::Auto, make, trying(full::<Batch<u64>>))
-            .and_then(|mut op: Join<u64, u64, u64, _, _>| {
-                op.insert_all_left(0, pairs())?;
-                run(op, [])
-            }),
-    ];
-    for (number, end) in ends.into_iter().enumerate() {
-        let error = end.expect_err("it was full");
-        assert_eq!((error.exit_code(), error.to_string().as_str()), (73, "no room"), "{number}");
-    }
+    let take = taking(|_, batch: Batch<u64>| batch.for_each(drop));
+    let mut op: Join<u64, u64, u64, _, _> =
+        Join::new(&flow, &plan, JoinKind::Inner, JoinAlgorithm::Auto, make, take).unwrap();
+    let told = |end: Result<(), OpsError>| end.unwrap_err().to_string();
+    assert_eq!(
+        told(op.insert_all_left(7, [(1, 1)])),
+        "join #1 (left side) on rank 0: there is no source 7, only 1"
+    );
+    assert_eq!(
+        told(op.insert_all_right(7, [(1, 1)])),
+        "join #1 (right side) on rank 0: there is no source 7, only 1"
+    );
+    assert_eq!(told(op.reset()), "join #1 on rank 0: reset before it was complete");
 }

@@ -226,6 +226,16 @@ impl Trial {
             while !mine.is_empty() {
                 let at = random.below(mine.len() as u64) as usize;
                 let (source, place, barrier) = &mut mine[at];
+                // Sometimes a few at once, for which there need not be room now.
+                if random.below(4) == 0 && !op.is_at_barrier(*source) {
+                    let stop = match *barrier < self.barriers {
+                        true => self.place_of(*source, round, *barrier),
+                        false => self.records_of(*source, round),
+                    };
+                    let next = (*place + random.below(60) as usize).min(stop).max(*place);
+                    op.insert_all(*source, (*place..next).map(|place| record(*source, round, place)))?;
+                    *place = next;
+                }
                 for _ in 0..=random.below(20) {
                     if *barrier < self.barriers && *place >= self.place_of(*source, round, *barrier) {
                         // At the last one it may still be.
