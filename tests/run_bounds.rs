@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// A shell line in which `$A` is the command.
 fn shell(line: &str) -> Running {
     let mut command = Command::new("bash");
-    command.args(["-c", line]).env("A", env!("CARGO_BIN_EXE_aeolian")).stdin(Stdio::null());
+    command.args(["-c", line]).env("A", common::site::tested()).stdin(Stdio::null());
     start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
 }
 
@@ -271,7 +271,7 @@ fn times_beyond_the_clock_are_no_limit() {
             let done = run(&["run", "-n", "1", option, time, "echo", "here"]);
             assert_eq!((done.code(), done.out.as_str()), (0, "here\n"), "{option} {time}: {}", done.err);
         }
-        let program = [env!("CARGO_BIN_EXE_aeolian"), "drill", "--fault", "none", "--seconds", "0.1"];
+        let program = [common::site::tested(), "drill", "--fault", "none", "--seconds", "0.1"];
         let done = run(&[&["run"], &far[..], &[option, "1e19"], &program].concat());
         assert!(done.code() == 0 && !done.err.contains("panicked"), "{option}: {} {}", done.code(), done.err);
     }

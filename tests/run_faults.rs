@@ -145,7 +145,7 @@ fn sigterm_after_ctrl_c_ends_at_once() {
 
 #[test]
 fn ctrl_c_reaches_a_process_that_stays_after_all_have_finished() {
-    let aeolian_itself = env!("CARGO_BIN_EXE_aeolian");
+    let aeolian_itself = common::site::tested();
     // Both ranks join and say FINISHED; one's process goes on.
     let script = format!(
         "{aeolian_itself} drill --fault none --seconds 0.1 >/dev/null; [ $AEOLIAN_RANK = 0 ] && exit; {WAIT}"
@@ -480,7 +480,7 @@ fn the_agents_path_may_be_hostile() {
     let ssh = fake_ssh(dir.path());
     let odd = dir.path().join("it's a $(touch pwned) \"path\";`touch pwned`&");
     std::fs::create_dir(&odd).unwrap();
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_aeolian"), odd.join("aeolian")).unwrap();
+    std::os::unix::fs::symlink(common::site::tested(), odd.join("aeolian")).unwrap();
     let path = odd.join("aeolian");
     let args = [
         "run",

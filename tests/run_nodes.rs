@@ -10,7 +10,7 @@ use aeolian::World;
 use aeolian::harp::{HarpError, Result};
 use aeolian::harp::{Modulo, Sum, Table, allgather, allreduce, barrier, broadcast, gather, reduce, regroup};
 use aeolian::net::tuning::{Shape, Tuning};
-use common::site::{AEOLIAN, clean};
+use common::site::{clean, tested};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -153,7 +153,7 @@ fn over_a_slow_link_collectives_send_the_least() {
     let [a, b] = &hosts.names;
     let mut command = clean(Command::new("ip"));
     let ssh = format!("--ssh={}", hosts.ssh().display());
-    command.args(["netns", "exec", a, AEOLIAN, "run", &ssh, "--host", &format!("{a}:2,{b}:2"), "-x", ROLE]);
+    command.args(["netns", "exec", a, tested(), "run", &ssh, "--host", &format!("{a}:2,{b}:2"), "-x", ROLE]);
     command.arg(std::env::current_exe().unwrap());
     command.args(["worker", "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
     command.env(ROLE, "1");
@@ -192,7 +192,7 @@ fn tuning_between_hosts_measures_the_link() {
     let (ssh, file) = (hosts.ssh(), hosts.dir.path().join("cache/tune.txt"));
     let on_a = |words: &[&str]| {
         let mut command = clean(Command::new("ip"));
-        command.args(["netns", "exec", a, AEOLIAN]).args(words);
+        command.args(["netns", "exec", a, tested()]).args(words);
         command.env("AEOLIAN_SSH", &ssh).env("AEOLIAN_TUNE", &file);
         let done = common::trial::run(command, Duration::from_secs(120));
         assert!(done.status.success() && done.err.is_empty(), "{done:?}");
@@ -207,6 +207,6 @@ fn tuning_between_hosts_measures_the_link() {
     let shape = Shape { wire: "tcp+encrypted".into(), nodes: 2, ranks: 4 };
     let [row] = tuning.rows.as_slice() else { panic!("{tuning:?}") };
     assert!(row.shape == shape && row.values.keys().eq(["eager", "piece", "sparse"]), "{row:?}");
-    let out = on_a(&["run", "--host", &places, AEOLIAN, "selftest"]);
+    let out = on_a(&["run", "--host", &places, tested(), "selftest"]);
     assert!(out.contains(&format!("  tuned: eager {}, piece", row.values["eager"])), "{out}");
 }

@@ -51,11 +51,8 @@ fn bytes_of_one_rank_arrive_unchanged() {
     let file = std::fs::File::open(dir.path().join("in")).unwrap();
     let out = std::fs::File::create(dir.path().join("out")).unwrap();
     // Through standard input, too: it is inherited.
-    let status = Command::new(env!("CARGO_BIN_EXE_aeolian"))
-        .args(["run", "-n", "1", "cat"])
-        .stdin(file)
-        .stdout(out)
-        .status();
+    let status =
+        Command::new(common::site::tested()).args(["run", "-n", "1", "cat"]).stdin(file).stdout(out).status();
     assert!(status.unwrap().success());
     assert!(std::fs::read(dir.path().join("out")).unwrap() == bytes);
 }
@@ -134,7 +131,7 @@ fn a_reader_that_leaves_ends_the_job_quietly() {
     let running = std::process::Command::new("sh")
         .arg("-c")
         .arg("{ \"$0\" run -n 2 yes; echo $? >&2; } | head -n 3")
-        .arg(env!("CARGO_BIN_EXE_aeolian"))
+        .arg(common::site::tested())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

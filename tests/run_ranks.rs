@@ -30,10 +30,7 @@ fn variables_and_working_directory() {
 fn nothing_is_inherited_but_the_secret() {
     // The launcher itself is started with descriptor 9 open.
     let script = "exec 9</dev/null; exec \"$0\" run -n 2 sh -c 'echo $AEOLIAN_SECRET_FD: $(ls /proc/$$/fd)'";
-    let out = std::process::Command::new("sh")
-        .args(["-c", script, env!("CARGO_BIN_EXE_aeolian")])
-        .output()
-        .unwrap();
+    let out = std::process::Command::new("sh").args(["-c", script, common::site::tested()]).output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
     assert_eq!(text.lines().count(), 2, "{}", String::from_utf8_lossy(&out.stderr));
     for line in text.lines() {

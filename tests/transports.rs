@@ -4,13 +4,13 @@
 mod common;
 
 use common::Done;
-use common::site::{AEOLIAN, Site, clean, shims};
+use common::site::{Site, clean, shims, tested};
 use std::process::Command;
 use std::time::Duration;
 
 /// For one run: no more than a bound, on cores that others use too.
 const LIMIT: Duration = Duration::from_secs(120);
-/// (What is not optimised takes its time: stage oracle of ci/test runs the self-test on more ranks.)
+/// (Stage oracle of ci/test runs the self-test on more.)
 const RANKS: &[u32] = if cfg!(debug_assertions) { &[1, 3] } else { &[1, 2, 3, 4, 7] };
 const MANY: [u32; 2] = if cfg!(debug_assertions) { [16, 6] } else { [64, 24] };
 
@@ -79,7 +79,7 @@ fn many_more_ranks_than_cores() {
 
 #[test]
 fn nobody() {
-    let mut command = clean(Command::new(AEOLIAN));
+    let mut command = clean(Command::new(tested()));
     command.arg("selftest");
     let done = common::trial::run(command, LIMIT);
     assert!(

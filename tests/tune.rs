@@ -4,7 +4,7 @@
 mod common;
 
 use aeolian_net::tuning::{Row, Shape, Tuning};
-use common::site::{AEOLIAN, Site, clean};
+use common::site::{Site, clean, tested};
 use common::{Done, trial};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,7 +27,7 @@ fn run(cache: &Path, n: u32, tune: Option<&str>, words: &[&str]) -> Done {
 
 /// `aeolian tune` with that cache directory.
 fn tune(cache: &Path, options: &[&str]) -> Done {
-    let mut command = clean(Command::new(AEOLIAN));
+    let mut command = clean(Command::new(tested()));
     command.arg("tune").args(options).env("XDG_CACHE_HOME", cache).env("AEOLIAN_TUNE", "");
     trial::run(command, LIMIT)
 }
@@ -130,7 +130,7 @@ fn a_file_that_is_no_good_is_told_once_and_the_job_runs() {
 #[test]
 fn a_place_that_cannot_be_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = clean(Command::new(AEOLIAN));
+    let mut command = clean(Command::new(tested()));
     command.args(["tune", "--quick", "-n", "2"]).env("AEOLIAN_TUNE", "off");
     let done = trial::run(command, LIMIT);
     assert!(done.code() == 78 && done.err.contains("--output FILE"), "{done:?}");

@@ -19,7 +19,7 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// `aeolian` with `args`, free of what this process's own environment might say.
 pub fn aeolian(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_aeolian"));
+    let mut command = Command::new(site::tested());
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AEOLIAN_")) {
         command.env_remove(name);

@@ -4,8 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// This build of the command.
-pub const AEOLIAN: &str = env!("CARGO_BIN_EXE_aeolian");
+/// The command: this build's, or the one that `AEOLIAN_TESTED` names (ci/test has the optimised one tested, which is faster by far).
+pub fn tested() -> &'static str {
+    static COMMAND: OnceLock<String> = OnceLock::new();
+    COMMAND.get_or_init(|| {
+        std::env::var("AEOLIAN_TESTED").unwrap_or_else(|_| env!("CARGO_BIN_EXE_aeolian").into())
+    })
+}
 
 /// Of the ranks that [`Site::worker`] starts: who runs all ignored tests by hand means no worker.
 const WORKER: &str = "TEST_WORKER";
@@ -31,7 +36,7 @@ pub struct Site {
 impl Site {
     /// `aeolian run` with these options.
     pub fn run(options: &[&str]) -> Site {
-        let launcher = [&[AEOLIAN, "run"], options].concat();
+        let launcher = [&[tested(), "run"], options].concat();
         Site {
             name: format!("run {}", options.join(" ")),
             launcher: launcher.iter().map(|w| w.to_string()).collect(),
@@ -97,7 +102,7 @@ impl Site {
 
     /// A command that runs `aeolian ARGS` on `n` ranks.
     pub fn command(&self, n: u32, args: &[&str]) -> Command {
-        self.command_of(n, Path::new(AEOLIAN), args)
+        self.command_of(n, Path::new(tested()), args)
     }
 
     /// A command that runs this test program's ignored test `test` on `n` ranks, where [`is_worker`] says yes.
@@ -175,7 +180,7 @@ fn build(name: &str, compilers: &[&str]) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("shims-{name}-{}", std::process::id()));
     for mpicc in compilers {
         let args = ["mpi", "build", "--mpicc", mpicc, "--output", dir.to_str().unwrap()];
-        let done = clean(Command::new(AEOLIAN)).args(args).output().unwrap();
+        let done = clean(Command::new(tested())).args(args).output().unwrap();
         assert!(done.status.success(), "{mpicc}: {}", String::from_utf8_lossy(&done.stderr));
     }
     remove_at_exit(&dir);

@@ -66,7 +66,7 @@ fn all_kinds() -> Vec<usize> {
 macro_rules! agrees {
     ($($test:ident $kind:ident)*) => { $(
         proptest! {
-            #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 0, ..ProptestConfig::default() })]
+            #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 0, ..ProptestConfig::default() })]
             #[test]
             fn $test(n in prop::sample::select(RANKS.to_vec()), seed: u64) {
                 all_agree::<$kind>(n, seed, &all_kinds(), Size::Any);
