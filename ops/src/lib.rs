@@ -103,6 +103,7 @@ pub mod spill;
 mod stores;
 mod table;
 mod tags;
+pub mod windows;
 
 pub use batch::{Batch, Records};
 pub use dataflow::{Dataflow, Options, Ways};
