@@ -2,6 +2,7 @@
 
 use aeolian_ops::windows::{List, Pane, Time, Timing, When, Window, Windowing, Windows};
 use proptest::prelude::*;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone)]
@@ -91,6 +92,7 @@ struct Given {
     index: u32,
     settled_index: u32,
     is_last: bool,
+    step: usize,
 }
 
 proptest! {
@@ -102,6 +104,9 @@ proptest! {
         (shape, lateness, discarding, windowing) in windowings(),
     ) {
         let mut windows = Windows::new(windowing, List).unwrap();
+        // Windows that are complete at a step, which have been told by then.
+        let mut complete: Vec<((u8, Window), usize)> = Vec::new();
+        let step_now = Cell::new(0);
         // By key and window, in order.
         let mut panes: BTreeMap<(u8, Window), Vec<Given>> = BTreeMap::new();
         let mut emit = |pane: Pane<'_, u8, Vec<usize>>| {
@@ -109,7 +114,7 @@ proptest! {
             values.sort_unstable();
             let (timing, index) = (pane.timing, pane.index);
             let (settled_index, is_last) = (pane.settled_index, pane.is_last);
-            let given = Given { values, timing, index, settled_index, is_last };
+            let given = Given { values, timing, index, settled_index, is_last, step: step_now.get() };
             panes.entry((*pane.key, pane.window)).or_default().push(given);
         };
         // What the oracle knows: the records that count, with their numbers.
@@ -122,8 +127,16 @@ proptest! {
                 Step::Watermark(to) => {
                     watermark = watermark.max(to);
                     known.retain(|(_, session)| session.end.saturating_add(lateness) > watermark);
+                    step_now.set(number);
                     windows.advance(to, &mut emit);
                     prop_assert_eq!(windows.watermark(), watermark);
+                    // What is forgotten is gone, and what is complete has been told.
+                    let there: Vec<(u8, Window)> = match shape {
+                        Shape::Sessions(_) => known.clone(),
+                        _ => kept.keys().copied().filter(|(_, w)| w.end.saturating_add(lateness) > watermark).collect(),
+                    };
+                    prop_assert_eq!(windows.len(), there.len());
+                    complete.extend(there.into_iter().filter(|(_, w)| w.end <= watermark).map(|which| (which, number)));
                 }
                 Step::Clock(now) => windows.tick(now, &mut emit),
                 Step::Record(key, time) => {
@@ -165,10 +178,17 @@ proptest! {
             }
         }
         prop_assert_eq!(windows.dropped(), dropped);
+        step_now.set(steps.len());
         windows.advance(Time::MAX, &mut emit);
         prop_assert!(windows.is_empty(), "all are forgotten at the end of time");
         prop_assert_eq!(windows.next_tick().is_some() && !matches!(shape, Shape::Sessions(_)), false);
 
+        for (which, step) in complete {
+            let told = panes.get(&which).is_some_and(|p| p.iter().any(|p| p.timing != Timing::Early && p.step <= step));
+            // (Late records that wait for others.)
+            let began_late = panes.get(&which).is_none_or(|p| p.iter().all(|p| p.timing == Timing::Late));
+            prop_assert!(told || began_late, "{:?} was complete at step {}: {:?}", which, step, panes.get(&which));
+        }
         for ((key, window), panes) in &panes {
             for (at, pane) in panes.iter().enumerate() {
                 let before = &panes[..at];
