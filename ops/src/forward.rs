@@ -1,9 +1,10 @@
 //! [`Forward`]: what operators have in common that bring records to targets as they are.
 
 use crate::batch::Batch;
+use crate::carrier::{Incoming, Marks, Route};
 use crate::dataflow::Dataflow;
 use crate::error::Result;
-use crate::exchange::{Exchange, Incoming, Marks, Route};
+use crate::exchange::Exchange;
 use crate::memory::Reservation;
 use crate::operator::{Full, InsertError, Receiver};
 use crate::plan::LogicalPlan;

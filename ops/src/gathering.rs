@@ -1,9 +1,10 @@
 //! [`Gathering`]: what both keyed gathers have in common.
 
+use crate::carrier::{Incoming, Route};
 use crate::common::Common;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
-use crate::exchange::{Exchange, Incoming, Route};
+use crate::exchange::Exchange;
 use crate::grouping::Grouping;
 use crate::key::Key;
 use crate::keyed_report::KeyedReport;

@@ -67,6 +67,7 @@
 //! It stands on `aeolian-net` only; `aeolian-harp` and this crate do not know each other.
 
 mod batch;
+mod carrier;
 mod combining;
 mod common;
 #[cfg(any(test, fuzzing))]

@@ -1,9 +1,10 @@
 //! [`Reduction`]: what Reduce and AllReduce have in common.
 
 use crate::batch::{self, Batch};
+use crate::carrier::{Incoming, Route};
 use crate::dataflow::Dataflow;
 use crate::error::Result;
-use crate::exchange::{Exchange, Incoming, Route};
+use crate::exchange::Exchange;
 use crate::filling;
 use crate::operator::{Full, InsertError, Receiver};
 use crate::plan::LogicalPlan;

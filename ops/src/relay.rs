@@ -11,15 +11,15 @@
 //!
 //! Marks take the same steps. A rank that passes on tells the ranks of its node that all have come to a barrier (or have finished) when all have from which it
 //! takes, itself among them; until then it takes nothing more from those that have. So each step is aligned as a whole edge is
-//! otherwise ([`Exchange`](crate::exchange::Exchange)), and what an operator sees is the same.
+//! otherwise ([`Carrier`](crate::carrier::Carrier)), and what an operator sees is the same.
 //!
 //! # No deadlock
 //!
 //! A message waits for room at most on the second step, whose messages a rank takes whatever it has to pass on itself: steps in one order cannot wait for
 //! one another in a circle (Dally and Seitz, "Deadlock-free message routing in multiprocessor interconnection networks", 1987).
 
+use crate::carrier::{Marks, State};
 use crate::dataflow::Dataflow;
-use crate::exchange::{Marks, State};
 use crate::memory::Reservation;
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record, Writer};

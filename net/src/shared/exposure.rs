@@ -67,16 +67,29 @@ impl World {
         shape: u32,
         parts: impl FnOnce() -> Shows<'a>,
     ) -> Result<Option<Exposure>> {
+        match self.has_place_for(seq)? {
+            true => self.expose(seq, tag, shape, parts()).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Whether all are done with the call whose place this one's is.
+    fn has_place_for(&self, seq: u64) -> Result<bool> {
         let boards = self.boards();
         let Some(boards) = boards.as_ref().filter(|b| b.ready()) else {
             return Err(NetError::Internal("boards are not open".into()));
         };
-        if seq > SLOTS as u64 && !boards.all_done(seq - SLOTS as u64) {
-            return Ok(None);
-        }
+        Ok(seq <= SLOTS as u64 || boards.all_done(seq - SLOTS as u64))
+    }
+
+    /// (Apart from `try_expose`, so that it is compiled once.)
+    fn expose(&self, seq: u64, tag: u64, shape: u32, parts: Shows<'_>) -> Result<Exposure> {
+        let boards = self.boards();
+        let Some(boards) = boards.as_ref() else {
+            return Err(NetError::Internal("boards are not open".into()));
+        };
         let me = boards.rank as usize;
         let slot = boards.slot(me, seq);
-        let parts = parts();
         let count = parts.len();
         let mut exposure = Exposure::new(self, seq, tag);
         exposure.seen.resize(boards.mates.len(), None);
@@ -195,7 +208,7 @@ impl World {
         head.shape.store(shape, Ordering::Relaxed);
         head.ticket.store(tag, Ordering::Release);
         self.nudge_all();
-        Ok(Some(exposure))
+        Ok(exposure)
     }
 }
 

@@ -7,9 +7,10 @@
 //! a sample before they move rows: DeWitt et al., *Practical skew handling in parallel joins*, 1992.)
 
 use crate::batch::Batch;
+use crate::carrier::{Incoming, Route};
 use crate::dataflow::Dataflow;
 use crate::error::Result;
-use crate::exchange::{Exchange, Incoming, Route};
+use crate::exchange::Exchange;
 use crate::key::Key;
 use crate::plan::LogicalPlan;
 use crate::record::Record;

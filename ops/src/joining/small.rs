@@ -5,9 +5,10 @@
 //! which tells all what is to be done. Left rows that come earlier go by hash: where the right ones are everywhere, that is as good.
 
 use crate::batch::Batch;
+use crate::carrier::{Incoming, Marks, Route};
 use crate::dataflow::Dataflow;
 use crate::error::Result;
-use crate::exchange::{Exchange, Incoming, Marks, Route};
+use crate::exchange::Exchange;
 use crate::filling::Filling;
 use crate::key::Key;
 use crate::memory::Reservation;

@@ -1,8 +1,8 @@
 //! [`AllReduce`]: all values to one, at all targets.
 
+use crate::carrier::Route;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
-use crate::exchange::Route;
 use crate::operator::{Insert, InsertError, Receiver, operator};
 use crate::plan::LogicalPlan;
 use crate::record::Record;

@@ -1,10 +1,11 @@
 //! [`Join`]: rows of two sides that have the same key.
 
 use crate::batch::Batch;
+use crate::carrier::{Incoming, Route};
 use crate::common::Common;
 use crate::dataflow::Dataflow;
 use crate::error::{OpsError, Result, Whose};
-use crate::exchange::{Exchange, Incoming, Route};
+use crate::exchange::Exchange;
 use crate::filling::Filling;
 use crate::grouping::Grouping;
 use crate::joining::hash::{self, HashJoin};

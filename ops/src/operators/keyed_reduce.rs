@@ -1,11 +1,12 @@
 //! [`KeyedReduce`]: the values of each key reduced to one.
 
 use crate::batch::Batch;
+use crate::carrier::{Incoming, Route};
 use crate::combining::Combining;
 use crate::dataflow::Dataflow;
 use crate::early::Early;
 use crate::error::Result;
-use crate::exchange::{Exchange, Incoming, Route};
+use crate::exchange::Exchange;
 use crate::grouping::Grouping;
 use crate::key::Key;
 use crate::keyed_report::KeyedReport;

@@ -1,8 +1,8 @@
 //! [`Reduce`]: all values to one, at one target.
 
+use crate::carrier::Route;
 use crate::dataflow::Dataflow;
 use crate::error::{OpsError, Result};
-use crate::exchange::Route;
 use crate::operator::{Insert, InsertError, Receiver, operator};
 use crate::plan::LogicalPlan;
 use crate::record::Record;

@@ -1,10 +1,11 @@
 //! [`Sort`]: all records in one order, over all targets.
 
 use crate::batch::{self, Batch};
+use crate::carrier::{Incoming, Route};
 use crate::common::Common;
 use crate::dataflow::Dataflow;
 use crate::error::Result;
-use crate::exchange::{Exchange, Incoming, Route};
+use crate::exchange::Exchange;
 use crate::filling::Filling;
 use crate::grouping::Grouping;
 use crate::memory::Reservation;

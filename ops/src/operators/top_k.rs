@@ -1,9 +1,10 @@
 //! [`TopK`]: the largest records, at one target.
 
 use crate::batch::Batch;
+use crate::carrier::{Incoming, Route};
 use crate::dataflow::Dataflow;
 use crate::error::{OpsError, Result};
-use crate::exchange::{Exchange, Incoming, Route};
+use crate::exchange::Exchange;
 use crate::key::Key;
 use crate::operator::{Insert, InsertError, Receiver, operator};
 use crate::outbox::Outbox;

@@ -1,10 +1,11 @@
 //! [`ZipWithIndex`]: each record with its number among all.
 
 use crate::batch::{self, Batch};
+use crate::carrier::{Incoming, Route};
 use crate::common::Common;
 use crate::dataflow::Dataflow;
 use crate::error::{OpsError, Result};
-use crate::exchange::{Exchange, Incoming, Route};
+use crate::exchange::Exchange;
 use crate::operator::{Insert, InsertError, Receiver, operator};
 use crate::outbox::{BATCHES, Outbox};
 use crate::plan::LogicalPlan;

@@ -119,7 +119,6 @@ impl<K: Key + Clone, V, A: Aggregate<V>> Sessions<K, V, A> {
             Window { start: session.window.start.min(own.start), end: session.window.end.max(own.end) };
         for other in others {
             window.end = window.end.max(other.window.end);
-            session.timer = session.timer.min(other.timer);
             session.state.merge(&self.aggregate, other.state);
         }
         if window != session.window {
