@@ -1,8 +1,7 @@
 //! The threads inside a rank.
 
 use std::ops::Range;
-
-use rayon::prelude::*;
+use std::sync::Mutex;
 
 use crate::{Error, Result};
 
@@ -44,11 +43,7 @@ impl Workers {
     /// ```
     pub fn split<R: Send>(&self, n: usize, work: impl Fn(Range<usize>) -> R + Sync + Send) -> Vec<R> {
         let parts = self.threads().min(n).max(1);
-        let range = |i: usize| n * i / parts..n * (i + 1) / parts;
-        match &self.pool {
-            None => vec![work(0..n)],
-            Some(pool) => pool.install(|| (0..parts).into_par_iter().map(|i| work(range(i))).collect()),
-        }
+        self.each((0..parts).map(|i| n * i / parts..n * (i + 1) / parts).collect(), work)
     }
 
     /// Like [`split`](Self::split), each call with its rows of `data` (`width` elements a row) to change.
@@ -60,7 +55,6 @@ impl Workers {
     ) -> Vec<R> {
         let n = data.len() / width.max(1);
         let parts = self.threads().min(n).max(1);
-        let Some(pool) = &self.pool else { return vec![work(0..n, data)] };
         let mut pieces = Vec::with_capacity(parts);
         let mut rest = data;
         for i in 0..parts {
@@ -69,7 +63,7 @@ impl Workers {
             pieces.push((range, head));
             rest = tail;
         }
-        pool.install(|| pieces.into_par_iter().map(|(range, piece)| work(range, piece)).collect())
+        self.each(pieces, |(range, piece)| work(range, piece))
     }
 
     /// Runs `work` where rayon's own functions use these threads.
@@ -82,11 +76,24 @@ impl Workers {
 
     /// Calls `work` for each of `items` on the pool and returns the results in their order.
     pub fn each<I: Send, R: Send>(&self, items: Vec<I>, work: impl Fn(I) -> R + Sync + Send) -> Vec<R> {
-        match &self.pool {
-            None => items.into_iter().map(work).collect(),
-            Some(pool) => pool.install(|| items.into_par_iter().map(work).collect()),
-        }
+        let Some(pool) = &self.pool else { return items.into_iter().map(work).collect() };
+        let places: Vec<_> = items.into_iter().map(|item| Mutex::new((Some(item), None))).collect();
+        let one = |i: usize| {
+            let item = places[i].lock().ok().and_then(|mut place| place.0.take());
+            let result = item.map(&work);
+            if let Ok(mut place) = places[i].lock() {
+                place.1 = result;
+            }
+        };
+        run(pool, places.len(), &one);
+        places.into_iter().filter_map(|place| place.into_inner().ok()?.1).collect()
     }
+}
+
+/// Calls `one` with each number below `n`. (Whatever it does: rayon's iterators would be compiled once more for each closure, which was half of what took
+/// time to compile of some programs.)
+fn run(pool: &rayon::ThreadPool, n: usize, one: &(dyn Fn(usize) + Sync)) {
+    pool.scope(|scope| (0..n).for_each(|i| scope.spawn(move |_| one(i))));
 }
 
 #[cfg(test)]
