@@ -8,7 +8,7 @@
 //!   by computing its scores once more for each point, now with centroids in lanes (a cost that does not grow with `k`).
 use super::Real;
 use super::prepared::{GROUP, Scored};
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 /// Lanes of a tile, in registers.
 pub(super) const VECTORS: usize = 2;
@@ -34,6 +34,25 @@ pub(super) fn assign<T: Real, S: Simd, E: Simd>(
         assign_by::<T, S, E, 8>(simd, narrow, p, tile, labels, seconds);
     } else {
         assign_by::<T, S, E, 4>(simd, narrow, p, tile, labels, seconds);
+    }
+}
+
+/// [`assign`] as a function of its own, whatever the number of dimensions. `tile` is one of the instruction set that it is called with.
+pub(super) struct Assign<'a, T, E> {
+    pub(super) narrow: E,
+    pub(super) p: Scored<'a, T>,
+    pub(super) tile: &'a [T],
+    pub(super) labels: &'a mut [u32],
+    pub(super) seconds: &'a mut [T],
+}
+
+impl<T: Real, E: Simd> WithSimd for Assign<'_, T, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { narrow, p, tile, labels, seconds } = self;
+        assign::<T, S, E>(simd, narrow, p, bytemuck::cast_slice(tile), labels, seconds);
     }
 }
 

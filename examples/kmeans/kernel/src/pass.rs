@@ -6,7 +6,7 @@ use super::assign::{Row, assign};
 use super::grid::Grid;
 use super::known::{Floor, Known, Moves};
 use super::prepared::{GROUP, Prepared};
-use super::prune::Pruner;
+use super::prune::New;
 use super::tile::{norms2, shift, transpose};
 use pulp::{Arch, Scalar, Simd, WithSimd};
 
@@ -282,7 +282,7 @@ impl<T: Real, const D: usize> Pass<'_, T, D> {
         let mut block = Aligned::<Row<T, S>>::zeroed(tiles * d);
         let block_rows = tiles * lanes;
         let guessed = !matches!(guess, Guess::None | Guess::Last { labelled: false, .. });
-        let mut pruner = guessed.then(|| Pruner::new(p));
+        let mut pruner = guessed.then(|| narrow.vectorize(New(p)));
         let chunk_rows = match guessed {
             // About a hundred rows for each cluster.
             true => (128 * p.k()).min(PRUNED_ROWS).min(PRUNED_BYTES / (d * size_of::<T>())),

@@ -12,11 +12,12 @@
 use super::Real;
 use super::add::distance2;
 use super::aligned::Aligned;
-use super::assign::{Row, assign};
+use super::assign::{Assign, Row, assign};
+use super::grid::Grid;
 use super::known::{Floor, Moves};
 use super::prepared::{GROUP, Prepared, Scored};
 use super::tile::{gather, norms2, shift};
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 /// What pruning with the centroids of one pass needs.
 pub(super) struct Pruner<'a, T> {
@@ -118,9 +119,37 @@ const ROOM: f64 = 1.4;
 /// More than the rounding of our own sums in f64, relative.
 const SLACK: f64 = 1e-9;
 
+/// [`Pruner::new`] for an instruction set: whatever the number of dimensions, it is compiled once.
+pub(super) struct New<'a, T>(pub(super) &'a Prepared<T>);
+
+impl<'a, T: Real> WithSimd for New<'a, T> {
+    type Output = Pruner<'a, T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> Pruner<'a, T> {
+        Pruner::new(self.0)
+    }
+}
+
+/// The same of [`Pruner::near`].
+struct NearOf<'p, 'a, T> {
+    pruner: &'p mut Pruner<'a, T>,
+    a: usize,
+    d: usize,
+}
+
+impl<T: Real> WithSimd for NearOf<'_, '_, T> {
+    type Output = (usize, f64);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> (usize, f64) {
+        self.pruner.near::<S>(simd, self.a, self.d)
+    }
+}
+
 impl<'a, T: Real> Pruner<'a, T> {
     #[inline(always)]
-    pub(super) fn new(p: &'a Prepared<T>) -> Self {
+    fn new(p: &'a Prepared<T>) -> Self {
         let k = p.k();
         let norms: Vec<f64> = (0..k).map(|j| p.norm(j)).collect();
         let largest = p.largest_norm();
@@ -211,12 +240,17 @@ impl<'a, T: Real> Pruner<'a, T> {
         let mut seconds = [T::INFINITY; 64 * 2];
         let wanted = if floors.is_empty() { 0 } else { lanes };
         let floor = Floor::new(p);
+        // What is left to score is little then. (To compile it for each number of dimensions took a third of the time of this crate.)
+        let shared = D == 0 || D > Grid::MAX_D;
         for a in 0..k {
             let (from, to) = (self.starts[a] as usize, self.starts[a + 1] as usize);
             if from == to {
                 continue;
             }
-            let (near, beyond) = self.near::<E>(narrow, a, d);
+            let (near, beyond) = match shared {
+                true => narrow.vectorize(NearOf { pruner: &mut *self, a, d }),
+                false => self.near::<E>(narrow, a, d),
+            };
             scored += near * (to - from).next_multiple_of(lanes);
             if near <= 1 {
                 if !floors.is_empty() {
@@ -237,7 +271,19 @@ impl<'a, T: Real> Pruner<'a, T> {
             for chosen in self.sorted[from..to].chunks(lanes) {
                 gather(rows, chosen, d, lanes, bytemuck::cast_slice_mut(tile));
                 shift(simd, p, tile);
-                assign::<T, S, E>(simd, narrow, choice, tile, &mut found[..lanes], &mut seconds[..wanted]);
+                let (labels_of, seconds_of) = (&mut found[..lanes], &mut seconds[..wanted]);
+                if shared {
+                    let tile = bytemuck::cast_slice(tile);
+                    simd.vectorize(Assign {
+                        narrow,
+                        p: choice,
+                        tile,
+                        labels: labels_of,
+                        seconds: seconds_of,
+                    });
+                } else {
+                    assign::<T, S, E>(simd, narrow, choice, tile, labels_of, seconds_of);
+                }
                 for (&r, &f) in chosen.iter().zip(&found) {
                     labels[r as usize] = self.list[f as usize];
                 }
@@ -254,7 +300,6 @@ impl<'a, T: Real> Pruner<'a, T> {
     }
 
     /// Sorts the first `n` doubtful rows by guess.
-    #[inline(always)]
     fn sort(&mut self, n: usize, guesses: &[u32]) {
         let doubtful = &self.doubtful[..n];
         self.starts.fill(0);
