@@ -29,7 +29,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long rank 0 stays, at the end, for the others to hear the job master's verdict.
 const LAST_VERDICT: Duration = Duration::from_secs(2);
@@ -497,18 +497,48 @@ impl World {
     /// own watch) finds and names. Of a process that is alone nobody knows what it waits for: after ten seconds it says so on
     /// standard error, once.
     pub fn wait_until<T>(&mut self, mut ready: impl FnMut(&mut World) -> Result<Option<T>>) -> Result<T> {
-        let result = self.wait_loop(&mut ready);
+        let result = self.wait_loop(&mut ready, None);
+        self.core.borrow_mut().stop_waiting();
+        // (Without an end it does not give up.)
+        result?.ok_or_else(|| NetError::Internal("a wait without an end has ended".into()))
+    }
+
+    /// The same, until `end` at the latest: then `None`. A rank that waits so is not one that waits for others in vain.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// let mut world = aeolian_net::World::alone();
+    /// let edge = world.open_edge()?;
+    /// let end = Instant::now() + Duration::from_millis(3);
+    /// assert!(world.wait_until_or(end, |world| world.try_recv(edge))?.is_none());
+    /// assert!(Instant::now() >= end);
+    /// # Ok::<(), aeolian_net::NetError>(())
+    /// ```
+    pub fn wait_until_or<T>(
+        &mut self,
+        end: Instant,
+        mut ready: impl FnMut(&mut World) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let result = self.wait_loop(&mut ready, Some(end));
         self.core.borrow_mut().stop_waiting();
         result
     }
 
-    fn wait_loop<T>(&mut self, ready: &mut impl FnMut(&mut World) -> Result<Option<T>>) -> Result<T> {
+    fn wait_loop<T>(
+        &mut self,
+        ready: &mut impl FnMut(&mut World) -> Result<Option<T>>,
+        end: Option<Instant>,
+    ) -> Result<Option<T>> {
         let mut idle = 0u32;
         // Others wake this rank, and it has looked once more since they do.
         let mut armed = false;
         loop {
             if let Some(value) = ready(self)? {
-                return Ok(value);
+                return Ok(Some(value));
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
             }
             if self.progress()? {
                 // What has come may be much work for `ready`.
@@ -527,7 +557,7 @@ impl World {
                 }
                 Step::Sleep(limit) => {
                     armed = false;
-                    if core.sleep(limit, idle)? {
+                    if core.sleep(limit, left, idle)? {
                         idle = 0;
                         continue;
                     }

@@ -207,6 +207,26 @@ fn a_world_of_one_may_wait_for_something_else_and_take_its_own_messages_one_by_o
 }
 
 #[test]
+fn a_wait_with_an_end_gets_what_comes_before_it_and_is_no_deadlock() {
+    use std::time::Instant;
+    // All ranks wait for nothing, much longer than it takes to find that they do so for ever.
+    World::local_with(3, Duration::from_millis(100), |mut world| {
+        let (nothing, edge) = (world.open_edge()?, world.open_edge()?);
+        let end = Instant::now() + Duration::from_millis(2500);
+        assert!(world.wait_until_or(end, |world| world.try_recv(nothing))?.is_none());
+        assert!(Instant::now() >= end);
+        world.send(edge, (world.rank() + 1) % 3, 7, Buf::empty())?;
+        let end = Instant::now() + Duration::from_secs(60);
+        let message = world.wait_until_or(end, |world| world.try_recv(edge))?.expect("it has been sent");
+        assert!(message.tag == 7 && Instant::now() < end);
+        // What is ready is so even if the time is over.
+        assert_eq!(world.wait_until_or(Instant::now(), |_| Ok(Some(1)))?, Some(1));
+        world.finish()
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_part_of_a_world_that_cannot_be_is_refused() {
     World::local(3, |mut world| {
         let me = world.rank();

@@ -138,16 +138,18 @@ impl Core {
         Ok(moved)
     }
 
-    /// Sleeps until something may have happened; true if something has.
-    pub(super) fn sleep(&mut self, limit: Duration, idle: u32) -> Result<bool> {
+    /// Sleeps until something may have happened; true if something has. A rank that goes on by itself when no more than `left` is over does not wait for
+    /// the others.
+    pub(super) fn sleep(&mut self, limit: Duration, left: Option<Duration>, idle: u32) -> Result<bool> {
         if self.in_op.is_none() && !self.named_wait {
             self.named_wait = true;
             self.supervisor.enter(&WAIT, 0);
         }
-        self.asleep(true);
-        if limit >= Duration::from_secs(1) || idle % 1024 == 1023 {
+        self.asleep(left.is_none());
+        if left.is_none() && (limit >= Duration::from_secs(1) || idle % 1024 == 1023) {
             self.supervisor.blocked();
         }
+        let limit = left.map_or(limit, |left| left.min(limit));
         let (moved, woken) = self.engine.sleep(self.wake.as_ref(), limit).map_err(|e| self.sick(e))?;
         // Woken by what another rank shows, this one may have much to do without a message.
         if moved || woken {
