@@ -18,12 +18,16 @@ use crate::dataflow::Dataflow;
 use crate::error::{OpsError, Result, Whose};
 use crate::filling::Free;
 use crate::memory::Reservation;
+use crate::operator::not_a_stream;
 use crate::plan::LogicalPlan;
 use crate::record::{Reader, Record, Writer};
 use crate::relay::{Frames, Relay, Trouble};
+use crate::stream::{Stream, Told};
 use crate::tags::{Kind, Tags};
+use crate::windows::Time;
 use aeolian_net::{Buf, Edge, Message, NetError, OpName, TrySendError, World};
 use std::hash::{Hash, Hasher};
+use std::time::Instant;
 
 /// Where records go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +52,8 @@ pub(crate) enum Incoming {
     ForAll(Buf),
     /// A barrier has come from all sources, with their marks.
     Barrier(Marks),
+    /// The watermark of all sources is this now.
+    Watermark(Time),
 }
 
 /// How far a source, or a rank that has some, is.
@@ -86,9 +92,10 @@ struct Outgoing {
     sent: usize,
 }
 
-/// Marks that are going out.
+/// Marks that are going out, or a watermark.
 struct Closing {
     kind: Kind,
+    number: u32,
     body: Buf,
     /// Ranks that have theirs.
     sent: usize,
@@ -127,6 +134,8 @@ pub(crate) struct Carrier {
     told: bool,
     /// By the nodes, if there are many ranks.
     relay: Option<Relay>,
+    /// It needs no end.
+    stream: Option<Stream>,
     /// Ranks to which batches for all go from here, and marks.
     all_to: Vec<u32>,
     marks_to: Vec<u32>,
@@ -154,8 +163,8 @@ impl Drop for Carrier {
 }
 
 impl Carrier {
-    /// One of several edges of the operator with this number; errors name it by what goes on it.
-    pub(crate) fn numbered(
+    /// An edge of the operator with this number; if it has several, errors name it by what goes on it.
+    pub(crate) fn new(
         flow: &Dataflow,
         name: &'static OpName,
         number: u64,
@@ -172,7 +181,9 @@ impl Carrier {
                 world.size()
             )));
         }
-        let is_relayed = flow.is_by_node(plan, route == Route::ToAll);
+        let stream = flow.streams().map(|streaming| Stream::new(streaming.latency, plan, &world));
+        // (What goes by other ranks takes longer.)
+        let is_relayed = stream.is_none() && flow.is_by_node(plan, route == Route::ToAll);
         let (ranks, batch_bytes) = match route {
             Route::ToAll => (Vec::new(), flow.batch_bytes(1)),
             Route::ToOne { parts } => {
@@ -214,6 +225,7 @@ impl Carrier {
             closing: None,
             told: false,
             relay,
+            stream,
             all_to,
             marks_to,
             givers,
@@ -243,6 +255,9 @@ impl Carrier {
         self.tags = self.fold();
         if let Some(relay) = &mut self.relay {
             relay.open(self.tags);
+        }
+        if let Some(stream) = &mut self.stream {
+            stream.open();
         }
         self.ended = self.givers.is_empty() || !self.plan.targets().contains(&self.world.rank());
     }
@@ -288,7 +303,8 @@ impl Carrier {
         use std::hash::BuildHasher;
         let mut hasher = foldhash::quality::FixedState::default().build_hasher();
         (self.name.0, self.record, self.round).hash(&mut hasher);
-        (self.route, self.relay.is_some(), self.plan.sources(), self.plan.targets()).hash(&mut hasher);
+        (self.route, self.relay.is_some(), self.stream.is_some(), self.plan.sources(), self.plan.targets())
+            .hash(&mut hasher);
         Tags::new(hasher.finish())
     }
 
@@ -493,8 +509,8 @@ impl Carrier {
     /// Moves on what goes out, up to one mark for all: who keeps records back puts them before the next. True if anything moved.
     pub(crate) fn progress(&mut self) -> Result<bool> {
         let mut moved = self.pass_on()?;
-        if self.closing.is_none() && !self.begin_closing()? {
-            return Ok(moved);
+        if self.closing.is_none() && !self.begin_closing()? && !self.begin_watermark(false) {
+            return Ok(self.flush_stream(false)? || moved);
         }
         for slot in 0..self.out.len() as u32 {
             let had = !self.out[slot as usize].bytes.is_empty();
@@ -513,7 +529,7 @@ impl Carrier {
         while let Some(closing) = &mut self.closing
             && let Some(rank) = self.marks_to.get(closing.sent)
         {
-            let tag = self.tags.tag(closing.kind, 0);
+            let tag = self.tags.tag(closing.kind, closing.number);
             match self.world.try_send(self.edge, *rank, tag, closing.body.clone()) {
                 Ok(()) => closing.sent += 1,
                 Err(TrySendError::Full(_)) => return Ok(moved),
@@ -534,6 +550,75 @@ impl Carrier {
         }
         self.closing = None;
         Ok(true)
+    }
+
+    /// Nothing more is inserted for now: what has been goes, and need not wait for more. True if anything moved.
+    pub(crate) fn hurry(&mut self) -> Result<bool> {
+        if self.closing.is_some() || self.begin_watermark(true) {
+            return self.progress();
+        }
+        self.flush_stream(true)
+    }
+
+    /// Sends what has been filled of batches of a stream, if it has waited long enough, or (`all`) anyway. True if anything went.
+    fn flush_stream(&mut self, all: bool) -> Result<bool> {
+        let Some(mut stream) = self.stream.take() else { return Ok(false) };
+        let mut moved = Ok(false);
+        let mut now = None;
+        for slot in 0..self.out.len() {
+            if self.out[slot].bytes.is_empty() {
+                continue;
+            }
+            let now = *now.get_or_insert_with(Instant::now);
+            if all || stream.is_due(slot, now) {
+                match self.flush(slot as u32) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        stream.went(slot, now);
+                        moved = Ok(true);
+                    }
+                    Err(e) => moved = Err(e),
+                }
+                if moved.is_err() {
+                    break;
+                }
+            }
+        }
+        self.stream = Some(stream);
+        moved
+    }
+
+    /// Of a source of a stream, which is on this rank: the time of its next records, or that none are to be expected for now.
+    pub(crate) fn tell_time(&mut self, source: u32, told: Told) -> Result<()> {
+        if self.stream.is_none() {
+            return Err(not_a_stream(self.name(), &self.world));
+        }
+        match self.sources.get(source as usize) {
+            Some(State::Open | State::AtBarrier) if self.is_here(source) => {}
+            _ => return self.may_not(source, "have a watermark").map(drop),
+        }
+        if let Some(stream) = &mut self.stream {
+            stream.tell(source, told);
+        }
+        Ok(())
+    }
+
+    /// If the watermark of this rank's sources is another now: begins to tell it, after what has been filled (which therefore is not done for each record).
+    fn begin_watermark(&mut self, at_once: bool) -> bool {
+        let finished = |source: u32| self.sources[source as usize] == State::Finished;
+        let waits = |source: u32| self.sources[source as usize] != State::Open;
+        // A source at a barrier: what it has told is for after it.
+        let Some(stream) = &mut self.stream else { return false };
+        if self.told || self.my_sources.iter().any(|s| waits(*s) && !finished(*s)) {
+            return false;
+        }
+        let Some(told) = stream.to_tell(finished, at_once) else { return false };
+        let (number, body) = match told {
+            Told::Time(time) => (0, Buf::from_pod(&[time])),
+            Told::Idle => (1, Buf::empty()),
+        };
+        self.closing = Some(Closing { kind: Kind::Watermark, number, body, sent: 0, is_relayed: false });
+        true
     }
 
     /// Passes on what other ranks send by this one.
@@ -593,14 +678,20 @@ impl Carrier {
             }
         }
         let kind = if end { Kind::End } else { Kind::Barrier };
-        self.closing = Some(Closing { kind, body, sent: 0, is_relayed: false });
+        self.closing = Some(Closing { kind, number: 0, body, sent: 0, is_relayed: false });
         Ok(true)
     }
 
     /// The next thing that has come, if anything has.
     pub(crate) fn receive(&mut self) -> Result<Option<Incoming>> {
         self.pass_on()?;
-        while !self.ended {
+        loop {
+            if let Some(time) = self.stream.as_mut().and_then(Stream::watermark) {
+                return Ok(Some(Incoming::Watermark(time)));
+            }
+            if self.ended {
+                return Ok(None);
+            }
             if let Some((from, mut frames)) = self.frames.take() {
                 match frames.next() {
                     Ok(None) => {}
@@ -638,9 +729,27 @@ impl Carrier {
                 Some((Kind::Origin, origin)) if self.relay.is_some() => {
                     self.origin[from as usize] = Some(origin);
                 }
+                Some((Kind::Watermark, idle)) if self.stream.is_some() => {
+                    let told = match idle {
+                        0 if body.len() == size_of::<Time>() => {
+                            Time::get(&mut Reader::new(&body)).map(Told::Time)
+                        }
+                        0 => None,
+                        _ => Some(Told::Idle),
+                    };
+                    let (Some(told), Some(stream)) = (told, &mut self.stream) else {
+                        return Err(self.mismatch(from)?);
+                    };
+                    if !stream.hear(from, told) {
+                        return Err(self.mismatch(from)?);
+                    }
+                }
                 Some((kind @ (Kind::Barrier | Kind::End), _)) if self.givers.binary_search(&from).is_ok() => {
                     self.peers[from as usize] = State::of(kind);
                     self.held += 1;
+                    if let (Kind::End, Some(stream)) = (kind, &mut self.stream) {
+                        stream.hear(from, Told::Time(Time::MAX));
+                    }
                     if kind == Kind::Barrier {
                         let Some(marks) = Vec::get(&mut Reader::new(&body)) else {
                             return Err(self.mismatch(from)?);
@@ -654,7 +763,6 @@ impl Carrier {
                 _ => return Err(self.mismatch(from)?),
             }
         }
-        Ok(None)
     }
 
     /// If all givers are at a barrier, or have finished: goes on from there.
@@ -691,6 +799,11 @@ impl Carrier {
             peer: self.world.job_rank(from)?,
             theirs: "another operator, record type, plan or round on the same edge".into(),
         }))
+    }
+
+    /// Whether it needs no end.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.stream.is_some()
     }
 
     /// All that is to come has come.

@@ -8,6 +8,7 @@ use aeolian_net::memory::Budget;
 use aeolian_net::{Layout, World};
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// How operators work. [`Options::detect`] suits what a rank has; tests and programs change single fields.
 #[derive(Debug, Clone)]
@@ -85,6 +86,22 @@ fn ranks_beside(layout: &Layout, rank: u32) -> usize {
 #[derive(Clone)]
 pub struct Dataflow {
     shared: Rc<Shared>,
+    streaming: Option<Streaming>,
+}
+
+/// How streams go ([`Dataflow::streaming`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streaming {
+    /// A record waits no longer than this for others that go to the same target, if its rank [progresses](crate::Operator::progress) the operator in time.
+    /// What comes faster goes together; what comes slower goes at once.
+    pub latency: Duration,
+}
+
+impl Default for Streaming {
+    /// 50 microseconds: up to 20 000 messages a second to a target, each of which then has what has come meanwhile.
+    fn default() -> Streaming {
+        Streaming { latency: Duration::from_micros(50) }
+    }
 }
 
 struct Shared {
@@ -109,7 +126,21 @@ impl Dataflow {
         let memory = Memory::new(options.memory);
         let spill = Spill::new(options.spill.clone());
         let shared = Shared { world: world.handle(), memory, spill, options, operators: Cell::new(0) };
-        Dataflow { shared: Rc::new(shared) }
+        Dataflow { shared: Rc::new(shared), streaming: None }
+    }
+
+    /// The same, for streams: operators that are made with it need no end. Their records go while they come, they have
+    /// [watermarks](crate::Operator::watermark), and what a receiver does not take stays with the sources instead of on a disk.
+    ///
+    /// Those that give something only when all sources have finished are not to be had so.
+    #[must_use]
+    pub fn streaming(&self, streaming: Streaming) -> Dataflow {
+        Dataflow { shared: self.shared.clone(), streaming: Some(streaming) }
+    }
+
+    /// How streams go, if it is for them.
+    pub(crate) fn streams(&self) -> Option<Streaming> {
+        self.streaming
     }
 
     /// The world that operators are on.
@@ -169,6 +200,7 @@ impl Dataflow {
 impl std::fmt::Debug for Dataflow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Shared { world, options, operators, .. } = &*self.shared;
-        write!(f, "Dataflow({world:?}, {options:?}, {} operators so far)", operators.get())
+        let streaming = self.streaming;
+        write!(f, "Dataflow({world:?}, {options:?}, {streaming:?}, {} operators so far)", operators.get())
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::carrier::{Carrier, Route};
 use crate::dataflow::Dataflow;
-use crate::error::Result;
+use crate::error::{OpsError, Result};
 use crate::filling;
 use crate::operator::InsertError;
 use crate::plan::LogicalPlan;
@@ -45,6 +45,18 @@ impl<T: Record> Exchange<T> {
         Exchange::numbered(flow, name, flow.number(), "", plan, route)
     }
 
+    /// The same of an operator that may be a stream's.
+    pub(crate) fn of_stream(
+        flow: &Dataflow,
+        name: &'static OpName,
+        plan: &LogicalPlan,
+        route: Route,
+    ) -> Result<Exchange<T>> {
+        let record = std::any::type_name::<T>();
+        let carrier = Carrier::new(flow, name, flow.number(), "", plan, route, record)?;
+        Ok(Exchange { carrier, records: PhantomData })
+    }
+
     /// One of several edges of the operator with this number; errors name it by what goes on it.
     pub(crate) fn numbered(
         flow: &Dataflow,
@@ -54,8 +66,13 @@ impl<T: Record> Exchange<T> {
         plan: &LogicalPlan,
         route: Route,
     ) -> Result<Exchange<T>> {
+        if flow.streams().is_some() {
+            let what =
+                format!("{} gives nothing before all sources have finished: it is not for streams", name.0);
+            return Err(OpsError::Plan(what));
+        }
         let record = std::any::type_name::<T>();
-        let carrier = Carrier::numbered(flow, name, number, what, plan, route, record)?;
+        let carrier = Carrier::new(flow, name, number, what, plan, route, record)?;
         Ok(Exchange { carrier, records: PhantomData })
     }
 

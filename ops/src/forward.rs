@@ -10,6 +10,7 @@ use crate::operator::{Full, InsertError, Receiver};
 use crate::plan::LogicalPlan;
 use crate::record::Record;
 use crate::spill::{RunReader, RunWriter, SpillFile};
+use crate::windows::Time;
 use aeolian_net::{Buf, NetError, OpName};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ enum Event<T> {
     /// The next block of the target's spill.
     Spilled,
     Barrier(Rc<Marks>),
+    Watermark(Time),
 }
 
 /// What waits for a target, in order. Batches that the budget has no room for are on disk.
@@ -79,7 +81,7 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
         plan: &LogicalPlan,
         receiver: R,
     ) -> Result<Forward<T, R>> {
-        Forward::new(flow, Exchange::new(flow, name, plan, Route::ToOne { parts: 1 })?, receiver)
+        Forward::new(flow, Exchange::of_stream(flow, name, plan, Route::ToOne { parts: 1 })?, receiver)
     }
 
     /// Each record goes to all targets.
@@ -89,7 +91,7 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
         plan: &LogicalPlan,
         receiver: R,
     ) -> Result<Forward<T, R>> {
-        Forward::new(flow, Exchange::new(flow, name, plan, Route::ToAll)?, receiver)
+        Forward::new(flow, Exchange::of_stream(flow, name, plan, Route::ToAll)?, receiver)
     }
 
     fn new(flow: &Dataflow, exchange: Exchange<T>, receiver: R) -> Result<Forward<T, R>> {
@@ -129,6 +131,7 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
             match event {
                 Event::Spilled => {}
                 Event::Barrier(marks) => self.receiver.barrier(target, &marks),
+                Event::Watermark(time) => self.receiver.watermark(target, time),
                 Event::Batch(batch) => {
                     let bytes = batch.bytes() as u64;
                     let taken = self.receiver.receive(target, batch);
@@ -185,6 +188,10 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
             moved |= (self.events, self.room.bytes()) != before;
         }
         for _ in 0..AT_ONCE {
+            // What a stream's receiver does not take holds up what comes after it, and so its sources.
+            if self.exchange.is_stream() && self.events > 0 {
+                break;
+            }
             let Some(incoming) = self.exchange.receive()? else { break };
             moved = true;
             match incoming {
@@ -204,6 +211,11 @@ impl<T: Record, R: Receiver<Batch<T>>> Forward<T, R> {
                     let marks = Rc::new(marks);
                     for at in 0..self.mine.len() {
                         self.bring(self.mine[at], Event::Barrier(marks.clone()))?;
+                    }
+                }
+                Incoming::Watermark(time) => {
+                    for at in 0..self.mine.len() {
+                        self.bring(self.mine[at], Event::Watermark(time))?;
                     }
                 }
             }

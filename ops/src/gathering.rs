@@ -156,7 +156,7 @@ impl<K: Key, V: Record> Gathering<K, V> {
                             .add(from, bytes)?,
                     }
                 }
-                Incoming::ForAll(_) => {}
+                Incoming::ForAll(_) | Incoming::Watermark(_) => {}
                 Incoming::Barrier(marks) => self.mine.iter().for_each(|target| barrier(*target, &marks)),
             }
         }

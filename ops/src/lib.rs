@@ -102,12 +102,13 @@ mod selector;
 mod sorting;
 pub mod spill;
 mod stores;
+mod stream;
 mod table;
 mod tags;
 pub mod windows;
 
 pub use batch::{Batch, Records};
-pub use dataflow::{Dataflow, Options, Ways};
+pub use dataflow::{Dataflow, Options, Streaming, Ways};
 pub use error::{OpsError, Result};
 pub use gathering::Order;
 pub use joining::{JoinKind, Joiner, Where};

@@ -1,6 +1,7 @@
 //! What all operators have in common: [`Operator`], [`Insert`], [`Receiver`].
 
-use crate::error::{OpsError, Result};
+use crate::error::{OpsError, Result, Whose};
+use crate::windows::Time;
 use aeolian_net::{NetError, OpName, World};
 use std::time::Duration;
 
@@ -61,6 +62,12 @@ pub trait Receiver<I> {
     /// only when all sources have finished tell of all barriers before that.
     fn barrier(&mut self, target: u32, marks: &[(u32, Vec<u8>)]) {
         let _ = (target, marks);
+    }
+
+    /// Of a stream: no record with a time before `time` is to be expected any more, since all sources have said so ([`Operator::watermark`]), or
+    /// are idle. It never goes back, and comes after all that was inserted before it was said. `Time::MAX` comes when all have finished.
+    fn watermark(&mut self, target: u32, time: Time) {
+        let _ = (target, time);
     }
 
     /// What went wrong with what it got last: it ends the operator on this rank, with this error. (Asked after each [`Receiver::receive`].)
@@ -151,6 +158,34 @@ pub trait Operator {
     /// to no other.
     fn is_at_barrier(&self, source: u32) -> bool;
 
+    /// This source of a [stream](crate::Dataflow::streaming) will insert no record with a time before `time`. Receivers hear of the earliest that all sources say, in its
+    /// place between the records. One that is before the last changes nothing. (A source that was idle is not so any more.)
+    ///
+    /// # Errors
+    /// [`OpsError::Usage`] if the source is not on this rank or has finished, or it is not a stream.
+    fn watermark(&mut self, source: u32, time: Time) -> Result<()> {
+        let _ = (source, time);
+        Err(not_a_stream(self.name(), &self.world()))
+    }
+
+    /// This source of a stream has nothing for now: until its next [`Operator::watermark`] the others do not wait for it. Records that it inserts after all may be
+    /// late.
+    ///
+    /// # Errors
+    /// As [`Operator::watermark`].
+    fn idle(&mut self, source: u32) -> Result<()> {
+        let _ = source;
+        Err(not_a_stream(self.name(), &self.world()))
+    }
+
+    /// Sends what a stream has kept back for more to go with it: who will not insert for a while, and does not wait in a call of this crate, says so.
+    ///
+    /// # Errors
+    /// Of the wires.
+    fn hurry(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Moves this operator on; true if anything moved. Receivers get what has come, and what they have refused, from in here.
     ///
     /// # Errors
@@ -185,6 +220,12 @@ pub trait Operator {
     fn complete(&mut self) -> Result<()> {
         drive(self, |op| Ok(op.is_complete().then_some(())))
     }
+}
+
+pub(crate) fn not_a_stream((name, number): (&OpName, u64), world: &World) -> OpsError {
+    let rank = world.job_rank(world.rank()).unwrap_or(world.rank());
+    let whose = Whose { operator: format!("{} #{number}", name.0), rank };
+    whose.usage("it is not a stream's, which Dataflow::streaming makes".into())
 }
 
 /// Moves several operators, and the world, on until all are complete.
@@ -268,7 +309,16 @@ fn turns<O: Operator + ?Sized, T>(
                         // Others may wait for what this rank has sent.
                         world.progress()?;
                     }
-                    None => return Ok(None),
+                    None => {
+                        // Who waits has nothing that more could go with.
+                        let mut hurried = op.hurry()?;
+                        for other in others.iter_mut() {
+                            hurried |= other.hurry()?;
+                        }
+                        if !hurried {
+                            return Ok(None);
+                        }
+                    }
                 }
             }
         };
@@ -411,6 +461,18 @@ macro_rules! operator {
 
             fn is_at_barrier(&self, source: u32) -> bool {
                 self$($place)*.exchange.is_at_barrier(source)
+            }
+
+            fn watermark(&mut self, source: u32, time: $crate::windows::Time) -> $crate::Result<()> {
+                self$($place)*.exchange.tell_time(source, $crate::stream::Told::Time(time))
+            }
+
+            fn idle(&mut self, source: u32) -> $crate::Result<()> {
+                self$($place)*.exchange.tell_time(source, $crate::stream::Told::Idle)
+            }
+
+            fn hurry(&mut self) -> $crate::Result<bool> {
+                self$($place)*.exchange.hurry()
             }
 
             fn progress(&mut self) -> $crate::Result<bool> {

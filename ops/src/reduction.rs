@@ -116,6 +116,7 @@ impl<T: Record, F: FnMut(&mut T, T), R: Receiver<T>> Reduction<T, F, R> {
                         return Err(self.exchange.whose().unreadable::<T>("a batch"));
                     }
                 }
+                Incoming::Watermark(_) => {}
                 Incoming::Barrier(marks) => {
                     self.mine.iter().for_each(|target| self.receiver.barrier(*target, &marks));
                 }

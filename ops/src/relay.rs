@@ -456,7 +456,7 @@ impl Relay {
                 self.fed[at] = self.hear(kind, &body).ok_or_else(odd)?;
                 None
             }
-            Kind::Origin => return Err(odd()),
+            Kind::Origin | Kind::Watermark => return Err(odd()),
         })
     }
 

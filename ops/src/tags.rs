@@ -15,9 +15,12 @@ pub(crate) enum Kind {
     Barrier = 4,
     /// All have finished.
     End = 5,
+    /// Of a stream: the watermark of the rank's sources, or (in place of a slot: 1) that they are idle.
+    Watermark = 6,
 }
 
-const KINDS: [Kind; 6] = [Kind::Batch, Kind::ForAll, Kind::Bundle, Kind::Origin, Kind::Barrier, Kind::End];
+const KINDS: [Kind; 7] =
+    [Kind::Batch, Kind::ForAll, Kind::Bundle, Kind::Origin, Kind::Barrier, Kind::End, Kind::Watermark];
 
 /// The tags of an edge in a round: kind (8 bits), a fingerprint of the operator, its plan and types and the round (24 bits), and a number, which
 /// is the slot (32 bits).
@@ -56,6 +59,6 @@ mod tests {
             assert_eq!(ours.read(tag), Some((kind, u32::MAX - 1)));
             assert_eq!(theirs.read(tag), None);
         }
-        assert_eq!(ours.read(ours.tag(Kind::End, 0) + (1 << 56)), None);
+        assert_eq!(ours.read(ours.tag(Kind::Watermark, 0) + (1 << 56)), None);
     }
 }

@@ -516,7 +516,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
             match incoming {
                 // Whose they are makes no difference.
                 Incoming::Batch { slot, bytes, .. } => stores.add(2 * slot as usize + side, 0, bytes)?,
-                Incoming::ForAll(_) => {}
+                Incoming::ForAll(_) | Incoming::Watermark(_) => {}
                 Incoming::Barrier(marks) => barriers.hear(side, marks),
             }
         }
@@ -549,7 +549,7 @@ impl<K: Key, L: Record, R: Record, J: Joiner<K, L, R>, C: Receiver<Batch<J::Outp
                         return Err(self.common.whose.unreadable::<(K, R)>("a batch"));
                     }
                 }
-                Incoming::Batch { .. } => {}
+                Incoming::Batch { .. } | Incoming::Watermark(_) => {}
                 Incoming::Barrier(marks) => self.barriers.hear(2, marks),
             }
         }

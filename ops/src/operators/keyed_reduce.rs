@@ -215,7 +215,7 @@ impl<K: Key, V: Record, F: FnMut(&mut V, V), R: Receiver<Batch<(K, V)>>> KeyedRe
                     self.report.add(&mut self.came[slot as usize], bytes.len());
                     self.parts.add(slot as usize, bytes, &mut self.combine)?;
                 }
-                Incoming::ForAll(_) => {}
+                Incoming::ForAll(_) | Incoming::Watermark(_) => {}
                 Incoming::Barrier(marks) => {
                     for target in &self.mine {
                         self.receiver.barrier(*target, &marks);

@@ -355,7 +355,7 @@ impl<T: Record, S: SortBy<T>, R: Receiver<Batch<T>>> Sort<T, S, R> {
             moved = true;
             match incoming {
                 Incoming::Batch { slot, from, bytes } => self.ranges.add(slot as usize, from, bytes)?,
-                Incoming::ForAll(_) => {}
+                Incoming::ForAll(_) | Incoming::Watermark(_) => {}
                 Incoming::Barrier(marks) => {
                     self.mine.iter().for_each(|target| self.receiver.barrier(*target, &marks));
                 }

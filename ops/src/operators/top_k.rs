@@ -172,6 +172,7 @@ impl<T: Key, R: Receiver<Batch<T>>> TopK<T, R> {
                         return Err(self.exchange.whose().unreadable::<T>("a batch"));
                     }
                 }
+                Incoming::Watermark(_) => {}
                 Incoming::Barrier(marks) => {
                     self.target.iter().for_each(|target| self.receiver.barrier(*target, &marks));
                 }

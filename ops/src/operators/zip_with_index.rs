@@ -174,7 +174,7 @@ impl<T: Record, R: Receiver<Batch<(u64, T)>>> ZipWithIndex<T, R> {
             moved = true;
             match incoming {
                 Incoming::Batch { slot, from, bytes } => self.stores.add(slot as usize, from, bytes)?,
-                Incoming::ForAll(_) => {}
+                Incoming::ForAll(_) | Incoming::Watermark(_) => {}
                 Incoming::Barrier(marks) => {
                     self.mine.iter().for_each(|target| self.receiver.barrier(*target, &marks));
                 }

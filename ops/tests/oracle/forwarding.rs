@@ -94,7 +94,7 @@ proptest! {
     fn partition_by_hash(trial in trials()) {
         let record = |s, r, p| (s, text(s, r, p));
         let select = |_: u32, pair: &(u32, String), n: u32| target_of(&pair.1, n);
-        let rounds = trial.run(|flow, plan, moody| Partition::new(flow, plan, select, moody), record);
+        let rounds = trial.run(|flow, plan, moody| Partition::new(&trial.maybe_streaming(flow), plan, select, moody), record);
         let n = trial.targets.len() as u32;
         check(&trial, &rounds, |round| wanted(&trial, round, text, |_, t| vec![target_of(t, n)]));
     }
@@ -103,7 +103,7 @@ proptest! {
     fn partition_in_turn(trial in trials()) {
         let number = |s: u32, r: u32, p: usize| (f64::from(s) + 0.25, [p as u16, r as u16]);
         let record = |s, r, p| (s, number(s, r, p));
-        let rounds = trial.run(|flow, plan, moody| Partition::new(flow, plan, RoundRobin::default(), moody), record);
+        let rounds = trial.run(|flow, plan, moody| Partition::new(&trial.maybe_streaming(flow), plan, RoundRobin::default(), moody), record);
         let n = trial.targets.len() as u32;
         // The turn goes on from round to round.
         let mut turn = RoundRobin::default();
@@ -123,7 +123,7 @@ proptest! {
     fn keyed_partition(trial in trials()) {
         let key = |s: u32, r: u32, p: usize| -> f64 { [0.0, -0.0, f64::NAN, -f64::NAN, 7.5, 1e300][(p * 31 + r as usize + s as usize) % 6] };
         let rounds = trial.run(
-            |flow, plan, moody| KeyedPartition::new(flow, plan, ByKey, moody),
+            |flow, plan, moody| KeyedPartition::new(&trial.maybe_streaming(flow), plan, ByKey, moody),
             |s, r, p| (key(s, r, p), (s, p as u64)),
         );
         // As (source, (bits of the key, place)), which can be compared.
@@ -142,13 +142,13 @@ proptest! {
         let both = trial.sources.len().min(trial.targets.len());
         trial.sources.truncate(both);
         trial.targets.truncate(both);
-        let rounds = trial.run(Direct::new, |s, r, p| (s, text(s, r, p)));
+        let rounds = trial.run(|flow, plan, moody| Direct::new(&trial.maybe_streaming(flow), plan, moody), |s, r, p| (s, text(s, r, p)));
         check(&trial, &rounds, |round| wanted(&trial, round, text, |source, _| vec![source]));
     }
 
     #[test]
     fn union(trial in trials()) {
-        let rounds = trial.run(Union::new, |s, r, p| (s, text(s, r, p)));
+        let rounds = trial.run(|flow, plan, moody| Union::new(&trial.maybe_streaming(flow), plan, moody), |s, r, p| (s, text(s, r, p)));
         // The sources of a rank take its targets in turn.
         let target = |source: u32| {
             let rank = trial.sources[source as usize];
@@ -179,27 +179,27 @@ proptest! {
     #[test]
     fn gather(mut trial in trials()) {
         trial.targets.truncate(1);
-        let rounds = trial.run(Gather::new, text);
+        let rounds = trial.run(|flow, plan, moody| Gather::new(&trial.maybe_streaming(flow), plan, moody), text);
         check(&trial, &rounds, |round| wanted(&trial, round, text, |_, _| vec![0]));
     }
 
     #[test]
     fn broadcast(trial in trials()) {
-        let rounds = trial.run(Broadcast::new, |s, r, p| (s, text(s, r, p)));
+        let rounds = trial.run(|flow, plan, moody| Broadcast::new(&trial.maybe_streaming(flow), plan, moody), |s, r, p| (s, text(s, r, p)));
         let all: Vec<u32> = (0..trial.targets.len() as u32).collect();
         check(&trial, &rounds, |round| wanted(&trial, round, text, |_, _| all.clone()));
     }
 
     #[test]
     fn all_gather(trial in trials()) {
-        let rounds = trial.run(AllGather::new, |_, _, p| vec![(); p % 3]);
+        let rounds = trial.run(|flow, plan, moody| AllGather::new(&trial.maybe_streaming(flow), plan, moody), |_, _, p| vec![(); p % 3]);
         let all: Vec<u32> = (0..trial.targets.len() as u32).collect();
         check(&trial, &rounds, |round| wanted(&trial, round, |_, _, p| vec![(); p % 3], |_, _| all.clone()));
     }
 
     #[test]
     fn records_of_no_bytes_are_counted(trial in trials()) {
-        let rounds = trial.run(|flow, plan, moody| Partition::new(flow, plan, ByHash, moody), |_, _, _| ());
+        let rounds = trial.run(|flow, plan, moody| Partition::new(&trial.maybe_streaming(flow), plan, ByHash, moody), |_, _, _| ());
         for (round, by_rank) in (0..).zip(&rounds) {
             let got = by_rank.iter().flatten().filter(|(_, got)| *got == Got::Record(())).count();
             let want: usize = (0..trial.sources.len() as u32).map(|s| trial.records_of(s, round)).sum();

@@ -3,11 +3,12 @@
 use aeolian_net::{NetError, WINDOW, World};
 use aeolian_ops::{
     Batch, Dataflow, Full, Group, Insert, InsertError, Key, LogicalPlan, OpsError, Options, Receiver, Record,
-    Ways, drive,
+    Streaming, Ways, drive,
 };
 use proptest::prelude::*;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The plan, and how everything goes.
 #[derive(Debug, Clone)]
@@ -174,6 +175,14 @@ impl Trial {
 
     pub(crate) fn mark(&self, source: u32, round: u32, barrier: u32) -> Vec<u8> {
         vec![(source + round) as u8; barrier as usize]
+    }
+
+    /// For operators that may be a stream's, half of them are.
+    pub(crate) fn maybe_streaming(&self, flow: &Dataflow) -> Dataflow {
+        match self.seed % 2 {
+            0 => flow.clone(),
+            _ => flow.streaming(Streaming { latency: Duration::from_micros(self.seed % 300) }),
+        }
     }
 
     /// Runs it: `make` makes the operator, `record` what source, round and place give. Returns the logs by round, then rank.
