@@ -44,7 +44,10 @@
 //! | [`ZipWithIndex`] | i to i | the records of their source, with their numbers among all |
 //! | [`Pipe`] | i to i | the lines that a program makes of those of their source |
 //!
-//! Not here yet: streaming, with windows. The book's page on [dataflow operators] has an example of each, and what each costs.
+//! The book's page on [dataflow operators] has an example of each, and what each costs.
+//!
+//! Direct, the partitions, broadcast, the gathers and union bring records as they are, and do so in [streams](Dataflow::streaming) without an end, too;
+//! [`windows`] says what of a stream is counted together. Not here yet: operators of streams that keep something for each key, sources and sinks.
 //!
 //! [dataflow operators]: https://github.com/aeolian-hpc/aeolian/blob/main/docs/src/operators.md
 //!
