@@ -192,7 +192,8 @@ fn the_code_is_as_it_was_modelled() {
         include_str!("../../net/src/shared/exposure.rs"),
         &[
             "fn try_expose",
-            "!boards.all_done(seq - SLOTS as u64)",
+            "match self.has_place_for(seq)? {",
+            "seq <= SLOTS as u64 || boards.all_done(seq - SLOTS as u64)",
             "head.ticket.store(tag, Ordering::Release);",
             "fn poll(",
             "head.ticket.load(Ordering::Acquire) != self.tag",

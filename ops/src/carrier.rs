@@ -612,7 +612,7 @@ impl Carrier {
         if self.told || self.my_sources.iter().any(|s| waits(*s) && !finished(*s)) {
             return false;
         }
-        let Some(told) = stream.to_tell(finished, at_once) else { return false };
+        let Some(told) = stream.untold(finished, at_once) else { return false };
         let (number, body) = match told {
             Told::Time(time) => (0, Buf::from_pod(&[time])),
             Told::Idle => (1, Buf::empty()),

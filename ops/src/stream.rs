@@ -108,7 +108,7 @@ impl Stream {
     }
 
     /// What has changed of this rank's sources together, if it is to be told now.
-    pub(crate) fn to_tell(&mut self, finished: impl Fn(u32) -> bool, at_once: bool) -> Option<Told> {
+    pub(crate) fn untold(&mut self, finished: impl Fn(u32) -> bool, at_once: bool) -> Option<Told> {
         let all = self.mine.all(|source| !finished(source));
         let is_news = match (self.mine.concluded, all) {
             (Told::Time(before), Told::Time(now)) => now > before,
