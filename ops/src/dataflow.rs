@@ -133,6 +133,21 @@ impl Dataflow {
     /// [watermarks](crate::Operator::watermark), and what a receiver does not take stays with the sources instead of on a disk.
     ///
     /// Those that give something only when all sources have finished are not to be had so.
+    ///
+    /// ```
+    /// use aeolian_ops::{Dataflow, Direct, Insert, LogicalPlan, Operator, Streaming, drive, taking};
+    /// let world = aeolian_net::World::alone();
+    /// let flow = Dataflow::new(&world)?.streaming(Streaming::default());
+    /// let sum = std::cell::Cell::new(0);
+    /// let take = taking(|_target, batch| sum.set(sum.get() + batch.sum::<u64>()));
+    /// let mut op = Direct::new(&flow, &LogicalPlan::each_rank(&world), take)?;
+    /// op.insert_all(0, [1, 2])?;
+    /// // It has come, though the source has not finished.
+    /// drive(&mut op, |_| Ok((sum.get() == 3).then_some(())))?;
+    /// op.finish(0)?;
+    /// op.complete()?;
+    /// # Ok::<(), aeolian_ops::OpsError>(())
+    /// ```
     #[must_use]
     pub fn streaming(&self, streaming: Streaming) -> Dataflow {
         Dataflow { shared: self.shared.clone(), streaming: Some(streaming) }

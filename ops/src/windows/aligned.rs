@@ -5,6 +5,7 @@ use super::pane::{Pane, State, Timing};
 use super::spec::{Time, When, Window, Windowing};
 use crate::key::Key;
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 
@@ -54,13 +55,12 @@ impl<K: Key + Clone, V, A: Aggregate<V>> Aligned<K, V, A> {
         emit: &mut impl FnMut(Pane<'_, K, A::Out>),
     ) -> Result<(), (K, V)> {
         let hash = key.hash(SEED);
-        let mut windows = self.windowing.windows_of(time).filter(|w| !self.is_forgotten(*w)).peekable();
+        let windows = self.windowing.windows_of(time).filter(|window| !self.is_forgotten(*window));
+        let windows: SmallVec<[Window; 1]> = windows.collect();
         // (A time between windows that are apart is in none, and not late.)
-        if windows.peek().is_none() {
-            let is_late = self.windowing.windows_of(time).next().is_some();
-            return if is_late { Err((key, value)) } else { Ok(()) };
+        if windows.is_empty() && self.windowing.windows_of(time).next().is_some() {
+            return Err((key, value));
         }
-        let windows = windows.collect::<smallvec::SmallVec<[Window; 1]>>();
         for window in windows {
             self.insert_into(window, hash, &key, time, &value, emit);
         }
@@ -93,8 +93,7 @@ impl<K: Key + Clone, V, A: Aggregate<V>> Aligned<K, V, A> {
         match state.trigger(&self.windowing) {
             None => {}
             Some(When::Count(_)) if state.is_ready(&self.windowing) => {
-                let timing = if is_settled { Timing::Late } else { Timing::Early };
-                emit(state.give(&self.windowing, &self.aggregate, key, window, timing, false));
+                emit(state.give(&self.windowing, &self.aggregate, key, window, state.timing(), false));
             }
             Some(When::Count(_)) => {}
             Some(When::Every(wait)) => {
@@ -146,12 +145,11 @@ impl<K: Key + Clone, V, A: Aggregate<V>> Aligned<K, V, A> {
 
     pub(super) fn tick(&mut self, now: Time, emit: &mut impl FnMut(Pane<'_, K, A::Out>)) {
         self.now = now;
-        let (windowing, aggregate, watermark) = (&self.windowing, &self.aggregate, self.watermark);
+        let (windowing, aggregate) = (&self.windowing, &self.aggregate);
         for open in self.open.iter_mut().filter(|open| open.due.is_some_and(|due| due <= now)) {
             open.due = None;
-            let timing = if open.window.end <= watermark { Timing::Late } else { Timing::Early };
             for (key, state) in open.keys.iter_mut().filter(|(_, state)| state.is_waiting()) {
-                emit(state.give(windowing, aggregate, key, open.window, timing, false));
+                emit(state.give(windowing, aggregate, key, open.window, state.timing(), false));
             }
         }
     }

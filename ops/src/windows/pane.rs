@@ -76,7 +76,7 @@ impl<Acc> State<Acc> {
         }
     }
 
-    /// Two windows turn out to be one. `is_new`: it is neither of them.
+    /// Two windows turn out to be one.
     pub(super) fn merge<V, A: Aggregate<V, Acc = Acc>>(&mut self, aggregate: &A, other: State<Acc>) {
         self.acc = match (self.acc.take(), other.acc) {
             (Some(mut acc), Some(other)) => {
@@ -95,6 +95,12 @@ impl<Acc> State<Acc> {
     /// It is of another window now: its panes are numbered anew.
     pub(super) fn renumber(&mut self) {
         (self.panes, self.settled) = (0, 0);
+    }
+
+    /// Of a pane between its records: not the one that is on time.
+    #[inline]
+    pub(super) fn timing(&self) -> Timing {
+        if self.is_settled { Timing::Late } else { Timing::Early }
     }
 
     /// The trigger that it waits for.

@@ -17,8 +17,7 @@ pub(super) struct Sessions<K, V, A: Aggregate<V>> {
     now: Time,
     due: Option<Time>,
     keys: HashTable<(K, Vec<Session<A::Acc>>)>,
-    timers: BinaryHeap<Reverse<Timer<K>>>,
-    set: u64,
+    timers: Timers<K>,
     values: PhantomData<fn(V)>,
 }
 
@@ -34,6 +33,25 @@ struct Timer<K> {
     at: Time,
     number: u64,
     key: K,
+}
+
+struct Timers<K> {
+    heap: BinaryHeap<Reverse<Timer<K>>>,
+    /// How many were set.
+    set: u64,
+}
+
+impl<K: Clone> Timers<K> {
+    fn set(&mut self, at: Time, key: &K) {
+        self.set += 1;
+        self.heap.push(Reverse(Timer { at, number: self.set, key: key.clone() }));
+    }
+
+    /// The next one that is no later than the watermark.
+    fn next(&mut self, watermark: Time) -> Option<Timer<K>> {
+        let is_due = self.heap.peek().is_some_and(|Reverse(timer)| timer.at <= watermark);
+        if is_due { self.heap.pop().map(|Reverse(timer)| timer) } else { None }
+    }
 }
 
 impl<K> PartialEq for Timer<K> {
@@ -69,8 +87,7 @@ impl<K: Key + Clone, V, A: Aggregate<V>> Sessions<K, V, A> {
             now: Time::MIN,
             due: None,
             keys: HashTable::new(),
-            timers: BinaryHeap::new(),
-            set: 0,
+            timers: Timers { heap: BinaryHeap::new(), set: 0 },
             values: PhantomData,
         }
     }
@@ -93,10 +110,12 @@ impl<K: Key + Clone, V, A: Aggregate<V>> Sessions<K, V, A> {
         let own = Window { start: time, end: time.saturating_add(self.gap) };
         let hash = key.hash(SEED);
         let is_forgotten = self.windowing.forgotten_at(own) <= self.watermark;
-        let known = self.keys.find(hash, |(k, _)| k.same(&key));
         let meets = |s: &Session<A::Acc>| s.window.start < own.end && own.start < s.window.end;
-        if is_forgotten && !known.is_some_and(|(_, sessions)| sessions.iter().any(meets)) {
-            return Err((key, value));
+        if is_forgotten {
+            let known = self.keys.find(hash, |(k, _)| k.same(&key));
+            if !known.is_some_and(|(_, sessions)| sessions.iter().any(meets)) {
+                return Err((key, value));
+            }
         }
         let (key, sessions) = self
             .keys
@@ -110,8 +129,7 @@ impl<K: Key + Clone, V, A: Aggregate<V>> Sessions<K, V, A> {
             let state = State::new(own.end <= self.watermark);
             let at = if state.is_settled { self.windowing.forgotten_at(own) } else { own.end };
             sessions.insert(begin, Session { window: own, state, timer: at });
-            self.set += 1;
-            self.timers.push(Reverse(Timer { at, number: self.set, key: key.clone() }));
+            self.timers.set(at, key);
         }
         let others: Vec<_> = sessions.drain(begin + 1..begin + count.max(1)).collect();
         let session = &mut sessions[begin];
@@ -128,15 +146,14 @@ impl<K: Key + Clone, V, A: Aggregate<V>> Sessions<K, V, A> {
             // It was complete, and is not any more.
             if !session.state.is_settled && session.timer > window.end {
                 session.timer = window.end;
-                self.set += 1;
-                self.timers.push(Reverse(Timer { at: window.end, number: self.set, key: key.clone() }));
+                self.timers.set(window.end, key);
             }
         }
         session.state.add(&self.aggregate, time, &value, self.watermark);
         match session.state.trigger(&self.windowing) {
             Some(When::Count(_)) if session.state.is_ready(&self.windowing) => {
-                let timing = if session.state.is_settled { Timing::Late } else { Timing::Early };
-                emit(session.state.give(&self.windowing, &self.aggregate, key, window, timing, false));
+                let state = &mut session.state;
+                emit(state.give(&self.windowing, &self.aggregate, key, window, state.timing(), false));
             }
             Some(When::Every(wait)) => {
                 self.due.get_or_insert(self.now.saturating_add(wait));
@@ -148,10 +165,7 @@ impl<K: Key + Clone, V, A: Aggregate<V>> Sessions<K, V, A> {
 
     pub(super) fn advance(&mut self, watermark: Time, emit: &mut impl FnMut(Pane<'_, K, A::Out>)) {
         self.watermark = self.watermark.max(watermark);
-        while let Some(Reverse(timer)) = self.timers.peek()
-            && timer.at <= self.watermark
-        {
-            let Some(Reverse(Timer { at, key, .. })) = self.timers.pop() else { return };
+        while let Some(Timer { at, key, .. }) = self.timers.next(self.watermark) {
             let hash = key.hash(SEED);
             let Ok(mut entry) = self.keys.find_entry(hash, |(k, _)| k.same(&key)) else { continue };
             let sessions = &mut entry.get_mut().1;
@@ -180,10 +194,7 @@ impl<K: Key + Clone, V, A: Aggregate<V>> Sessions<K, V, A> {
             if sessions.is_empty() {
                 entry.remove();
             }
-            for at in next {
-                self.set += 1;
-                self.timers.push(Reverse(Timer { at, number: self.set, key: key.clone() }));
-            }
+            next.into_iter().for_each(|at| self.timers.set(at, &key));
         }
     }
 
@@ -196,8 +207,7 @@ impl<K: Key + Clone, V, A: Aggregate<V>> Sessions<K, V, A> {
         for (key, sessions) in self.keys.iter_mut() {
             for Session { window, state, .. } in sessions.iter_mut() {
                 if state.is_waiting() && matches!(state.trigger(&self.windowing), Some(When::Every(_))) {
-                    let timing = if state.is_settled { Timing::Late } else { Timing::Early };
-                    emit(state.give(&self.windowing, &self.aggregate, key, *window, timing, false));
+                    emit(state.give(&self.windowing, &self.aggregate, key, *window, state.timing(), false));
                 }
             }
         }

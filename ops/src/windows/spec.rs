@@ -19,7 +19,7 @@ pub struct Window {
 pub enum When {
     /// After so many new records for its key.
     Count(u64),
-    /// So many milliseconds, by this machine's clock, after the first new record.
+    /// At most so many milliseconds, by this machine's clock, after its first new record. (Keys of one window, and all sessions, are given together.)
     Every(Time),
 }
 
