@@ -135,11 +135,11 @@ impl Dataflow {
     /// Those that give something only when all sources have finished are not to be had so.
     ///
     /// ```
-    /// use aeolian_ops::{Dataflow, Direct, Insert, LogicalPlan, Operator, Streaming, drive, taking};
+    /// use aeolian_ops::{Batch, Dataflow, Direct, Insert, LogicalPlan, Operator, Streaming, drive, taking};
     /// let world = aeolian_net::World::alone();
     /// let flow = Dataflow::new(&world)?.streaming(Streaming::default());
     /// let sum = std::cell::Cell::new(0);
-    /// let take = taking(|_target, batch| sum.set(sum.get() + batch.sum::<u64>()));
+    /// let take = taking(|_target, batch: Batch<u64>| sum.set(sum.get() + batch.sum::<u64>()));
     /// let mut op = Direct::new(&flow, &LogicalPlan::each_rank(&world), take)?;
     /// op.insert_all(0, [1, 2])?;
     /// // It has come, though the source has not finished.
